@@ -1,0 +1,1 @@
+"""What the machine knows: accounts, token states, settings, errors; no I/O, no clock."""

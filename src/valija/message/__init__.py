@@ -1,0 +1,1 @@
+"""Building and reading mail, in pieces, no I/O."""

@@ -1,0 +1,1 @@
+"""asyncio drivers for the protocol cores, TLS contexts, HTTP."""

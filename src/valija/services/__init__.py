@@ -1,0 +1,1 @@
+"""What the machine does: getting and refreshing tokens, delivery, retrieval, connection test."""
