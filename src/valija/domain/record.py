@@ -1,0 +1,54 @@
+"""Records that stay: the audit trail, and mail received."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+from valija.domain.account import Actor
+
+
+class AuditAction(StrEnum):
+    """What an audit record can say."""
+
+    TOKEN_REQUESTED = "token_requested"
+    TOKEN_OBTAINED = "token_obtained"
+    TOKEN_AUTHORIZATION_FAILED = "token_authorization_failed"
+    TOKEN_DELETED = "token_deleted"
+    TOKEN_INVALID = "token_invalid"
+    TOKEN_VALID_AGAIN = "token_valid_again"
+    SETTINGS_CHANGED = "settings_changed"
+    PROVIDER_CHANGED = "provider_changed"
+    PROVIDER_DELETED = "provider_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what, when, from where. ``details`` holds names and words, never a secret."""
+
+    at: datetime
+    actor: Actor
+    action: AuditAction
+    subject: str
+    details: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """One message fetched by POP3 and kept: where its bytes are, and what its header says.
+
+    ``account`` is the setting's name, ``maildrop`` identifies the mailbox at its server (``user@host``), ``unique_id`` is
+    the UIDL of RFC 1939 section 7, ``file`` is relative to the state directory, ``size`` is in octets as stored.
+    """
+
+    account: str
+    maildrop: str
+    unique_id: str
+    received_at: datetime
+    file: str
+    size: int
+    sender: str
+    subject: str

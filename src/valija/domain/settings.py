@@ -1,0 +1,200 @@
+"""The machine's mail settings: fields, limits, defaults, and what a change means for the token.
+
+Limits and defaults are those of the machine's manual: port 1-65535 (587 for SMTP, 995 for POP3), timeout 1-600 s (20),
+check interval 0-480 min (5; 0 is never), names and addresses at most 255 characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, TypeVar
+
+from valija.domain.account import Authentication
+from valija.domain.errors import FieldProblem, InvalidFields
+from valija.domain.text import N_, Message, message
+from valija.secret import Secret
+
+TEXT_LIMIT: Final = 255
+PORT_RANGE: Final = (1, 65535)
+TIMEOUT_RANGE_S: Final = (1, 600)
+CHECK_INTERVAL_RANGE_MIN: Final = (0, 480)
+IMPLICIT_TLS_PORTS: Final = frozenset({465, 995})
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpSettings:
+    """The SMTP setting: one, shown on four screens. ``timeout`` in seconds."""
+
+    server: str = ""
+    port: int = 587
+    timeout: int = 20
+    sender_name: str = ""
+    sender_address: str = ""
+    tls: bool = True
+    auth: Authentication = Authentication.NONE
+    provider: str = ""
+    account: str = ""
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PopSettings:
+    """One POP setting. ``check_interval`` in minutes, 0 is never; ``timeout`` in seconds."""
+
+    server: str = ""
+    port: int = 995
+    timeout: int = 20
+    check_interval: int = 5
+    tls: bool = True
+    auth: Authentication = Authentication.NONE
+    provider: str = ""
+    account: str = ""
+    password: Secret | None = None
+
+
+MailSettings = SmtpSettings | PopSettings
+S = TypeVar("S", SmtpSettings, PopSettings)
+
+FIELD_LABELS: Final[Mapping[str, str]] = {
+    "server": N_("Server"),
+    "port": N_("Port Number"),
+    "timeout": N_("Timeout"),
+    "sender_name": N_("Sender Name"),
+    "sender_address": N_("Sender Address"),
+    "check_interval": N_("Check Interval"),
+    "tls": N_("Enable SSL/TLS"),
+    "auth": N_("Authentication Option"),
+    "provider": N_("Provider"),
+    "account": N_("Account Name"),
+    "password": N_("Password"),
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HOST = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_IPV6 = re.compile(r"\[?[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,32})?\]?")
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+\.?[^\s@<>,;:\"()\\]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+class _Bad(Exception):
+    def __init__(self, problem: Message) -> None:
+        self.problem = problem
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Bad(message(N_("must be text")))
+    if _CONTROL.search(value):
+        raise _Bad(message(N_("must be one line, without control characters")))
+    text = value.strip()
+    if len(text) > TEXT_LIMIT:
+        raise _Bad(message(N_("has {length} characters; at most {limit} fit"), length=len(text), limit=TEXT_LIMIT))
+    return text
+
+
+def _server(value: Any) -> str:
+    text = _text(value)
+    is_name = _HOST.fullmatch(text) is not None
+    if text and not is_name and not (_IPV6.fullmatch(text) and ":" in text):
+        raise _Bad(message(N_("must be a host name or an IP address, without http:// and without a port")))
+    return text.strip("[]").lower() if not is_name else text.rstrip(".").lower()
+
+
+def _address(value: Any) -> str:
+    text = _text(value)
+    if text and not _ADDRESS.fullmatch(text):
+        raise _Bad(message(N_("must be an e-mail address such as scanner@example.com")))
+    return text
+
+
+def _name(value: Any) -> str:
+    text = _text(value)
+    if text and not _NAME.fullmatch(text):
+        raise _Bad(message(N_("must be a name of small letters, digits, dots and hyphens")))
+    return text
+
+
+def _number(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _Bad(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
+        if not low <= value <= high:
+            raise _Bad(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
+        return value
+
+    return parse
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Bad(message(N_("must be on or off")))
+    return value
+
+
+def _authentication(value: Any) -> Authentication:
+    try:
+        return Authentication(value)
+    except ValueError:
+        raise _Bad(message(N_("must be none, password or oauth2"))) from None
+
+
+def _password(value: Any) -> Secret | None:
+    if value is None:
+        return None
+    text = value.reveal() if isinstance(value, Secret) else value
+    return Secret(_text(text)) if text else None
+
+
+_PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "server": _server,
+    "port": _number(*PORT_RANGE),
+    "timeout": _number(*TIMEOUT_RANGE_S),
+    "sender_name": _text,
+    "sender_address": _address,
+    "check_interval": _number(*CHECK_INTERVAL_RANGE_MIN),
+    "tls": _switch,
+    "auth": _authentication,
+    "provider": _name,
+    "account": _text,
+    "password": _password,
+}
+
+
+def parse_changes(current: S, changes: Mapping[str, Any]) -> S:
+    """Return ``current`` with ``changes`` applied.
+
+    Raises :class:`InvalidFields` that names every field that is unknown or out of its limits; nothing is applied then.
+    """
+    known = {field.name for field in fields(current)}
+    problems: list[FieldProblem] = []
+    parsed: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field not in known:
+            problems.append(FieldProblem(field, message(N_("is not a field of this setting"))))
+            continue
+        try:
+            parsed[field] = _PARSERS[field](value)
+        except _Bad as bad:
+            problems.append(FieldProblem(field, bad.problem))
+    if problems:
+        raise InvalidFields(tuple(problems))
+    return replace(current, **parsed)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """What a token belongs to: a change of any of these makes a stored token somebody else's."""
+
+    provider: str
+    tenant: str
+    client_id: str
+    account: str
+
+
+def uses_implicit_tls(settings: MailSettings) -> bool:
+    """Tell whether TLS starts with the connection (ports 465 and 995) and not by STARTTLS or STLS."""
+    return settings.tls and settings.port in IMPLICIT_TLS_PORTS
