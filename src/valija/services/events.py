@@ -1,0 +1,69 @@
+"""What happens, told to whoever listens in this process: the faces, the log, later the alert channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from valija.domain.token import TokenState
+
+QUEUE_LIMIT: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChanged:
+    """An account's token has another state or other contents; ``version`` is the store's."""
+
+    account: str
+    version: int
+    before: TokenState
+    after: TokenState
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """A mail setting or a provider was changed."""
+
+    subject: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MailReceived:
+    """A setting has fetched messages."""
+
+    account: str
+    count: int
+    at: datetime
+
+
+Event = TokenChanged | SettingsChanged | MailReceived
+
+
+class EventBus:
+    """Hands every event to every subscriber. One who is too slow loses the oldest, never holds up the others."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[Event]] = set()
+
+    def publish(self, event: Event) -> None:
+        """Hand out an event; never waits."""
+        for queue in self._queues:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(event)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[asyncio.Queue[Event]]:
+        """Give a queue that gets every event from now on, until the context ends."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_LIMIT)
+        self._queues.add(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)
