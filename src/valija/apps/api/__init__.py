@@ -1,0 +1,1 @@
+"""The REST API: one table of routes, its models, its OpenAPI description."""

@@ -1,0 +1,1 @@
+"""The command line: a client of the daemon, and the command that runs it."""

@@ -1,0 +1,142 @@
+"""The configuration file: TOML, few keys, good defaults; unknown keys are refused. The program never writes it.
+
+Mail settings, providers and tokens are not here: they live in the store. Where the state lives is said by ``--state-dir``,
+``VALIJA_STATE_DIR``, systemd's ``STATE_DIRECTORY``, in this order; else ``/var/lib/valija`` for root and
+``~/.local/state/valija`` for others.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from valija.domain.errors import ConfigurationError
+from valija.domain.text import N_, message
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """How servers' certificates are checked."""
+
+    ca_file: Path | None = None
+
+
+class Log(_Section):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] | None = None  # None: text on a terminal, else JSON
+
+
+class MasterKey(_Section):
+    """Where the key is that encrypts tokens and passwords in the store."""
+
+    file: Path | None = None
+
+
+class Redirect(_Section):
+    """The loopback listener that a browser is sent back to (RFC 8252); port 0 is any free port."""
+
+    port: int = Field(default=0, ge=0, le=65535)
+
+
+class Provider(_Section):
+    """How providers are asked."""
+
+    timeout_s: float = Field(default=15.0, ge=1, le=120)
+
+
+class Sandbox(_Section):
+    """The ports of the sandbox, on loopback only; 0 is any free port."""
+
+    authorization_port: int = Field(default=10400, ge=0, le=65535)
+    smtp_port: int = Field(default=10587, ge=0, le=65535)
+    smtps_port: int = Field(default=10465, ge=0, le=65535)
+    pop3_port: int = Field(default=10110, ge=0, le=65535)
+    pop3s_port: int = Field(default=10995, ge=0, le=65535)
+
+
+class Configuration(_Section):
+    """All of the file."""
+
+    tls: Tls = Tls()
+    log: Log = Log()
+    master_key: MasterKey = MasterKey()
+    redirect: Redirect = Redirect()
+    provider: Provider = Provider()
+    sandbox: Sandbox = Sandbox()
+
+
+def load_configuration(path: Path | None) -> Configuration:
+    """Read the file, or give the defaults if ``path`` is None. Raises :class:`ConfigurationError` that names the key."""
+    if path is None:
+        return Configuration()
+    try:
+        with path.open("rb") as source:
+            raw = tomllib.load(source)
+    except OSError as error:
+        raise ConfigurationError(
+            message(
+                N_("The configuration file {file} cannot be read: {why}."), file=str(path), why=error.strerror or ""
+            ),
+            message(N_("Check the name after --config and the file's permissions.")),
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            message(N_("The configuration file {file} is not valid TOML: {why}."), file=str(path), why=str(error)),
+            message(N_("Correct the line that is named.")),
+        ) from None
+    try:
+        return Configuration.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(path, error) from None
+
+
+def _explain(path: Path, error: ValidationError) -> ConfigurationError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] != "extra_forbidden":
+        return ConfigurationError(
+            message(N_("In {file}, {key}: {why}."), file=str(path), key=key, why=first["msg"]),
+            message(N_("Correct this key; the documentation lists what each one takes.")),
+        )
+    near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1, cutoff=0.5)
+    what = message(N_("In {file}, the key {key} is not known."), file=str(path), key=key)
+    if near:
+        return ConfigurationError(what, message(N_("Did you mean {key}?"), key=".".join([*location[:-1], near[0]])))
+    return ConfigurationError(what, message(N_("Remove this key; the documentation lists those that exist.")))
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    model: type[BaseModel] = Configuration
+    for part in location[:-1]:
+        model = _section_type(model, part)
+    return list(model.model_fields)
+
+
+def _section_type(model: type[BaseModel], name: str) -> type[BaseModel]:
+    annotation: Any = model.model_fields[name].annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
+
+
+def state_directory(option: Path | None, environment: Mapping[str, str]) -> Path:
+    """Return where the state lives (see the module's first lines)."""
+    if option is not None:
+        return option.absolute()
+    for variable in ("VALIJA_STATE_DIR", "STATE_DIRECTORY"):
+        if environment.get(variable):
+            return Path(environment[variable].split(":")[0]).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/valija")
+    base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(base) / "valija"
