@@ -1,0 +1,76 @@
+"""The command tree, and how its errors end: exit codes by meaning (0 ok, 2 usage, 3 consent, 4 operator, 5 later)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from gettext import gettext as _
+from pathlib import Path
+
+import click
+
+from valija import __version__
+from valija.apps import config
+from valija.apps.cli import mail_commands, output, settings_commands, token_commands
+from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
+from valija.apps.cli.main import chosen_language
+from valija.apps.cli.run_command import run_daemon
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help=_("The mail subsystem of an office machine: gets OAuth 2.0 tokens, sends and receives mail with them."),
+    epilog=_("Exit codes: 0 done, 2 wrong use, 3 consent is needed, 4 somebody must mend something, 5 try later."),
+)
+@click.version_option(__version__, prog_name="valija")
+@click.option("--lang", type=click.Choice(["en", "es"]), expose_value=False, help=_("Language: en or es."))
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=_("Where the machine keeps its state (VALIJA_STATE_DIR)."),
+)
+@click.pass_context
+def cli(context: click.Context, state_dir: Path | None) -> None:
+    """Find the daemon; every command but ``run`` is a client of it."""
+    directory = config.state_directory(state_dir, os.environ)
+    context.obj = DaemonClient(directory, chosen_language(sys.argv[1:]))
+
+
+cli.add_command(run_daemon)
+cli.add_command(settings_commands.provider)
+cli.add_command(settings_commands.smtp)
+cli.add_command(settings_commands.pop)
+cli.add_command(token_commands.token)
+cli.add_command(mail_commands.test)
+cli.add_command(mail_commands.send)
+cli.add_command(mail_commands.receive)
+cli.add_command(mail_commands.received)
+cli.add_command(mail_commands.audit)
+
+
+def run() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        status = cli.main(prog_name="valija", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo(_("Cancelled."), err=True)
+        sys.exit(130)
+    except ApiProblem as error:
+        output.print_problem(error.problem)
+        sys.exit(int(error.problem.get("exit_status", 4)))
+    except DaemonUnreachable as error:
+        click.secho(
+            _("The daemon does not answer at {socket}: {why}.").format(socket=error.socket_path, why=error.why),
+            err=True,
+            fg="red",
+        )
+        click.echo(
+            _("Start it with `valija run` or `systemctl start valija`; name its state with --state-dir."), err=True
+        )
+        sys.exit(4)
+    except BrokenPipeError:
+        os._exit(141)  # the reader of our output has gone; nothing more can be said
+    sys.exit(status if isinstance(status, int) else 0)

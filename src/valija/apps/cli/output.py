@@ -1,0 +1,144 @@
+"""What people see: states, dates, tables, troubles, the code with its QR picture. No rule lives here."""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from gettext import gettext as _
+from gettext import ngettext
+from typing import Any
+
+import click
+
+from valija.domain.text import N_
+
+STATE_LABELS = {
+    "not_retrieved": N_("Not retrieved"),
+    "awaiting_authorization": N_("Waiting for authorization"),
+    "retrieved": N_("Retrieved"),
+    "invalid": N_("Invalid"),
+}
+STATE_COLOURS = {"not_retrieved": "white", "awaiting_authorization": "yellow", "retrieved": "green", "invalid": "red"}
+SETTING_LABELS = {
+    "smtp": N_("SMTP"),
+    "internet-fax": N_("Internet Fax"),
+    "email-print": N_("E-mail Print"),
+    "email-status": N_("E-mail Status"),
+}
+WHO_LABELS = {
+    "nobody": N_("Nobody has to act."),
+    "user": N_("Who must act: the owner of the mailbox."),
+    "administrator": N_("Who must act: the administrator at the provider."),
+    "operator": N_("Who must act: the operator of this machine."),
+}
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def state_label(state: str) -> str:
+    """Return a state's label, coloured."""
+    return click.style(_(STATE_LABELS[state]), fg=STATE_COLOURS[state], bold=True)
+
+
+def setting_label(setting: str) -> str:
+    """Return the label of a mail setting."""
+    return _(SETTING_LABELS[setting])
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read a time of the API."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def moment(text: str | None) -> str:
+    """Return a time for people, in the machine's zone, with how far off it is."""
+    at = parse_time(text)
+    if at is None:
+        return "—"
+    seconds = (at - datetime.now(UTC)).total_seconds()
+    far = _("in {span}").format(span=span(seconds)) if seconds >= 0 else _("{span} ago").format(span=span(-seconds))
+    return f"{at.astimezone():%Y-%m-%d %H:%M} ({far})"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest fitting unit."""
+    for size, one, many in (
+        (86400, N_("{n} day"), N_("{n} days")),
+        (3600, N_("{n} hour"), N_("{n} hours")),
+        (60, N_("{n} minute"), N_("{n} minutes")),
+    ):
+        if seconds >= size:
+            n = int(seconds // size)
+            return ngettext(one, many, n).format(n=n)
+    n = int(seconds)
+    return ngettext("{n} second", "{n} seconds", n).format(n=n)
+
+
+def print_fields(rows: Iterable[tuple[str, str]]) -> None:
+    """Print label and value in two columns."""
+    rows = list(rows)
+    width = max((_width(label) for label, _value in rows), default=0)
+    for label, value in rows:
+        first, *more = value.splitlines() or [""]
+        click.echo(f"  {label}{' ' * (width - _width(label))}  {first}")
+        for line in more:
+            click.echo(f"  {' ' * width}  {line}")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the last column is as wide as it likes."""
+    widths = [max(_width(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for number, row in enumerate([header, *rows]):
+        line = "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True))
+        click.secho(line.rstrip(), bold=number == 0)
+
+
+def trouble_lines(trouble: Mapping[str, Any]) -> list[str]:
+    """Return a trouble as lines: what it means, what to do, who, the other side's own words."""
+    lines = [trouble["meaning"], trouble["cure"], _(WHO_LABELS[trouble["who_acts"]])]
+    if trouble.get("server_words"):
+        lines.append(_("Server's words: {words}").format(words=trouble["server_words"]))
+    return [line for line in lines if line]
+
+
+def print_trouble(trouble: Mapping[str, Any], *, err: bool = False) -> None:
+    """Print a trouble, indented."""
+    for number, line in enumerate(trouble_lines(trouble)):
+        click.secho("    " + line, err=err, fg="red" if number == 0 else None, dim=number > 1)
+
+
+def print_problem(problem: Mapping[str, Any]) -> None:
+    """Print why the daemon said no, on standard error."""
+    click.secho(problem.get("detail") or problem.get("title") or _("The daemon said no."), err=True, fg="red")
+    for field in problem.get("problems", ()):
+        click.echo(f"  {field['label']}: {field['problem']}", err=True)
+    if problem.get("cure"):
+        click.echo(problem["cure"], err=True)
+    if problem.get("trouble"):
+        print_trouble(problem["trouble"], err=True)
+
+
+def qr_lines(text: str) -> list[str]:
+    """Return a QR picture of ``text`` for a terminal, two modules a character."""
+    import segno  # only where a picture is shown
+
+    out = io.StringIO()
+    segno.make(text, error="m").terminal(out, compact=True, border=2)
+    return out.getvalue().splitlines()
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds."""
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def _width(text: str) -> int:
+    plain = click.unstyle(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1 for c in plain)
