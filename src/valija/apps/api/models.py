@@ -1,0 +1,237 @@
+"""The API's bodies (JSON). Times are ISO 8601 in UTC; sentences are in the language of Accept-Language."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SettingName = Literal["smtp", "internet-fax", "email-print", "email-status"]
+PopName = Literal["internet-fax", "email-print", "email-status"]
+GrantName = Literal["device", "code", "client-credentials", "service-account"]
+StateValue = Literal["not_retrieved", "awaiting_authorization", "retrieved", "invalid"]
+
+
+class Body(BaseModel):
+    """What a client sends: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """What the daemon sends."""
+
+
+class Changes(Body):
+    """Fields to change; the others stay as they are. ``confirm`` agrees to the deletion of a token."""
+
+    changes: dict[str, Any] = Field(max_length=40)
+    confirm: bool = False
+
+
+class GetToken(Body):
+    """Which grant to use; null is the provider's first."""
+
+    grant: GrantName | None = None
+
+
+class PastedRedirect(Body):
+    """The address that the browser was sent to at the end of the code grant."""
+
+    url: str = Field(max_length=16_384)
+
+
+class TroubleView(Answer):
+    """A trouble, explained."""
+
+    reason: str
+    meaning: str
+    cure: str
+    who_acts: Literal["nobody", "user", "administrator", "operator"]
+    server_words: str
+    at: datetime
+
+
+class AuthorizationView(Answer):
+    """A permission that is being asked for."""
+
+    id: str
+    grant: GrantName
+    started_at: datetime
+    expires_at: datetime
+    verification_uri: str | None
+    verification_uri_complete: str | None
+    user_code: str | None
+    interval: float
+    authorization_url: str | None
+
+
+class TokenView(Answer):
+    """The token of a setting."""
+
+    setting: SettingName
+    version: int
+    state: StateValue
+    state_label: str
+    account: str
+    provider: str
+    provider_name: str
+    in_use: bool
+    expired: bool
+    grant: GrantName | None
+    obtained_at: datetime | None
+    refreshed_at: datetime | None
+    expires_at: datetime | None
+    idle_limit_at: datetime | None
+    scopes: list[str]
+    authorization: AuthorizationView | None
+    trouble: TroubleView | None
+    unsaved: bool
+
+
+class Deletion(Answer):
+    """What a deletion did: ``revocation`` at the provider."""
+
+    token: TokenView
+    revocation: Literal["revoked", "not_supported", "failed", "nothing"]
+    revocation_text: str
+
+
+class Row(Answer):
+    """One field for people."""
+
+    field: str
+    label: str
+    text: str
+
+
+class SettingView(Answer):
+    """A mail setting: ``fields`` for programs, ``rows`` for people; a password is never shown."""
+
+    setting: SettingName
+    fields: dict[str, Any]
+    rows: list[Row]
+    token_state: StateValue
+
+
+class ProviderView(Answer):
+    """A client registration; secrets are never shown, only whether they are set."""
+
+    name: str
+    kind: str
+    display_name: str
+    client_id: str
+    fields: dict[str, Any]
+    rows: list[Row]
+    notes: list[str]
+    used_by: list[SettingName]
+
+
+class StageView(Answer):
+    """One stage of a connection test."""
+
+    stage: str
+    label: str
+    outcome: Literal["passed", "failed", "warning", "skipped"]
+    found: str
+    trouble: TroubleView | None
+
+
+class TestSummary(Answer):
+    """How a connection test ended."""
+
+    passed: bool
+    who_acts: Literal["nobody", "user", "administrator", "operator"]
+    summary: str
+
+
+class TestReport(TestSummary):
+    """A whole connection test."""
+
+    stages: list[StageView]
+
+
+class OutcomeView(Answer):
+    """What became of a message for one recipient."""
+
+    recipient: str
+    outcome: Literal["accepted", "deferred", "failed", "in_doubt"]
+    label: str
+    server_words: str
+    trouble: TroubleView | None
+
+
+class SendReport(Answer):
+    """What became of a message."""
+
+    message_id: str
+    size: int
+    outcomes: list[OutcomeView]
+    exit_status: int
+
+
+class ReceivedView(Answer):
+    """A message that was received and kept."""
+
+    id: int
+    setting: PopName
+    received_at: datetime
+    size: int
+    sender: str
+    subject: str
+    file: str
+
+
+class ReceiveReport(Answer):
+    """What a check of a maildrop found."""
+
+    setting: PopName
+    messages: list[ReceivedView]
+    trouble: TroubleView | None
+    exit_status: int
+
+
+class AuditView(Answer):
+    """One record of the audit trail."""
+
+    id: int
+    at: datetime
+    who: str
+    where: str
+    presence: Literal["at_machine", "remote"]
+    action: str
+    label: str
+    subject: str
+    details: dict[str, str]
+
+
+class MachineView(Answer):
+    """The machine itself."""
+
+    version: str
+    started_at: datetime
+    sandbox: dict[str, str] | None
+    tokens: list[TokenView]
+
+
+class FieldProblemView(Answer):
+    """What is wrong with a field."""
+
+    field: str
+    label: str
+    problem: str
+
+
+class Problem(Answer):
+    """Why something was refused (RFC 9457); ``code`` and ``exit_status`` are for programs."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    cure: str = ""
+    exit_status: int
+    problems: list[FieldProblemView] = []
+    trouble: TroubleView | None = None
