@@ -1,0 +1,151 @@
+"""The store in memory: the same contract, nothing on disk. For trying and for tests of what stands on the port."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from valija.domain.account import Setting
+from valija.domain.record import AuditRecord, ReceivedMessage
+from valija.domain.registration import Registration
+from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
+from valija.domain.token import NotRetrieved, TokenState
+from valija.store.port import (
+    StoredAudit,
+    StoredMessage,
+    VersionedRegistration,
+    VersionedSettings,
+    VersionedToken,
+)
+
+
+class MemoryStore:
+    """See :class:`valija.store.port.Store`; nothing here awaits, so every method is atomic."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, VersionedToken] = {}
+        self._due: dict[str, datetime] = {}
+        self._settings: dict[Setting, VersionedSettings] = {}
+        self._registrations: dict[str, VersionedRegistration] = {}
+        self._received: list[StoredMessage] = []
+        self._seen: set[tuple[str, str, str]] = set()
+        self._audit: list[StoredAudit] = []
+
+    async def load_token(self, account: str) -> VersionedToken:
+        return self._tokens.get(account) or VersionedToken(0, NotRetrieved())
+
+    async def replace_token(
+        self,
+        account: str,
+        expected_version: int,
+        state: TokenState,
+        *,
+        due_at: datetime | None,
+        audit: AuditRecord | None = None,
+    ) -> VersionedToken | None:
+        stored = self._tokens.get(account)
+        if (stored.version if stored else 0) != expected_version:
+            return None
+        self._put_token(account, VersionedToken(expected_version + 1, state), due_at)
+        if audit is not None:
+            self._add_audit(audit)
+        return self._tokens[account]
+
+    def _put_token(self, account: str, token: VersionedToken, due_at: datetime | None) -> None:
+        self._tokens[account] = token
+        self._due.pop(account, None)
+        if due_at is not None:
+            self._due[account] = due_at
+
+    def _forget(self, accounts: Collection[str]) -> None:
+        for account in accounts:
+            if account in self._tokens:
+                self._put_token(account, VersionedToken(self._tokens[account].version + 1, NotRetrieved()), None)
+
+    async def list_tokens(self) -> Mapping[str, VersionedToken]:
+        return dict(sorted(self._tokens.items()))
+
+    async def tokens_due(self, now: datetime, limit: int) -> list[str]:
+        due = sorted((at, account) for account, at in self._due.items() if at <= now)
+        return [account for _at, account in due[:limit]]
+
+    async def next_due(self) -> datetime | None:
+        return min(self._due.values(), default=None)
+
+    async def load_settings(self, setting: Setting) -> VersionedSettings:
+        default = PopSettings() if setting.is_pop else SmtpSettings()
+        return self._settings.get(setting) or VersionedSettings(0, default)
+
+    async def save_settings(
+        self, setting: Setting, expected_version: int, value: MailSettings, audit: AuditRecord
+    ) -> VersionedSettings | None:
+        stored = await self.load_settings(setting)
+        if stored.version != expected_version:
+            return None
+        self._settings[setting] = VersionedSettings(expected_version + 1, value)
+        self._add_audit(audit)
+        return self._settings[setting]
+
+    async def save_settings_and_forget_token(
+        self, setting: Setting, expected_version: int, value: MailSettings, audit: AuditRecord
+    ) -> VersionedSettings | None:
+        written = await self.save_settings(setting, expected_version, value, audit)
+        if written is not None:
+            self._forget([setting.value])
+        return written
+
+    async def load_registration(self, name: str) -> VersionedRegistration | None:
+        return self._registrations.get(name)
+
+    async def list_registrations(self) -> list[VersionedRegistration]:
+        return [self._registrations[name] for name in sorted(self._registrations)]
+
+    async def save_registration(
+        self, expected_version: int, value: Registration, audit: AuditRecord, *, forget_tokens: Collection[str] = ()
+    ) -> VersionedRegistration | None:
+        stored = self._registrations.get(value.name)
+        if (stored.version if stored else 0) != expected_version:
+            return None
+        self._registrations[value.name] = VersionedRegistration(expected_version + 1, value)
+        self._forget(forget_tokens)
+        self._add_audit(audit)
+        return self._registrations[value.name]
+
+    async def delete_registration(self, name: str, audit: AuditRecord, *, forget_tokens: Collection[str] = ()) -> bool:
+        if self._registrations.pop(name, None) is None:
+            return False
+        self._forget(forget_tokens)
+        self._add_audit(audit)
+        return True
+
+    async def known_unique_ids(self, account: str, maildrop: str, unique_ids: Sequence[str]) -> set[str]:
+        return {uid for uid in unique_ids if (account, maildrop, uid) in self._seen}
+
+    async def record_received(self, message: ReceivedMessage) -> StoredMessage | None:
+        key = (message.account, message.maildrop, message.unique_id)
+        if key in self._seen:
+            return None
+        self._seen.add(key)
+        stored = StoredMessage(len(self._received) + 1, message)
+        self._received.append(stored)
+        return stored
+
+    async def list_received(self, account: str | None, limit: int) -> list[StoredMessage]:
+        wanted = [m for m in reversed(self._received) if account in (None, m.message.account)]
+        return wanted[:limit]
+
+    async def load_received(self, message_id: int) -> StoredMessage | None:
+        return next((m for m in self._received if m.id == message_id), None)
+
+    async def append_audit(self, record: AuditRecord) -> None:
+        self._add_audit(record)
+
+    def _add_audit(self, record: AuditRecord) -> None:
+        self._audit.append(StoredAudit(len(self._audit) + 1, record))
+
+    async def list_audit(self, limit: int, before_id: int | None = None) -> list[StoredAudit]:
+        wanted = [a for a in reversed(self._audit) if before_id is None or a.id < before_id]
+        return wanted[:limit]
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,153 @@
+"""The store's port: what every engine does, with the same meaning (the contract suite in tests/store holds them to it).
+
+All writes are durable when they return. Writes to something that has a version are compare-and-swap: they return None if
+the stored version is not the expected one, and nothing was changed. Every method may raise the errors below
+:class:`valija.domain.errors.StoreError` and :class:`valija.domain.errors.StoreFull`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from valija.domain.account import Setting
+from valija.domain.record import AuditRecord, ReceivedMessage
+from valija.domain.registration import Registration
+from valija.domain.settings import MailSettings
+from valija.domain.token import TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedToken:
+    """A token state; version 0 was never stored."""
+
+    version: int
+    state: TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedSettings:
+    """A mail setting; version 0 was never stored and has the defaults."""
+
+    version: int
+    value: MailSettings
+
+
+@dataclass(frozen=True, slots=True)
+class VersionedRegistration:
+    """A client registration."""
+
+    version: int
+    value: Registration
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A received message and its number."""
+
+    id: int
+    message: ReceivedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudit:
+    """An audit record and its number; later records have higher ones."""
+
+    id: int
+    record: AuditRecord
+
+
+class Store(Protocol):
+    """Durable state of the machine."""
+
+    async def load_token(self, account: str) -> VersionedToken:
+        """Return an account's token state; version 0 and NotRetrieved if there is none."""
+        ...
+
+    async def replace_token(
+        self,
+        account: str,
+        expected_version: int,
+        state: TokenState,
+        *,
+        due_at: datetime | None,
+        audit: AuditRecord | None = None,
+    ) -> VersionedToken | None:
+        """Store a token state, when the refresher should look at it next, and an audit record, all or none."""
+        ...
+
+    async def list_tokens(self) -> Mapping[str, VersionedToken]:
+        """Return all token states by account."""
+        ...
+
+    async def tokens_due(self, now: datetime, limit: int) -> list[str]:
+        """Return accounts whose ``due_at`` is not after ``now``, longest due first."""
+        ...
+
+    async def next_due(self) -> datetime | None:
+        """Return the earliest ``due_at``."""
+        ...
+
+    async def load_settings(self, setting: Setting) -> VersionedSettings:
+        """Return a mail setting."""
+        ...
+
+    async def save_settings(
+        self, setting: Setting, expected_version: int, value: MailSettings, audit: AuditRecord
+    ) -> VersionedSettings | None:
+        """Store a mail setting."""
+        ...
+
+    async def save_settings_and_forget_token(
+        self, setting: Setting, expected_version: int, value: MailSettings, audit: AuditRecord
+    ) -> VersionedSettings | None:
+        """Store a mail setting and make its token NotRetrieved, all or none."""
+        ...
+
+    async def load_registration(self, name: str) -> VersionedRegistration | None:
+        """Return a client registration; None if there is none of that name."""
+        ...
+
+    async def list_registrations(self) -> list[VersionedRegistration]:
+        """Return all client registrations by name."""
+        ...
+
+    async def save_registration(
+        self, expected_version: int, value: Registration, audit: AuditRecord, *, forget_tokens: Collection[str] = ()
+    ) -> VersionedRegistration | None:
+        """Store a registration (version 0: a new one) and make these accounts' tokens NotRetrieved, all or none."""
+        ...
+
+    async def delete_registration(self, name: str, audit: AuditRecord, *, forget_tokens: Collection[str] = ()) -> bool:
+        """Delete a registration and make these accounts' tokens NotRetrieved; False if there is none of that name."""
+        ...
+
+    async def known_unique_ids(self, account: str, maildrop: str, unique_ids: Sequence[str]) -> set[str]:
+        """Return which of these messages were received before."""
+        ...
+
+    async def record_received(self, message: ReceivedMessage) -> StoredMessage | None:
+        """Note a message as received; None if it was before."""
+        ...
+
+    async def list_received(self, account: str | None, limit: int) -> list[StoredMessage]:
+        """Return received messages, latest first."""
+        ...
+
+    async def load_received(self, message_id: int) -> StoredMessage | None:
+        """Return one received message."""
+        ...
+
+    async def append_audit(self, record: AuditRecord) -> None:
+        """Add to the audit trail."""
+        ...
+
+    async def list_audit(self, limit: int, before_id: int | None = None) -> list[StoredAudit]:
+        """Return audit records, latest first."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, then let go of the files."""
+        ...

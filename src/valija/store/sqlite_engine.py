@@ -1,0 +1,293 @@
+"""SQLite with one writing connection on its own thread, group commit, and one reading connection beside it.
+
+Theory of operation
+-------------------
+1. All writes go through one thread and one connection: SQLite's WAL has a corruption bug with two writers up to 3.51.2,
+   and one writer needs no busy loop.
+2. A write is a function of the connection. The thread takes all that wait, runs each in a savepoint inside one
+   transaction, commits once (``synchronous=FULL``: the commit is on disk), and only then tells the callers.
+3. If the transaction as a whole fails (disk full), nothing of it happened; each write is then tried alone, so one that does
+   not fit fails alone.
+4. Reads have their own thread and a connection that cannot write; they see every commit that was reported.
+5. A file that is not ours, of a later version, or damaged is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreVersion
+from valija.domain.text import N_, message
+from valija.store.master_key import sync_directory
+
+FILE_NAME: Final = "valija.sqlite3"
+MARKER_NAME: Final = "valija.store"
+APPLICATION_ID: Final = 0x56414C49
+BATCH_LIMIT: Final = 256
+QUICK_CHECK_LIMIT: Final = 64 * 1024 * 1024
+_TYPES: Final = {
+    "id": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "blob": "BLOB",
+    "bigint": "INTEGER",
+    "strict": "STRICT",
+}
+_FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ})
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+log: Final = logging.getLogger(__name__)
+
+
+def exists(state_dir: Path) -> bool:
+    """Tell whether there is, or was, a store in ``state_dir``."""
+    return (state_dir / MARKER_NAME).exists() or (state_dir / FILE_NAME).exists()
+
+
+class SqliteEngine:
+    """An open database; :meth:`write` and :meth:`read` run functions on its connections."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / FILE_NAME
+        self._writer = open_database(state_dir)
+        self._reader = sqlite3.connect(
+            f"file:{self.path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
+        self._reader.execute("PRAGMA query_only=ON")
+        self._waiting: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._readers = ThreadPoolExecutor(1, "store-reader")
+        self._closed = False
+        self._thread.start()
+
+    async def write(self, work: Work[T]) -> T:
+        """Run ``work`` in the next transaction; return what it returned once that is on disk.
+
+        A caller who is cancelled does not stop the write.
+        """
+        if self._closed:
+            raise StoreError(message(N_("The store is closed.")))
+        future: Future[T] = Future()
+        self._waiting.put((work, future))
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work`` on the reading connection."""
+        if self._closed:
+            raise StoreError(message(N_("The store is closed.")))
+
+        def guarded() -> T:
+            try:
+                return work(self._reader)
+            except sqlite3.Error as error:
+                raise explain(error, self.path) from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, guarded)
+
+    async def close(self) -> None:
+        """Finish the writes that wait, then close the files."""
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._readers.shutdown)
+            self._reader.close()
+            self._writer.close()
+
+    # --- the writer's thread -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch = [first]
+            last = False
+            while len(batch) < BATCH_LIMIT:
+                try:
+                    more = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    last = True
+                    break
+                batch.append(more)
+            self._commit(batch)
+            if last:
+                return
+
+    def _commit(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+        try:
+            results = self._transaction([work for work, _future in batch])
+        except (sqlite3.Error, StoreError) as error:
+            if len(batch) > 1:
+                for one in batch:
+                    self._commit([one])
+                return
+            batch[0][1].set_exception(explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
+            return
+        for (_work, future), (value, failure) in zip(batch, results, strict=True):
+            if failure is not None:
+                future.set_exception(failure)
+            else:
+                future.set_result(value)
+
+    def _transaction(self, works: list[Work[Any]]) -> list[tuple[Any, BaseException | None]]:
+        connection = self._writer
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = [self._savepoint(work) for work in works]
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    def _savepoint(self, work: Work[Any]) -> tuple[Any, BaseException | None]:
+        """Run one write; a database error fails the whole transaction, any other only this write."""
+        connection = self._writer
+        connection.execute("SAVEPOINT one")
+        try:
+            value = work(connection)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            connection.execute("ROLLBACK TO one")
+            connection.execute("RELEASE one")
+            return None, error
+        connection.execute("RELEASE one")
+        return value, None
+
+
+# --- opening -----------------------------------------------------------------------------------------------------------
+
+
+def open_database(state_dir: Path) -> sqlite3.Connection:
+    """Open the database for writing, made or brought to the latest schema. Raises errors below ``StoreError``."""
+    path, marker = state_dir / FILE_NAME, state_dir / MARKER_NAME
+    is_new = not path.exists() or path.stat().st_size == 0
+    if is_new and marker.exists():
+        raise StoreDamaged(
+            message(N_("The store {file} is gone or empty, but it was there before."), file=str(path)),
+            message(N_("Put it back from your backup; to begin anew, remove {marker} too."), marker=str(marker)),
+        )
+    connection = None
+    try:
+        if not is_new:
+            _refuse_foreign(path)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA busy_timeout=5000")
+        migrate(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise explain(error, path) from None
+    except StoreError:
+        if connection is not None:
+            connection.close()
+        raise
+    if not marker.exists():
+        marker.write_text("a store was made here\n")
+        sync_directory(state_dir)
+    return connection
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Look at a file without writing a byte: is it ours, of a version we know, and whole?"""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != APPLICATION_ID and (application or tables):
+            raise StoreDamaged(
+                message(N_("{file} is a database of another program."), file=str(path)),
+                message(N_("Move it away, or name another directory with --state-dir.")),
+            )
+        _refuse_version(connection.execute("PRAGMA user_version").fetchone()[0], path)
+        if path.stat().st_size < QUICK_CHECK_LIMIT:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise damaged(path, found)
+    finally:
+        connection.close()
+
+
+def _refuse_version(version: int, path: Path) -> None:
+    latest = len(_migrations())
+    if version > latest:
+        raise StoreVersion(
+            message(
+                N_("The store {file} was made by a later version (schema {version}; this one knows {latest})."),
+                file=str(path),
+                version=version,
+                latest=latest,
+            ),
+            message(N_("Install that version again. Nothing was changed.")),
+        )
+
+
+def _migrations() -> list[str]:
+    folder = files("valija.store") / "migrations"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
+    return [(folder / name).read_text("utf-8") for name in names]
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the schema to the latest version, in one transaction."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    _refuse_version(version, path)
+    steps = _migrations()
+    if version == len(steps):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in steps[version:]:
+            text = re.sub(r"\{\{(\w+)\}\}", lambda found: _TYPES[found.group(1)], re.sub(r"--.*", "", step))
+            for statement in filter(str.strip, text.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(steps)}")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def damaged(path: Path, found: str) -> StoreDamaged:
+    """Return the error for a file that cannot be trusted."""
+    return StoreDamaged(
+        message(N_("The store {file} is damaged."), file=str(path)),
+        message(N_("Put it back from your backup. Nothing was changed.")),
+        diagnostics=found[:300],
+    )
+
+
+def explain(error: sqlite3.Error, path: Path) -> StoreError | StoreFull:
+    """Return what an error of SQLite means."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in _FULL or code & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreFull(
+            message(N_("There is no space left for the store {file}; nothing was changed."), file=str(path)),
+            message(N_("Make space on the disk; what waits goes on by itself.")),
+            diagnostics=str(error),
+        )
+    if code in _DAMAGED or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, str(error))
+    return StoreError(
+        message(N_("The store {file} cannot be used: {why}."), file=str(path), why=str(error)),
+        message(N_("Check the disk, and owner and permissions of the state directory.")),
+        diagnostics=str(error),
+    )

@@ -1,0 +1,60 @@
+"""The SQL, by name; placeholders are ``?``. Written so that SQLite and PostgreSQL give it the same meaning."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOAD_TOKEN: Final = "SELECT version, payload FROM tokens WHERE account = ?"
+LIST_TOKENS: Final = "SELECT account, version, payload FROM tokens ORDER BY account"
+TOKENS_DUE: Final = "SELECT account FROM tokens WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+NEXT_DUE: Final = "SELECT min(due_at) FROM tokens WHERE due_at IS NOT NULL"
+# a first state is inserted, a later one replaces the version that was read; nothing returned is a conflict
+INSERT_TOKEN: Final = (
+    "INSERT INTO tokens (account, version, state, due_at, payload) VALUES (?, 1, ?, ?, ?) "
+    "ON CONFLICT (account) DO NOTHING RETURNING version"
+)
+REPLACE_TOKEN: Final = (
+    "UPDATE tokens SET version = version + 1, state = ?, due_at = ?, payload = ? "
+    "WHERE account = ? AND version = ? RETURNING version"
+)
+# forgetting does not compare: it wins over whatever is under way, whose compare-and-swap then fails
+FORGET_TOKEN: Final = "UPDATE tokens SET version = version + 1, state = ?, due_at = NULL, payload = ? WHERE account = ?"
+
+LOAD_SETTINGS: Final = "SELECT version, payload FROM settings WHERE name = ?"
+INSERT_SETTINGS: Final = (
+    "INSERT INTO settings (name, version, payload) VALUES (?, 1, ?) ON CONFLICT (name) DO NOTHING RETURNING version"
+)
+REPLACE_SETTINGS: Final = (
+    "UPDATE settings SET version = version + 1, payload = ? WHERE name = ? AND version = ? RETURNING version"
+)
+
+LOAD_REGISTRATION: Final = "SELECT version, payload FROM registrations WHERE name = ?"
+LIST_REGISTRATIONS: Final = "SELECT name, version, payload FROM registrations ORDER BY name"
+INSERT_REGISTRATION: Final = (
+    "INSERT INTO registrations (name, version, payload) VALUES (?, 1, ?) "
+    "ON CONFLICT (name) DO NOTHING RETURNING version"
+)
+REPLACE_REGISTRATION: Final = (
+    "UPDATE registrations SET version = version + 1, payload = ? WHERE name = ? AND version = ? RETURNING version"
+)
+DELETE_REGISTRATION: Final = "DELETE FROM registrations WHERE name = ? RETURNING version"
+
+IS_KNOWN: Final = "SELECT 1 FROM received WHERE account = ? AND maildrop = ? AND unique_id = ?"
+RECORD_RECEIVED: Final = (
+    "INSERT INTO received (account, maildrop, unique_id, received_at, file, size, sender, subject) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, maildrop, unique_id) DO NOTHING RETURNING id"
+)
+_RECEIVED = "SELECT id, account, maildrop, unique_id, received_at, file, size, sender, subject FROM received "
+LIST_RECEIVED: Final = _RECEIVED + "ORDER BY id DESC LIMIT ?"
+LIST_RECEIVED_OF: Final = _RECEIVED + "WHERE account = ? ORDER BY id DESC LIMIT ?"
+LOAD_RECEIVED: Final = _RECEIVED + "WHERE id = ?"
+
+APPEND_AUDIT: Final = (
+    "INSERT INTO audit (at, who, place, presence, action, subject, details) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+LIST_AUDIT: Final = (
+    "SELECT id, at, who, place, presence, action, subject, details FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"
+)
+
+LOAD_META: Final = "SELECT value FROM meta WHERE name = ?"
+INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
