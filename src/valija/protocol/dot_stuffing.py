@@ -1,0 +1,84 @@
+"""Transparency of message data (RFC 5321 section 4.5.2, RFC 1939 section 3), in pieces of any length.
+
+Only CRLF "." CRLF ends a message: the forms with a bare CR or LF, by which mail is smuggled, are data.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TERMINATOR: Final = b"\r\n.\r\n"
+_BARE: Final = re.compile(rb"\r\n|\r|\n")
+
+
+class DotStuffer:
+    """Prepares a body for the wire: line ends become CRLF, lines that begin with a dot get one more."""
+
+    __slots__ = ("_held_cr", "_line_start")
+
+    def __init__(self) -> None:
+        self._held_cr = False
+        self._line_start = True
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what can be sent of ``piece``; a CR at its end waits for the next one."""
+        if self._held_cr:
+            piece = b"\r" + piece
+        self._held_cr = piece.endswith(b"\r")
+        if self._held_cr:
+            piece = piece[:-1]
+        if not piece:
+            return b""
+        pairs = piece.count(b"\r\n")
+        if piece.count(b"\n") != pairs or piece.count(b"\r") != pairs:
+            piece = _BARE.sub(b"\r\n", piece)
+        out = piece.replace(b"\r\n.", b"\r\n..")
+        if self._line_start and piece.startswith(b"."):
+            out = b"." + out
+        self._line_start = piece.endswith(b"\r\n")
+        return out
+
+    def finish(self) -> bytes:
+        """Return what ends the data: the last line's end if it is missing, and the line with one dot."""
+        end = b"\r\n" if self._held_cr or not self._line_start else b""
+        self._held_cr, self._line_start = False, True
+        return end + b".\r\n"
+
+
+class DotUnstuffer:
+    """Takes a body from the wire: extra dots go, the line with one dot ends it."""
+
+    __slots__ = ("_skip", "_tail", "done")
+
+    def __init__(self) -> None:
+        # as if the line end before the data were part of it; these two octets are never given out
+        self._tail = b"\r\n"
+        self._skip = 2
+        self.done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the body's next octets and, once it has ended (``done``), what follows the terminator."""
+        data = self._tail + data
+        end = data.find(TERMINATOR)
+        if end >= 0:
+            self.done = True
+            return self._give(data[: end + 2]), data[end + len(TERMINATOR) :]
+        keep = _length_of_started_terminator(data)
+        self._tail = data[len(data) - keep :]
+        return self._give(data[: len(data) - keep]), b""
+
+    def _give(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        body = data.replace(b"\r\n.", b"\r\n")
+        if self._skip:
+            body, self._skip = body[self._skip :], 0
+        return body
+
+
+def _length_of_started_terminator(data: bytes) -> int:
+    for length in (4, 3, 2, 1):
+        if data.endswith(TERMINATOR[:length]):
+            return length
+    return 0
