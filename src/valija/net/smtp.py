@@ -1,0 +1,155 @@
+"""SMTP connections: runs the dialogs of :mod:`valija.protocol.smtp_client` over a :class:`~valija.net.wire.Wire`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Generator
+from typing import Any, Final, TypeVar
+
+from valija.net.errors import NetError
+from valija.net.tls import ResumingContext
+from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
+from valija.protocol import smtp_client as smtp
+from valija.protocol.dot_stuffing import DotStuffer
+from valija.protocol.errors import RemoteProtocolError
+from valija.protocol.sasl import BearerCredentials, Credentials
+from valija.protocol.smtp_reply import ReplyReader, SmtpReply
+
+T = TypeVar("T")
+FINAL_REPLY_TIMEOUT_S: Final = 300.0  # servers scan what they were given; RFC 5321 section 4.5.3.2.6 says 600
+
+
+class SmtpRefused(Exception):
+    """The server refused before a message could be offered."""
+
+    def __init__(self, refused: smtp.Refused) -> None:
+        super().__init__(refused.reply.server_words)
+        self.refused = refused
+
+
+class SmtpConnection:
+    """An open, greeted, secured connection. Use :meth:`open`; it can send any number of messages."""
+
+    def __init__(self, wire: Wire, local_name: str) -> None:
+        self._wire = wire
+        self._local_name = local_name
+        self._replies = ReplyReader()
+        self._body: AsyncIterable[bytes] | None = None
+        self.capabilities = smtp.Capabilities({})
+
+    @classmethod
+    async def open(
+        cls, endpoint: Endpoint, tls: ResumingContext, *, local_name: str = "localhost", observe: Observer = ignore
+    ) -> SmtpConnection:
+        """Connect, greet and secure. Raises :class:`NetError` or :class:`SmtpRefused`; nothing stays open then."""
+        wire = await connect(endpoint, tls, observe)
+        connection = cls(wire, local_name)
+        try:
+            await connection._greet(endpoint, observe)
+        except BaseException:
+            await wire.close()
+            raise
+        return connection
+
+    async def _greet(self, endpoint: Endpoint, observe: Observer) -> None:
+        self.capabilities = self._or_refused(await self._run(smtp.greet(self._local_name)))
+        observe("greeting", {})
+        if endpoint.tls is TlsMode.STARTTLS:
+            if not self.capabilities.has("STARTTLS"):
+                raise NetError("starttls_not_offered", "starttls", "EHLO does not offer STARTTLS")
+            self._observe = observe
+            self.capabilities = self._or_refused(await self._run(smtp.start_tls(self._local_name)))
+
+    _observe: Observer = staticmethod(ignore)
+
+    @staticmethod
+    def _or_refused(found: smtp.Capabilities | smtp.Refused) -> smtp.Capabilities:
+        if isinstance(found, smtp.Refused):
+            raise SmtpRefused(found)
+        return found
+
+    async def authenticate(self, credentials: Credentials, preference: tuple[str, ...] = ()) -> smtp.AuthOutcome:
+        """Log in. Raises :class:`NetError`, also where a token would go over a connection without TLS."""
+        if isinstance(credentials, BearerCredentials):
+            forbid_plaintext(self._wire)
+        return await self._run(smtp.authenticate(self.capabilities, credentials, preference))
+
+    async def send(self, envelope: smtp.Envelope, body: AsyncIterable[bytes]) -> smtp.SendOutcome:
+        """Send a message whose ``body`` comes in pieces; returns an outcome per recipient whatever happens."""
+        self._body = body
+        try:
+            return await self._run(smtp.send_message(self.capabilities, envelope))
+        finally:
+            self._body = None
+
+    async def verify_sender(self, reverse_path: str) -> SmtpReply:
+        """Ask whether a sender is taken; sends nothing. Raises :class:`NetError`."""
+        return await self._run(smtp.verify_sender(reverse_path))
+
+    async def close(self, *, politely: bool = True) -> None:
+        """End the session and let the connection go."""
+        if politely:
+            try:
+                await self._run(smtp.say_goodbye())
+            except NetError:
+                politely = False  # it is gone anyway
+        await self._wire.close()
+
+    async def _run(self, dialog: Generator[smtp.Step, Any, T]) -> T:
+        """Run a dialog to its end; what breaks the connection is thrown into it."""
+        result: SmtpReply | None = None
+        failure: smtp.ConnectionGone | None = None
+        while True:
+            try:
+                step = dialog.throw(failure) if failure is not None else dialog.send(result)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            except smtp.ConnectionGone as gone:
+                raise NetError(gone.reason, str(self._stage), gone.words) from None
+            result, failure = None, None
+            try:
+                result = await self._perform(step)
+            except RemoteProtocolError as error:
+                failure = smtp.ConnectionGone("peer_nonsense", str(error))
+            except NetError as error:
+                if error.reason.startswith(("tls", "plaintext")):
+                    dialog.close()
+                    raise
+                failure = smtp.ConnectionGone(error.reason, error.words)
+
+    _stage: str = "greeting"
+
+    async def _perform(self, step: smtp.Step) -> SmtpReply | None:
+        match step:
+            case smtp.Write():
+                self._wire.write(step.data)
+            case smtp.Read():
+                self._stage = step.stage.value
+                return await self._reply(step.stage)
+            case smtp.SendBody():
+                await self._send_body(empty=step.empty)
+            case smtp.StartTls():
+                if not self._replies.is_clean() or self._wire.has_octets():
+                    raise RemoteProtocolError("octets in clear after the reply to STARTTLS")
+                await self._wire.start_tls(self._observe)
+        return None
+
+    async def _reply(self, stage: smtp.Stage) -> SmtpReply:
+        patience = max(self._wire.endpoint.timeout_s, FINAL_REPLY_TIMEOUT_S) if stage is smtp.Stage.BODY else None
+        while (reply := self._replies.next_reply()) is None:
+            self._replies.feed(await self._wire.receive(stage.value, patience))
+        return reply
+
+    async def _send_body(self, *, empty: bool) -> None:
+        stuffer = DotStuffer()
+        if not empty and self._body is not None:
+            async for piece in self._body:
+                self._wire.write(stuffer.feed(piece))
+                await self._wire.drain("body")
+        self._wire.write(stuffer.finish())
+
+
+def forbid_plaintext(wire: Wire) -> None:
+    """Refuse to send a token without TLS; the sandbox's loopback aside."""
+    if not wire.secure and not (wire.endpoint.plaintext_bearer and wire.is_loopback()):
+        raise NetError("plaintext_token", "auth", "the connection is not secured by TLS")
