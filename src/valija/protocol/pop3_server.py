@@ -1,0 +1,346 @@
+"""The server's side of POP3 (RFC 1939, RFC 2449, RFC 2595, RFC 5034), without I/O; the pull model of :mod:`smtp_server`.
+
+A maildrop is a fixed list of messages for the session; deletions are marks that take effect at QUIT only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from valija.protocol.errors import RemoteProtocolError
+from valija.protocol.lines import LineReader
+from valija.protocol.sasl import encode_line
+from valija.protocol.sasl_server import (
+    Challenge,
+    Malformed,
+    ServerMechanism,
+    Shown,
+    decode_response,
+    error_challenge,
+)
+from valija.secret import Secret
+
+LINE_LIMIT: Final = 12288
+
+
+@dataclass(frozen=True, slots=True)
+class PopPolicy:
+    """What this server offers and allows."""
+
+    host_name: str
+    mechanisms: tuple[str, ...] = ()
+    tls_offered: bool = False
+    auth_needs_tls: bool = True
+    errors_limit: int = 20
+    auth_failures_limit: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message of the maildrop: its unique-id and its exact size in octets."""
+
+    unique_id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoginShown:
+    """Question: are these good? Answer with ``open_maildrop`` or ``refuse_login``."""
+
+    shown: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class MessageWanted:
+    """Send this message, dot-stuffed with its terminator, after the output; ``lines`` of its body for TOP, None for all."""
+
+    index: int
+    lines: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionsDue:
+    """Question: delete these now. Answer with ``deleted``."""
+
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsWanted:
+    """The client waits for the handshake; call ``tls_started`` after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnds:
+    """Send the output, then close."""
+
+
+Event = LoginShown | MessageWanted | DeletionsDue | TlsWanted | SessionEnds
+
+
+class Pop3Server:
+    """One session."""
+
+    def __init__(self, policy: PopPolicy, *, secure: bool) -> None:
+        self._policy = policy
+        self.secure = secure
+        self._lines = LineReader(LINE_LIMIT)
+        self._out = bytearray()
+        self._question: Event | None = None
+        self._ended = False
+        self._user = ""
+        self._mechanism: ServerMechanism | None = None
+        self._refused_token = False
+        self._entries: list[Entry] | None = None
+        self._deleted: set[int] = set()
+        self._last = 0
+        self._errors = 0
+        self._auth_failures = 0
+        self._before: dict[str, Callable[[str], Event | None]] = {
+            "CAPA": self._capa,
+            "STLS": self._stls,
+            "AUTH": self._auth,
+            "USER": self._user_command,
+            "PASS": self._pass,
+            "QUIT": self._quit,
+            "NOOP": lambda _a: self._ok(""),
+        }
+        self._after: dict[str, Callable[[str], Event | None]] = {
+            "CAPA": self._capa,
+            "STAT": self._stat,
+            "LIST": lambda a: self._listing(a, lambda e: str(e.size)),
+            "UIDL": lambda a: self._listing(a, lambda e: e.unique_id),
+            "RETR": self._retr,
+            "TOP": self._top,
+            "DELE": self._dele,
+            "RSET": self._rset,
+            "NOOP": lambda _a: self._ok(""),
+            "LAST": lambda _a: self._ok(str(self._last)),
+            "QUIT": self._quit,
+        }
+        self._ok(f"{policy.host_name} POP3 Valija")
+
+    def feed(self, data: bytes) -> None:
+        """Add octets from the client."""
+        self._lines.feed(data)
+
+    def output(self) -> bytes:
+        """Take what must be sent."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def next_event(self) -> Event | None:
+        """Return the next event; None while octets or an answer are missing."""
+        while self._question is None and not self._ended:
+            try:
+                line = self._lines.next_line()
+            except RemoteProtocolError:
+                return self._end("-ERR Line too long")
+            if line is None:
+                return None
+            event = self._mechanism_line(line) if self._mechanism is not None else self._command(line)
+            if event is not None:
+                return event
+        return None
+
+    # --- answers -----------------------------------------------------------------------------------------------------------
+
+    def open_maildrop(self, entries: Sequence[Entry]) -> None:
+        """The credentials are good, and this is the maildrop."""
+        self._question, self._mechanism = None, None
+        self._entries = list(entries)
+        self._ok(f"{len(entries)} messages")
+
+    def refuse_login(self, *, code: str = "AUTH", status: str = "401", scope: str = "") -> None:
+        """The credentials are not good, cannot be checked now (SYS/TEMP), or the maildrop is locked (IN-USE)."""
+        question, self._question = self._question, None
+        if code == "AUTH":
+            self._auth_failures += 1
+            if isinstance(question, LoginShown) and question.shown.token is not None:
+                self._refused_token = True
+                self._out += b"+ " + encode_line(error_challenge(status, scope))
+                return
+        self._mechanism = None
+        self._no(f"[{code}] Log-in refused")
+
+    def deleted(self, *, all_of_them: bool) -> SessionEnds:
+        """The deletions were done, or not all."""
+        self._question = None
+        return self._end("+OK Bye" if all_of_them else "-ERR [SYS/TEMP] Some messages were not deleted")
+
+    def message_sent(self) -> None:
+        """The message was sent; go on."""
+        self._question = None
+
+    def tls_started(self) -> None:
+        """The handshake is done: begin anew."""
+        self._question = None
+        self._lines = LineReader(LINE_LIMIT)
+        self.secure = True
+        self._user = ""
+
+    # --- commands ----------------------------------------------------------------------------------------------------------
+
+    def _command(self, line: bytes) -> Event | None:
+        p = self._policy
+        if self._errors >= p.errors_limit or self._auth_failures >= p.auth_failures_limit:
+            return self._end("-ERR Too many errors")
+        text = line.decode("utf-8", "replace").strip(" \t")
+        verb, _space, argument = text.partition(" ")
+        table = self._before if self._entries is None else self._after
+        command = table.get(verb.upper())
+        return command(argument.strip()) if command else self._no("Command not possible here")
+
+    def _capa(self, argument: str) -> None:
+        offers = ["USER"] if self._allowed() and "PLAIN" in self._policy.mechanisms else []
+        if self._policy.mechanisms and self._allowed():
+            offers.append("SASL " + " ".join(self._policy.mechanisms))
+        if self._policy.tls_offered and not self.secure:
+            offers.append("STLS")
+        offers += ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8"]
+        self._ok("Capabilities")
+        self._out += "".join(f"{offer}\r\n" for offer in offers).encode() + b".\r\n"
+
+    def _allowed(self) -> bool:
+        return self.secure or not self._policy.auth_needs_tls
+
+    def _stls(self, argument: str) -> Event | None:
+        if not self._policy.tls_offered or self.secure:
+            return self._no("STLS is not available")
+        self._lines.take_rest()
+        self._ok("Begin TLS")
+        self._question = TlsWanted()
+        return self._question
+
+    def _auth(self, argument: str) -> Event | None:
+        if not argument:
+            self._ok("")
+            self._out += "".join(f"{name}\r\n" for name in self._policy.mechanisms).encode() + b".\r\n"
+            return None
+        name, _space, initial = argument.partition(" ")
+        if not self._allowed():
+            return self._no("Encryption is required: STLS first")
+        if name.upper() not in self._policy.mechanisms:
+            return self._no("Unrecognised authentication type")
+        decoded = decode_response(initial.encode("ascii", "replace")) if initial.strip() else None
+        if initial.strip() and decoded is None:
+            return self._no("Not base64")
+        self._mechanism = ServerMechanism(name.upper())
+        self._refused_token = False
+        return self._login_step(self._mechanism.start(decoded))
+
+    def _mechanism_line(self, line: bytes) -> Event | None:
+        mechanism = self._mechanism
+        if mechanism is None or self._refused_token:
+            self._mechanism = None
+            return self._no("[AUTH] Log-in refused")
+        if line.strip() == b"*":
+            self._mechanism = None
+            return self._no("Authentication cancelled")
+        response = decode_response(line)
+        return self._login_step(Malformed() if response is None else mechanism.respond(response))
+
+    def _login_step(self, step: Challenge | Shown | Malformed) -> Event | None:
+        match step:
+            case Challenge(data):
+                self._out += b"+ " + encode_line(data)
+                return None
+            case Shown():
+                self._question = LoginShown(step)
+                return self._question
+            case Malformed():
+                self._mechanism = None
+                self._auth_failures += 1
+                return self._no("Cannot understand the response")
+
+    def _user_command(self, argument: str) -> Event | None:
+        if not self._allowed():
+            return self._no("Encryption is required: STLS first")
+        self._user = argument
+        return self._ok("") if argument else self._no("USER needs a name")
+
+    def _pass(self, argument: str) -> Event | None:
+        if not self._user:
+            return self._no("USER first")
+        self._question = LoginShown(Shown("USER", self._user, password=Secret(argument)))
+        return self._question
+
+    def _present(self) -> list[tuple[int, Entry]]:
+        return [(n, e) for n, e in enumerate(self._entries or (), 1) if n not in self._deleted]
+
+    def _stat(self, argument: str) -> None:
+        present = self._present()
+        self._ok(f"{len(present)} {sum(e.size for _n, e in present)}")
+
+    def _listing(self, argument: str, show: Callable[[Entry], str]) -> None:
+        if argument:
+            entry = self._entry(argument)
+            if entry is not None:
+                self._ok(f"{argument} {show(entry)}")
+            return
+        present = self._present()
+        self._ok(f"{len(present)} messages")
+        self._out += "".join(f"{n} {show(e)}\r\n" for n, e in present).encode() + b".\r\n"
+
+    def _entry(self, argument: str) -> Entry | None:
+        entries = self._entries or []
+        if argument.isascii() and argument.isdigit() and len(argument) < 10:
+            number = int(argument)
+            if 1 <= number <= len(entries) and number not in self._deleted:
+                return entries[number - 1]
+        self._no("No such message")
+        return None
+
+    def _retr(self, argument: str) -> Event | None:
+        entry = self._entry(argument)
+        if entry is None:
+            return None
+        self._last = max(self._last, int(argument))
+        self._ok(f"{entry.size} octets")
+        self._question = MessageWanted(int(argument) - 1, None)
+        return self._question
+
+    def _top(self, argument: str) -> Event | None:
+        number, _space, lines = argument.partition(" ")
+        if not (lines.isascii() and lines.isdigit() and len(lines) < 10):
+            return self._no("TOP needs two numbers")
+        if self._entry(number) is None:
+            return None
+        self._ok("")
+        self._question = MessageWanted(int(number) - 1, int(lines))
+        return self._question
+
+    def _dele(self, argument: str) -> None:
+        if self._entry(argument) is not None:
+            self._deleted.add(int(argument))
+            self._ok("Marked")
+
+    def _rset(self, argument: str) -> None:
+        self._deleted.clear()
+        self._last = 0
+        self._ok("")
+
+    def _quit(self, argument: str) -> Event | None:
+        if self._entries is None or not self._deleted:
+            return self._end("+OK Bye")
+        self._question = DeletionsDue(tuple(sorted(n - 1 for n in self._deleted)))
+        return self._question
+
+    # --- replies -----------------------------------------------------------------------------------------------------------
+
+    def _ok(self, text: str) -> Event | None:
+        self._out += f"+OK {text}".rstrip().encode() + b"\r\n"
+        return None
+
+    def _no(self, text: str) -> Event | None:
+        self._errors += 1
+        self._out += f"-ERR {text}\r\n".encode()
+        return None
+
+    def _end(self, line: str) -> SessionEnds:
+        self._ended = True
+        self._out += f"{line}\r\n".encode()
+        return SessionEnds()
