@@ -90,6 +90,7 @@ class Pop3Server:
         self._out = bytearray()
         self._question: Event | None = None
         self._ended = False
+        self._last_words = ""
         self._user = ""
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
@@ -135,6 +136,8 @@ class Pop3Server:
     def next_event(self) -> Event | None:
         """Return the next event; None while octets or an answer are missing."""
         while self._question is None and not self._ended:
+            if self._last_words:
+                return self._end(self._last_words)
             try:
                 line = self._lines.next_line()
             except RemoteProtocolError:
@@ -166,10 +169,10 @@ class Pop3Server:
         self._mechanism = None
         self._no(f"[{code}] Log-in refused")
 
-    def deleted(self, *, all_of_them: bool) -> SessionEnds:
-        """The deletions were done, or not all."""
+    def deleted(self, *, all_of_them: bool) -> None:
+        """The deletions were done, or not all; the session ends."""
         self._question = None
-        return self._end("+OK Bye" if all_of_them else "-ERR [SYS/TEMP] Some messages were not deleted")
+        self._last_words = "+OK Bye" if all_of_them else "-ERR [SYS/TEMP] Some messages were not deleted"
 
     def message_sent(self) -> None:
         """The message was sent; go on."""

@@ -1,0 +1,120 @@
+"""The sandbox's mail server: SMTP submission and POP3, by XOAUTH2 and OAUTHBEARER, or the password ``sandbox``.
+
+As at Exchange, the sender must be the mailbox that logged in. Mail goes to mailboxes of ``sandbox.test`` only.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from valija.apps.sandbox.authorization import Refusal, TokenInfo
+from valija.apps.sandbox.maildrop import IncomingMessage, Maildrops, SandboxMaildrop, mailbox_name
+from valija.net.listeners import (
+    OK,
+    Listener,
+    LoginAccepted,
+    LoginRefused,
+    PopHandler,
+    SmtpHandler,
+    Verdict,
+    pop3_listener,
+    smtp_listener,
+)
+from valija.protocol.pop3_server import PopPolicy
+from valija.protocol.sasl_server import MECHANISMS, Shown
+from valija.protocol.smtp_path import Path as SmtpPath
+from valija.protocol.smtp_server import SmtpPolicy
+from valija.secret import Secret
+
+HOST: Final = "127.0.0.1"
+PASSWORD: Final = Secret("sandbox")
+VerifyToken = Callable[[Secret], TokenInfo | Refusal]
+
+
+def _login(shown: Shown, verify: VerifyToken, scope: str) -> LoginAccepted | LoginRefused:
+    """Check a token or the sandbox's password; the user named must be the one who signed in."""
+    if shown.token is None:
+        good = shown.password == PASSWORD and mailbox_name(shown.user) is not None
+        return LoginAccepted(shown.user.lower()) if good else LoginRefused()
+    found = verify(shown.token)
+    if isinstance(found, Refusal):
+        return LoginRefused(status=found.status, scope=scope)
+    if scope not in found.scopes or shown.user.lower() != found.mailbox:
+        return LoginRefused(status="403", scope=scope)
+    return LoginAccepted(found.mailbox)
+
+
+class _Smtp(SmtpHandler):
+    def __init__(self, maildrops: Maildrops, verify: VerifyToken) -> None:
+        self._maildrops = maildrops
+        self._verify = verify
+        self.policy = SmtpPolicy("localhost", MECHANISMS, tls_offered=True)
+
+    async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
+        return _login(shown, self._verify, "smtp")
+
+    async def sender(self, user: str | None, path: SmtpPath) -> Verdict:
+        if path.address.lower() != user:
+            return Verdict(550, "5.7.60", f"SendAsDenied; {user} not allowed to send as {path.address or '<>'}")
+        return OK
+
+    async def recipient(self, user: str | None, path: SmtpPath) -> Verdict:
+        if mailbox_name(path.address) is None:
+            return Verdict(550, "5.7.1", "Nothing leaves the sandbox: recipients are NAME@sandbox.test")
+        return Verdict(250, "2.1.5", "OK")
+
+    async def message(self, user: str | None, sender: str, recipients: Sequence[str]) -> IncomingMessage | Verdict:
+        return self._maildrops.new_message([name for r in recipients if (name := mailbox_name(r)) is not None])
+
+
+class _Pop(PopHandler):
+    def __init__(self, maildrops: Maildrops, verify: VerifyToken) -> None:
+        self._maildrops = maildrops
+        self._verify = verify
+        self.policy = PopPolicy("localhost", MECHANISMS, tls_offered=True)
+
+    async def login(self, shown: Shown) -> SandboxMaildrop | LoginRefused | None:
+        found = _login(shown, self._verify, "pop")
+        if isinstance(found, LoginRefused):
+            return found
+        name = mailbox_name(found.user)
+        return LoginRefused() if name is None else await self._maildrops.open(name)
+
+
+@dataclass(frozen=True, slots=True)
+class MailPorts:
+    """Where the sandbox's mail server listens."""
+
+    smtp: int
+    smtps: int
+    pop3: int
+    pop3s: int
+
+
+class SandboxMail:
+    """The four listeners."""
+
+    def __init__(self, maildrops: Maildrops, verify: VerifyToken, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        smtp, pop = _Smtp(maildrops, verify), _Pop(maildrops, verify)
+        self._listeners: list[tuple[Listener, bool]] = [
+            (smtp_listener(smtp, tls), False),
+            (smtp_listener(smtp, tls), True),
+            (pop3_listener(pop, tls), False),
+            (pop3_listener(pop, tls), True),
+        ]
+
+    async def start(self, ports: MailPorts) -> MailPorts:
+        """Listen on loopback; return the ports that were bound. Raises OSError."""
+        wanted = (ports.smtp, ports.smtps, ports.pop3, ports.pop3s)
+        for (listener, implicit), port in zip(self._listeners, wanted, strict=True):
+            await listener.start(HOST, port, implicit_tls=self._tls if implicit else None)
+        return MailPorts(*(listener.port for listener, _implicit in self._listeners))
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        for listener, _implicit in self._listeners:
+            await listener.stop()
