@@ -38,6 +38,7 @@ class Profile:
     grants: tuple[str, ...]
     authentication: str
     redirect_host: str
+    redirect_path: str
     scopes_smtp: tuple[str, ...]
     scopes_pop: tuple[str, ...]
     app_scopes: tuple[str, ...]
@@ -104,6 +105,7 @@ def _parse_profile(name: str, raw: dict[str, Any]) -> Profile:
         grants=tuple(raw["grants"]),
         authentication=raw["authentication"],
         redirect_host=raw["redirect_host"],
+        redirect_path=raw.get("redirect_path", ""),
         scopes_smtp=(*scopes["smtp"], *always),
         scopes_pop=(*scopes["pop"], *always),
         app_scopes=tuple(raw.get("app_scopes", ())),

@@ -10,7 +10,7 @@ from valija.domain.account import Actor, Authentication, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import ConfirmationNeeded, FieldProblem, InvalidFields, TryLater
 from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.settings import MailSettings, PopSettings, SmtpSettings, parse_changes
+from valija.domain.settings import MailSettings, SmtpSettings, parse_changes
 from valija.domain.text import N_, message
 from valija.domain.token import NotRetrieved, tokens_kept
 from valija.services.authorization import AuthorizationDesk
@@ -38,7 +38,9 @@ class MailSettingsDesk:
         """Return a setting's fields; its defaults if it was never set."""
         return (await self._store.load_settings(setting)).value
 
-    async def change(self, setting: Setting, changes: Mapping[str, Any], *, confirm: bool, actor: Actor) -> MailSettings:
+    async def change(
+        self, setting: Setting, changes: Mapping[str, Any], *, confirm: bool, actor: Actor
+    ) -> MailSettings:
         """Apply ``changes``, all or none.
 
         Raises :class:`InvalidFields` for what is out of its limits, and :class:`ConfirmationNeeded` if it would delete a
@@ -46,7 +48,7 @@ class MailSettingsDesk:
         """
         for _try in range(_TRIES):
             stored = await self._store.load_settings(setting)
-            new = await self._complete(setting, parse_changes(stored.value, changes), changes)
+            new = await self._complete(setting, _parsed(stored.value, changes), changes)
             if new == stored.value:
                 return new
             changed = tuple(f.name for f in fields(new) if getattr(new, f.name) != getattr(stored.value, f.name))
@@ -56,6 +58,7 @@ class MailSettingsDesk:
             forget = any(name in changed for name in _OWNERS) and await self._has_token(setting)
             if forget and not confirm:
                 raise _ask_first(setting)
+            revoke = await self._desk.prepare_revocation(setting.value) if forget else None
             written = (
                 await self._store.save_settings_and_forget_token(setting, stored.version, new, record)
                 if forget
@@ -63,8 +66,8 @@ class MailSettingsDesk:
             )
             if written is None:
                 continue
-            if forget:
-                await self._desk.token_forgotten(setting.value)
+            if revoke is not None:
+                revoke()
             self._events.publish(SettingsChanged(setting.value, self._clock.now()))
             return new
         raise TryLater(message(N_("Somebody else changes the same setting.")), message(N_("Try again.")))
@@ -93,11 +96,12 @@ class MailSettingsDesk:
 
 def _ask_first(setting: Setting) -> ConfirmationNeeded:
     return ConfirmationNeeded(
-        message(N_("The token of {setting} belongs to the present account. This change deletes it."), setting=setting.value),
+        message(
+            N_("The token of {setting} belongs to the present account. This change deletes it."), setting=setting.value
+        ),
         message(N_("Confirm the change, or leave provider and account as they are.")),
     )
 
 
-def defaults(setting: Setting) -> MailSettings:
-    """Return the fields of a setting that was never set."""
-    return PopSettings() if setting.is_pop else SmtpSettings()
+def _parsed(value: MailSettings, changes: Mapping[str, Any]) -> MailSettings:
+    return parse_changes(value, changes) if isinstance(value, SmtpSettings) else parse_changes(value, changes)

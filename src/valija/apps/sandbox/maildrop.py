@@ -81,12 +81,9 @@ class IncomingMessage:
         self._out.flush()
         os.fsync(self._out.fileno())
         self._out.close()
+        arrived = self._temporary.stat().st_mtime_ns  # names sort by time of arrival
         for name in self._names:
-            # names sort by time of arrival
-            os.link(
-                self._temporary,
-                self._maildrops.folder(name) / f"{os.stat(self._temporary).st_mtime_ns:020}-{self._id}.eml",
-            )
+            (self._maildrops.folder(name) / f"{arrived:020}-{self._id}.eml").hardlink_to(self._temporary)
         self._temporary.unlink()
 
     async def abandon(self) -> None:

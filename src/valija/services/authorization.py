@@ -1,0 +1,391 @@
+"""Getting and deleting tokens: what the keys [Get Token] and [Delete] do.
+
+A permission that is being asked for is in the store from the moment the provider gave leave until it is decided, so a
+restart resumes it: polling goes on, and a redirected address can still come or be pasted. At most one task per account
+follows it; a second [Get Token] replaces the first. Only the administrator at the machine may get a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from valija.domain.account import MACHINE, Actor, GrantKind, Presence, Setting
+from valija.domain.clock import Clock
+from valija.domain.errors import NotAtTheMachine, NotReady, RequestError, StoreError, StoreFull, ValijaError
+from valija.domain.explanations import Explainer
+from valija.domain.record import AuditAction
+from valija.domain.text import N_, Message, message
+from valija.domain.token import (
+    Authorization,
+    AuthorizationFailed,
+    AuthorizationStarted,
+    AwaitingAuthorization,
+    TokenObtained,
+    TokenSet,
+    tokens_kept,
+)
+from valija.domain.trouble import Trouble, WhoActs
+from valija.net.redirect_listener import RedirectListener
+from valija.oauth import grants
+from valija.oauth.classification import GrantFailure
+from valija.oauth.token_response import TokenResponse
+from valija.secret import Secret
+from valija.services.provider_client import ProviderClient, ResolvedAccount
+from valija.services.token_manager import TokenManager
+from valija.store.port import VersionedToken
+
+log: Final = logging.getLogger(__name__)
+CODE_LIFE: Final = timedelta(minutes=15)
+WITHOUT_PERSON_LIFE: Final = timedelta(minutes=2)
+STORE_RETRY_S: Final = 2.0
+STORE_RETRIES: Final = 1800
+
+
+class ProviderRefused(ValijaError):
+    """The provider did not give leave to get a token; ``trouble`` says why."""
+
+    code = "provider_refused"
+    exit_status = 4
+    http_status = 502
+
+    def __init__(self, what: Message, trouble: Trouble) -> None:
+        super().__init__(what)
+        self.trouble = trouble
+        self.exit_status = {WhoActs.NOBODY: 5, WhoActs.USER: 3}.get(trouble.who_acts, 4)  # type: ignore[misc]
+
+
+class AuthorizationDesk:
+    """One for the program."""
+
+    def __init__(
+        self,
+        tokens: TokenManager,
+        client: ProviderClient,
+        explainer: Explainer,
+        clock: Clock,
+        *,
+        redirect_port: int = 0,
+    ) -> None:
+        self._tokens = tokens
+        self._client = client
+        self._explainer = explainer
+        self._clock = clock
+        self._redirect_port = redirect_port
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._side_tasks: set[asyncio.Task[None]] = set()
+
+    # --- get ----------------------------------------------------------------------------------------------------------------
+
+    async def start(self, setting: Setting, grant: GrantKind | None, actor: Actor) -> VersionedToken:
+        """Ask the provider for leave to get a token; a grant without a person ends at once.
+
+        Raises :class:`NotAtTheMachine`, :class:`NotReady`, :class:`ProviderRefused`; the state is as before then.
+        """
+        if actor.presence is not Presence.AT_MACHINE:
+            raise NotAtTheMachine(
+                message(N_("The setup cannot be completed on the web page.")),
+                message(N_("Get the token at the machine.")),
+            )
+        resolved = self._or_refused(await self._client.resolve(setting.value))
+        chosen = _choose(resolved, grant)
+        await self._stop_task(setting.value)
+        if chosen is GrantKind.DEVICE:
+            authorization = await self._start_device(resolved)
+        elif chosen is GrantKind.CODE:
+            return await self._start_code(resolved, actor)
+        else:
+            authorization = self._authorization(chosen, WITHOUT_PERSON_LIFE)
+        stored = await self._note_start(setting.value, authorization, actor)
+        if chosen is GrantKind.DEVICE:
+            self._follow(setting.value, self._poll(resolved, authorization))
+            return stored
+        found = await self._client.run(self._client.request_without_person(resolved, chosen), resolved)
+        return await self._finish(setting.value, authorization, found)
+
+    def _authorization(self, grant: GrantKind, life: timedelta) -> Authorization:
+        now = self._clock.now()
+        return Authorization(secrets.token_hex(8), grant, now, now + life)
+
+    async def _note_start(self, account: str, authorization: Authorization, actor: Actor) -> VersionedToken:
+        event = AuthorizationStarted(authorization)
+        return await self._tokens.apply(account, event, actor=actor, action=AuditAction.TOKEN_REQUESTED)
+
+    async def _start_device(self, resolved: ResolvedAccount) -> Authorization:
+        endpoint = resolved.server.device_authorization_endpoint
+        scopes = resolved.scopes(GrantKind.DEVICE)
+        found = self._or_refused(
+            await self._client.run(grants.request_device_code(resolved.context, endpoint, scopes), resolved)
+        )
+        return replace(
+            self._authorization(GrantKind.DEVICE, timedelta(seconds=found.expires_in)),
+            verification_uri=found.verification_uri,
+            verification_uri_complete=found.verification_uri_complete,
+            user_code=found.user_code,
+            device_code=found.device_code,
+            interval=float(found.interval),
+        )
+
+    async def _start_code(self, resolved: ResolvedAccount, actor: Actor) -> VersionedToken:
+        account = resolved.setting.value
+        profile = resolved.profile
+        listener = self._listener(account, profile.redirect_path)
+        try:
+            await listener.start(self._redirect_port)
+        except OSError as error:
+            raise NotReady(
+                message(N_("This machine cannot listen for the browser: {why}."), why=error.strerror or str(error)),
+                message(N_("Set another redirect.port in the configuration, or 0 for any free one.")),
+            ) from None
+        redirect_uri = f"http://{profile.redirect_host}:{listener.port}{profile.redirect_path}"
+        state, verifier = Secret(secrets.token_urlsafe(32)), Secret(secrets.token_urlsafe(48))
+        url = grants.build_authorization_url(
+            resolved.server.authorization_endpoint,
+            client_id=resolved.registration.client_id,
+            redirect_uri=redirect_uri,
+            scopes=resolved.scopes(GrantKind.CODE),
+            state=state,
+            verifier=verifier,
+            extra=(*profile.authorization, ("login_hint", resolved.settings.account)),
+        )
+        authorization = replace(
+            self._authorization(GrantKind.CODE, CODE_LIFE),
+            authorization_url=url,
+            redirect_uri=redirect_uri,
+            state=state,
+            code_verifier=verifier,
+        )
+        stored = await self._note_start(account, authorization, actor)
+        self._follow(account, self._expire(account, authorization, listener))
+        return stored
+
+    async def paste(self, setting: Setting, address: str) -> VersionedToken:
+        """Take the address that the browser was sent to, from the listener or pasted by a person.
+
+        Raises :class:`RequestError` if it does not belong to what is being asked for; then the right one may still come.
+        """
+        account = setting.value
+        state = (await self._tokens.state(account)).state
+        asked = state.authorization if isinstance(state, AwaitingAuthorization) else None
+        if asked is None or asked.state is None or asked.code_verifier is None or asked.redirect_uri is None:
+            raise NotReady(message(N_("No address is waited for.")), message(N_("Press Get Token first.")))
+        resolved = self._or_refused(await self._client.resolve(account))
+        issuer, required = resolved.server.issuer, resolved.server.issuer_in_response
+        try:
+            found = grants.parse_redirect(
+                address,
+                state=asked.state,
+                issuer=issuer,
+                issuer_required=required,
+                errors=resolved.context.errors,
+            )
+        except grants.NotThisRequest:
+            explanation = self._explainer.explain("redirect_state_mismatch")
+            raise RequestError(message(explanation.meaning), message(explanation.cure)) from None
+        await self._stop_task(account)
+        if isinstance(found, GrantFailure):
+            return await self._finish(account, asked, found)
+        exchange = grants.exchange_code(
+            resolved.context, found, redirect_uri=asked.redirect_uri, verifier=asked.code_verifier
+        )
+        return await self._finish(account, asked, await self._client.run(exchange, resolved))
+
+    async def cancel(self, setting: Setting, actor: Actor) -> VersionedToken:
+        """Stop waiting; what was there before stays."""
+        await self._stop_task(setting.value)
+        state = (await self._tokens.state(setting.value)).state
+        if not isinstance(state, AwaitingAuthorization):
+            return await self._tokens.state(setting.value)
+        trouble = Trouble("consent_cancelled", WhoActs.NOBODY, "", self._clock.now())
+        event = AuthorizationFailed(state.authorization.authorization_id, trouble)
+        action = AuditAction.TOKEN_AUTHORIZATION_FAILED
+        return await self._tokens.apply(setting.value, event, actor=actor, action=action)
+
+    # --- delete ---------------------------------------------------------------------------------------------------------------
+
+    async def delete(self, setting: Setting, actor: Actor) -> tuple[VersionedToken, str]:
+        """Forget the token here, then revoke it at the provider.
+
+        Returns the state and "revoked", "not_supported", "failed" or "nothing" (there was none).
+        """
+        await self._stop_task(setting.value)
+        kept = await self._tokens.delete(setting.value, actor)
+        stored = await self._tokens.state(setting.value)
+        if kept is None:
+            return stored, "nothing"
+        return stored, await self._revoke(setting, kept)
+
+    async def _revoke(self, setting: Setting, kept: TokenSet) -> str:
+        try:
+            resolved = await self._client.resolve(setting.value)
+        except ValijaError:
+            return "failed"
+        return "failed" if isinstance(resolved, GrantFailure) else await self._client.revoke(resolved, kept)
+
+    async def prepare_revocation(self, account: str) -> Callable[[], None]:
+        """Before a change that deletes an account's token: return what to call after it, to revoke and to stop waiting."""
+        kept = tokens_kept((await self._tokens.state(account)).state)
+        try:
+            resolved: ResolvedAccount | GrantFailure | None = await self._client.resolve(account)
+        except ValijaError:
+            resolved = None
+
+        async def forget() -> None:
+            await self._stop_task(account)
+            self._tokens.forget_pauses(account)
+            if kept is not None and isinstance(resolved, ResolvedAccount):
+                await self._client.revoke(resolved, kept)
+
+        def start() -> None:
+            task = asyncio.get_running_loop().create_task(forget())
+            self._side_tasks.add(task)
+            task.add_done_callback(self._side_tasks.discard)
+
+        return start
+
+    # --- following ------------------------------------------------------------------------------------------------------------
+
+    async def resume(self) -> None:
+        """After a start: go on with every permission that was being asked for, or say that it cannot be gone on with."""
+        for account, stored in (await self._tokens.states()).items():
+            if isinstance(stored.state, AwaitingAuthorization):
+                await self._resume(account, stored.state.authorization)
+
+    async def _resume(self, account: str, asked: Authorization) -> None:
+        if asked.expires_at <= self._clock.now():
+            await self._fail(account, asked, "authorization_timed_out")
+        elif asked.grant is GrantKind.DEVICE:
+            self._follow(account, self._resume_poll(account, asked))
+        elif asked.grant is GrantKind.CODE:
+            path = "/" + (asked.redirect_uri or "").partition("://")[2].partition("/")[2]
+            listener = self._listener(account, path)
+            port = (asked.redirect_uri or "").rpartition(":")[2].partition("/")[0]
+            try:
+                await listener.start(int(port))
+            except (OSError, ValueError) as error:
+                # the address can still be pasted
+                log.warning("redirect_port_taken", extra={"fields": {"account": account, "why": str(error)}})
+            self._follow(account, self._expire(account, asked, listener))
+        else:
+            await self._fail(account, asked, "authorization_interrupted")
+
+    async def _resume_poll(self, account: str, asked: Authorization) -> None:
+        resolved = await self._client.resolve(account)
+        while isinstance(resolved, GrantFailure) and asked.expires_at > self._clock.now():
+            await self._clock.sleep(asked.interval)
+            resolved = await self._client.resolve(account)
+        if isinstance(resolved, GrantFailure):
+            await self._finish(account, asked, resolved)
+            return
+        await self._poll(resolved, asked)
+
+    async def _poll(self, resolved: ResolvedAccount, asked: Authorization) -> None:
+        left = (asked.expires_at - self._clock.now()).total_seconds()
+        code = asked.device_code or Secret("")
+        poll = grants.poll_device_token(resolved.context, code, interval=asked.interval, expires_in=left)
+        await self._finish(resolved.setting.value, asked, await self._client.run(poll, resolved))
+
+    async def _expire(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
+        try:
+            while (left := (asked.expires_at - self._clock.now()).total_seconds()) > 0:
+                await self._clock.sleep(min(left, 30.0))
+            await self._fail(account, asked, "authorization_timed_out")
+        finally:
+            await listener.stop()
+
+    def _listener(self, account: str, path: str) -> RedirectListener:
+        def take(target: str) -> str:
+            task = asyncio.get_running_loop().create_task(self._take_redirect(account, target))
+            self._side_tasks.add(task)
+            task.add_done_callback(self._side_tasks.discard)
+            return REDIRECT_PAGE
+
+        return RedirectListener(path, take)
+
+    async def _take_redirect(self, account: str, target: str) -> None:
+        try:
+            await self.paste(Setting(account), target)
+        except ValijaError as error:
+            log.warning("redirect_refused", extra={"fields": {"account": account, "why": str(error)}})
+
+    async def _finish(self, account: str, asked: Authorization, found: TokenResponse | GrantFailure) -> VersionedToken:
+        if isinstance(found, GrantFailure):
+            return await self._fail_with(account, asked, self._client.trouble(found))
+        tokens = self._client.token_set(found, asked.grant)
+        event = TokenObtained(asked.authorization_id, tokens)
+        for _try in range(STORE_RETRIES):
+            try:
+                self._tokens.forget_pauses(account)
+                return await self._tokens.apply(account, event, action=AuditAction.TOKEN_OBTAINED)
+            except (StoreFull, StoreError) as error:
+                # the only copy is in memory: keep trying while the disk is full
+                log.error("token_not_saved", extra={"fields": {"account": account, "why": str(error)}})  # noqa: TRY400
+                await self._clock.sleep(STORE_RETRY_S)
+        return await self._tokens.state(account)
+
+    async def _fail(self, account: str, asked: Authorization, reason: str) -> None:
+        who = self._explainer.explain(reason).who_acts
+        await self._fail_with(account, asked, Trouble(reason, who, "", self._clock.now()))
+
+    async def _fail_with(self, account: str, asked: Authorization, trouble: Trouble) -> VersionedToken:
+        event = AuthorizationFailed(asked.authorization_id, trouble)
+        action = AuditAction.TOKEN_AUTHORIZATION_FAILED
+        return await self._tokens.apply(account, event, actor=MACHINE, action=action)
+
+    def _follow(self, account: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"authorization {account}")
+        self._tasks[account] = task
+        task.add_done_callback(lambda done: self._done(account, done))
+
+    def _done(self, account: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(account) is task:
+            del self._tasks[account]
+        if not task.cancelled() and task.exception() is not None:
+            log.error("authorization_broke", exc_info=task.exception(), extra={"fields": {"account": account}})
+
+    async def _stop_task(self, account: str) -> None:
+        task = self._tasks.pop(account, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop following; what waits is resumed at the next start."""
+        for account in list(self._tasks):
+            await self._stop_task(account)
+        if self._side_tasks:
+            await asyncio.gather(*self._side_tasks, return_exceptions=True)
+
+    def _or_refused(self, found: Any) -> Any:
+        if isinstance(found, GrantFailure):
+            trouble = self._client.trouble(found)
+            raise ProviderRefused(message(self._explainer.explain(trouble.reason).meaning), trouble)
+        return found
+
+
+REDIRECT_PAGE: Final = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Valija</title>"
+    "<body style='font:1.2rem/1.5 system-ui,sans-serif;margin:4rem auto;max-width:32rem;padding:0 1rem'>"
+    "<p lang=es>La máquina ha recibido la respuesta. Mire en la máquina cómo ha terminado; puede cerrar esta página.</p>"
+    "<p>The machine has received the answer. Look at the machine how it ended; you can close this page.</p>"
+)
+
+
+def _choose(resolved: ResolvedAccount, wanted: GrantKind | None) -> GrantKind:
+    available, name = resolved.available_grants(), resolved.profile.display_name
+    if wanted is not None and wanted not in available:
+        raise NotReady(
+            message(N_("{provider} does not offer the grant {grant}."), provider=name, grant=wanted.value),
+            message(N_("Possible here: {grants}."), grants=", ".join(g.value for g in available) or "-"),
+        )
+    if not available:
+        raise NotReady(
+            message(N_("{provider} offers no way to get a token with this registration."), provider=name),
+            message(N_("Set a client secret, a certificate or a service account, or another issuer.")),
+        )
+    return wanted or available[0]

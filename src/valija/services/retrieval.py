@@ -1,0 +1,232 @@
+"""Receiving mail with a POP setting: every message is on disk before it is deleted upstream, none is fetched twice.
+
+Order for each message: stream to a file aside → fsync → rename → note in the store → DELE. Deletions happen upstream at
+QUIT. A crash in between leaves at most a message that is known and still upstream: it is deleted there without being
+fetched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from valija.domain.account import Setting
+from valija.domain.clock import Clock
+from valija.domain.errors import StoreFull, ValijaError
+from valija.domain.record import ReceivedMessage
+from valija.domain.settings import PopSettings
+from valija.domain.text import N_, message
+from valija.domain.trouble import Trouble
+from valija.message.summary import HEADER_LIMIT, summarise
+from valija.net.errors import NetError
+from valija.net.pop3 import Pop3Connection, PopRefusal
+from valija.net.tls import ResumingContext
+from valija.services.events import EventBus, MailReceived
+from valija.services.login import Login, LoginFailed, endpoint_of
+from valija.services.providers import ProviderBook
+from valija.store.master_key import sync_directory
+from valija.store.port import Store, StoredMessage
+
+log: Final = logging.getLogger(__name__)
+MESSAGES_A_CHECK: Final = 500
+MINUTE_S: Final = 60.0
+TICK_S: Final = 5.0
+DIRECTORY: Final = "received"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found: the messages that are new, and the trouble that ended it early, if one did."""
+
+    messages: tuple[StoredMessage, ...]
+    trouble: Trouble | None
+
+
+class Retrieval:
+    """Fetches mail; at most one check of a setting at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        providers: ProviderBook,
+        login: Login,
+        tls: ResumingContext,
+        clock: Clock,
+        events: EventBus,
+        state_dir: Path,
+        *,
+        sandbox_ports: frozenset[int] = frozenset(),
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._login = login
+        self._tls = tls
+        self._clock = clock
+        self._events = events
+        self._state_dir = state_dir
+        self._locks: defaultdict[Setting, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.sandbox_ports = sandbox_ports
+
+    async def check(self, setting: Setting) -> CheckReport:
+        """Fetch what is new.
+
+        Raises :class:`NotReady`, :class:`ConsentNeeded`, :class:`TryLater`; a trouble on the way is in the report, with
+        the messages that came before it.
+        """
+        async with self._locks[setting]:
+            settings = await self.settings(setting)
+            received: list[StoredMessage] = []
+            try:
+                connection = await self.open(setting, settings)
+            except LoginFailed as failed:
+                return CheckReport((), failed.trouble)
+            trouble = await self._fetch_all(setting, settings, connection, received)
+            if received:
+                self._events.publish(MailReceived(setting.value, len(received), self._clock.now()))
+            return CheckReport(tuple(received), trouble)
+
+    async def settings(self, setting: Setting) -> PopSettings:
+        """Return a POP setting."""
+        settings = (await self._store.load_settings(setting)).value
+        if not isinstance(settings, PopSettings):
+            raise TypeError("not a POP setting")
+        return settings
+
+    async def open(self, setting: Setting, settings: PopSettings) -> Pop3Connection:
+        """Return a connection that is logged in. Raises :class:`LoginFailed` and what :meth:`check` raises."""
+        endpoint = endpoint_of(settings, plaintext_bearer=settings.port in self.sandbox_ports)
+        profile = await self._providers.profile(settings.provider) if settings.provider else None
+
+        async def connect() -> Pop3Connection:
+            return await Pop3Connection.open(endpoint, self._tls)
+
+        return await self._login.open(setting, settings, connect, profile.mechanisms if profile else ())
+
+    async def _fetch_all(
+        self, setting: Setting, settings: PopSettings, connection: Pop3Connection, received: list[StoredMessage]
+    ) -> Trouble | None:
+        maildrop = f"{settings.account.lower()}@{settings.server}"
+        troubles = self._login.troubles
+        try:
+            listed = (await connection.unique_ids())[:MESSAGES_A_CHECK]
+            known = await self._store.known_unique_ids(setting.value, maildrop, [uid for _n, uid in listed])
+            for number, unique_id in listed:
+                if unique_id not in known:
+                    stored = await self._fetch(setting, maildrop, connection, number, unique_id)
+                    if stored is not None:
+                        received.append(stored)
+                await connection.delete(number)
+            status = await connection.quit()
+        except NetError as error:
+            await connection.close()
+            return troubles.of_net(error)
+        except PopRefusal as refusal:
+            await connection.close()
+            return troubles.of_pop(refusal.refused.stage.value, refusal.refused.status)[0]
+        except BaseException:
+            await connection.close()
+            raise
+        return None if status.ok else troubles.of_pop("quit", status)[0]
+
+    async def _fetch(
+        self, setting: Setting, maildrop: str, connection: Pop3Connection, number: int, unique_id: str
+    ) -> StoredMessage | None:
+        now = self._clock.now()
+        relative = Path(DIRECTORY) / setting.value / f"{now:%Y-%m}" / f"{now:%d%H%M%S}-{secrets.token_hex(6)}.eml"
+        target = self._state_dir / relative
+        temporary = target.with_suffix(".tmp")
+        try:
+            out = await asyncio.to_thread(_create, temporary)
+            size, beginning = await self._stream(connection, number, out)
+            await asyncio.to_thread(_keep, out, temporary, target)
+        except OSError as error:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+            raise StoreFull(
+                message(N_("The received message cannot be written: {why}."), why=error.strerror or str(error)),
+                message(N_("Make space on the disk; the message is still on the server.")),
+            ) from None
+        except BaseException:
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
+            raise
+        said = summarise(beginning)
+        record = ReceivedMessage(
+            setting.value, maildrop, unique_id, now, str(relative), size, said.sender, said.subject
+        )
+        stored = await self._store.record_received(record)
+        if stored is None:  # noted by somebody else meanwhile
+            await asyncio.to_thread(target.unlink, missing_ok=True)
+        return stored
+
+    async def _stream(self, connection: Pop3Connection, number: int, out: BinaryIO) -> tuple[int, bytes]:
+        size, beginning = 0, b""
+        async for piece in connection.retrieve(number):
+            if len(beginning) < HEADER_LIMIT:
+                beginning += piece[: HEADER_LIMIT - len(beginning)]
+            size += len(piece)
+            await asyncio.to_thread(out.write, piece)
+        return size, beginning
+
+
+def _create(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+
+
+def _keep(out: BinaryIO, temporary: Path, target: Path) -> None:
+    with out:
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.rename(target)
+    sync_directory(target.parent)
+
+
+class CheckTimer:
+    """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task."""
+
+    def __init__(self, retrieval: Retrieval, clock: Clock, settings: tuple[Setting, ...]) -> None:
+        self._retrieval = retrieval
+        self._clock = clock
+        self._settings = settings
+        self._last: dict[Setting, float] = {}
+        self.troubles: dict[Setting, Trouble] = {}
+
+    async def run(self) -> None:
+        """Check what is due, for ever."""
+        running: dict[Setting, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for setting in self._settings:
+                    if setting not in running or running[setting].done():
+                        running[setting] = asyncio.create_task(self._check_if_due(setting))
+                await self._clock.sleep(TICK_S)
+        finally:
+            for task in running.values():
+                task.cancel()
+            await asyncio.gather(*running.values(), return_exceptions=True)
+
+    async def _check_if_due(self, setting: Setting) -> None:
+        settings = await self._retrieval.settings(setting)
+        now = self._clock.monotonic()
+        last = self._last.get(setting)
+        waits = last is not None and now - last < settings.check_interval * MINUTE_S
+        if not settings.server or settings.check_interval == 0 or waits:
+            return
+        self._last[setting] = now
+        try:
+            report = await self._retrieval.check(setting)
+        except ValijaError as error:
+            log.info("check_waits", extra={"fields": {"setting": setting.value, "why": str(error)}})
+            return
+        fields = {"setting": setting.value, "messages": len(report.messages)}
+        if report.trouble is None:
+            self.troubles.pop(setting, None)
+            log.info("mail_checked", extra={"fields": fields})
+        else:
+            self.troubles[setting] = report.trouble
+            log.warning("mail_check_failed", extra={"fields": fields | {"reason": report.trouble.reason}})
