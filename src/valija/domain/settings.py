@@ -55,7 +55,7 @@ class PopSettings:
 
 
 MailSettings = SmtpSettings | PopSettings
-S = TypeVar("S", SmtpSettings, PopSettings)
+S = TypeVar("S", bound=SmtpSettings | PopSettings)
 
 FIELD_LABELS: Final[Mapping[str, str]] = {
     "server": N_("Server"),

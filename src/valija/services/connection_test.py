@@ -198,8 +198,8 @@ class ConnectionTest:
         if isinstance(current, Retrieved) and not current.tokens.is_expired(self._clock.now()):
             found = message(N_("could not be refreshed now; the present one is still good"))
             return StageReport(TestStage.TOKEN, StageOutcome.WARNING, found, current.trouble)
-        trouble = current.trouble if isinstance(current, Retrieved | Invalid) else None
-        return StageReport(TestStage.TOKEN, StageOutcome.FAILED, message(UPDATE_FAILED), trouble)
+        why = current.trouble if isinstance(current, Retrieved | Invalid) else None
+        return StageReport(TestStage.TOKEN, StageOutcome.FAILED, message(UPDATE_FAILED), why)
 
     def _scope_stage(self, settings: MailSettings, tokens: TokenSet) -> StageReport:
         claims = describe_access_token(tokens.access_token)

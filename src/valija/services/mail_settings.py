@@ -10,7 +10,7 @@ from valija.domain.account import Actor, Authentication, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import ConfirmationNeeded, FieldProblem, InvalidFields, TryLater
 from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.settings import MailSettings, SmtpSettings, parse_changes
+from valija.domain.settings import MailSettings, parse_changes
 from valija.domain.text import N_, message
 from valija.domain.token import NotRetrieved, tokens_kept
 from valija.services.authorization import AuthorizationDesk
@@ -48,7 +48,7 @@ class MailSettingsDesk:
         """
         for _try in range(_TRIES):
             stored = await self._store.load_settings(setting)
-            new = await self._complete(setting, _parsed(stored.value, changes), changes)
+            new = await self._complete(setting, parse_changes(stored.value, changes), changes)
             if new == stored.value:
                 return new
             changed = tuple(f.name for f in fields(new) if getattr(new, f.name) != getattr(stored.value, f.name))
@@ -101,7 +101,3 @@ def _ask_first(setting: Setting) -> ConfirmationNeeded:
         ),
         message(N_("Confirm the change, or leave provider and account as they are.")),
     )
-
-
-def _parsed(value: MailSettings, changes: Mapping[str, Any]) -> MailSettings:
-    return parse_changes(value, changes) if isinstance(value, SmtpSettings) else parse_changes(value, changes)

@@ -1,0 +1,137 @@
+"""The composition root: builds the machine's services on a store, and starts and stops its background work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from valija.apps.config import Configuration
+from valija.domain.account import POP_SETTINGS
+from valija.domain.clock import Clock
+from valija.domain.explanations import Explainer
+from valija.net.data_files import read_catalogue, read_error_table, read_explainer
+from valija.net.http import HttpDriver
+from valija.net.tls import client_context
+from valija.services.authorization import AuthorizationDesk
+from valija.services.connection_test import ConnectionTest
+from valija.services.delivery import Delivery
+from valija.services.events import EventBus
+from valija.services.login import Login, Troubles
+from valija.services.mail_settings import MailSettingsDesk
+from valija.services.provider_client import ProviderClient
+from valija.services.providers import ProviderBook
+from valija.services.refresher import BackgroundRefresher
+from valija.services.retrieval import CheckTimer, Retrieval
+from valija.services.status import StatusDesk
+from valija.services.token_manager import TokenManager
+from valija.store.port import Store
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> datetime:
+        """Return the wall-clock time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass
+class Machine:
+    """All services; made by :func:`build`."""
+
+    state_dir: Path
+    store: Store
+    clock: Clock
+    events: EventBus
+    explainer: Explainer
+    http: HttpDriver
+    providers: ProviderBook
+    tokens: TokenManager
+    desk: AuthorizationDesk
+    settings: MailSettingsDesk
+    status: StatusDesk
+    delivery: Delivery
+    retrieval: Retrieval
+    test: ConnectionTest
+    refresher: BackgroundRefresher
+    check_timer: CheckTimer
+    started_at: datetime
+    sandbox: dict[str, str] | None = None
+    _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Resume what was under way, then refresh and check in the background."""
+        await self.desk.resume()
+        self._tasks = [
+            asyncio.create_task(self.refresher.run(), name="refresher"),
+            asyncio.create_task(self.check_timer.run(), name="check timer"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop the background, finish what is in the air, close the store."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.desk.close()
+        await self.tokens.close()
+        await self.http.close()
+        await self.store.close()
+
+
+def build(
+    configuration: Configuration, store: Store, clock: Clock, state_dir: Path, *, sandbox_ca: Path | None = None
+) -> Machine:
+    """Build the machine. Raises :class:`~valija.domain.errors.ConfigurationError` for a CA file that cannot be used."""
+    tls = client_context(configuration.tls.ca_file, sandbox_ca)
+    http = HttpDriver(tls, timeout_s=configuration.provider.timeout_s)
+    events, explainer = EventBus(), read_explainer()
+    providers = ProviderBook(store, read_catalogue(), clock, events)
+    client = ProviderClient(store, providers, http, read_error_table(), clock)
+    tokens = TokenManager(store, client, clock, events, random.Random())  # noqa: S311 - spreads times, no secret
+    desk = AuthorizationDesk(tokens, client, explainer, clock, redirect_port=configuration.redirect.port)
+    providers.prepare_revocation = desk.prepare_revocation
+    troubles = Troubles(explainer, clock)
+    login = Login(tokens, troubles)
+    delivery = Delivery(store, providers, login, tls, clock, local_name=_local_name())
+    retrieval = Retrieval(store, providers, login, tls, clock, events, state_dir)
+    return Machine(
+        state_dir=state_dir,
+        store=store,
+        clock=clock,
+        events=events,
+        explainer=explainer,
+        http=http,
+        providers=providers,
+        tokens=tokens,
+        desk=desk,
+        settings=MailSettingsDesk(store, providers, desk, clock, events),
+        status=StatusDesk(store, providers, explainer, clock),
+        delivery=delivery,
+        retrieval=retrieval,
+        test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
+        refresher=BackgroundRefresher(tokens, store, clock),
+        check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
+        started_at=clock.now(),
+    )
+
+
+def _local_name() -> str:
+    """Return the name for EHLO: this host's, if it is one that may be said (RFC 5321 section 4.1.4)."""
+    name = socket.gethostname()
+    return name if name and name.isascii() and all(c.isalnum() or c in "-." for c in name) else "localhost"
