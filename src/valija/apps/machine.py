@@ -83,7 +83,7 @@ class Machine:
         ]
 
     async def stop(self) -> None:
-        """Stop the background, finish what is in the air, close the store."""
+        """Stop the background and finish what is in the air; whoever opened the store closes it."""
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -91,7 +91,6 @@ class Machine:
         await self.desk.close()
         await self.tokens.close()
         await self.http.close()
-        await self.store.close()
 
 
 def build(

@@ -1,4 +1,4 @@
-"""TLS for clients: one context for the whole program, certificates always checked, sessions resumed."""
+"""TLS: one client context for the whole program, certificates always checked, sessions resumed; server contexts."""
 
 from __future__ import annotations
 
@@ -61,4 +61,12 @@ def client_context(*ca_files: Path | None) -> ResumingContext:
                 message(N_("The file of authorities {file} cannot be used: {why}."), file=str(ca_file), why=str(error)),
                 message(N_("It must hold certificates in PEM; correct tls.ca_file.")),
             ) from None
+    return context
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return a context for listeners: TLS 1.2 or later. Raises OSError for files that cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
     return context

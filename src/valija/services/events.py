@@ -42,7 +42,14 @@ class MailReceived:
     at: datetime
 
 
-Event = TokenChanged | SettingsChanged | MailReceived
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The daemon is about to stop: whoever follows what happens ends."""
+
+    at: datetime
+
+
+Event = TokenChanged | SettingsChanged | MailReceived | Stopping
 
 
 class EventBus:

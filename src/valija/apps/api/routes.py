@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
 from starlette.formparsers import MultiPartException
@@ -26,6 +26,7 @@ from valija.domain.text import N_, message
 from valija.protocol.smtp_client import Verdict
 from valija.services.connection_test import StageOutcome, StageReport
 from valija.services.delivery import File
+from valija.services.events import Stopping
 from valija.services.login import EXIT_STATUS
 from valija.services.status import TokenReport
 
@@ -183,7 +184,8 @@ async def _wait_for_change(call: Call, setting: Setting, after: int, seconds: fl
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while (await call.machine.tokens.state(setting.value)).version <= after:
-                    await queue.get()
+                    if isinstance(await queue.get(), Stopping):
+                        return
 
 
 async def get_token(call: Call) -> models.TokenView:
@@ -212,7 +214,7 @@ async def refresh_token(call: Call) -> models.TokenView:
 async def delete_token(call: Call) -> models.Deletion:
     _state, revocation = await call.machine.desk.delete(call.setting, call.actor)
     text = call.views.text(REVOCATION_TEXTS[revocation])
-    return models.Deletion(token=await call.token(), revocation=revocation, revocation_text=text)
+    return models.Deletion(token=await call.token(), revocation=cast(Any, revocation), revocation_text=text)
 
 
 # --- mail ---------------------------------------------------------------------------------------------------------------------
@@ -241,7 +243,9 @@ def _test_summary(call: Call, reports: list[StageReport]) -> models.TestSummary:
         text = call.views.text(N_("The connection works."))
         return models.TestSummary(passed=True, who_acts="nobody", summary=text)
     who = failed.trouble.who_acts.value if failed.trouble else "operator"
-    return models.TestSummary(passed=False, who_acts=who, summary=call.views.text(N_("The connection does not work.")))
+    return models.TestSummary(
+        passed=False, who_acts=cast(Any, who), summary=call.views.text(N_("The connection does not work."))
+    )
 
 
 async def send_message(call: Call) -> models.SendReport:
@@ -271,19 +275,19 @@ def _path_of(upload: Any) -> Path:
 
 
 def _about(raw: Any) -> dict[str, Any]:
-    try:
-        about = json.loads(raw) if isinstance(raw, str) else None
-    except ValueError:
-        about = None
+    about: Any = None
+    if isinstance(raw, str):
+        with contextlib.suppress(ValueError):
+            about = json.loads(raw)
     fits = (
         isinstance(about, dict)
         and isinstance(about.get("to"), list)
         and all(isinstance(a, str) for a in about["to"])
         and all(isinstance(about.get(k, ""), str) for k in ("subject", "text"))
     )
-    if not fits or about is None:
+    if not fits:
         raise RequestError(message(N_("The form needs a field about: JSON with to, subject and text.")))
-    return about
+    return cast("dict[str, Any]", about)
 
 
 async def receive_mail(call: Call) -> models.ReceiveReport:
@@ -291,7 +295,7 @@ async def receive_mail(call: Call) -> models.ReceiveReport:
     report = await call.machine.retrieval.check(setting)
     status = EXIT_STATUS[report.trouble.who_acts] if report.trouble else 0
     return models.ReceiveReport(
-        setting=setting.value,
+        setting=cast(Any, setting.value),
         messages=[call.views.received(m, call.machine.state_dir) for m in report.messages],
         trouble=call.views.raw_trouble(report.trouble),
         exit_status=status,
@@ -327,8 +331,7 @@ async def stream_events(call: Call) -> Response:
     async def lines() -> AsyncIterator[bytes]:
         async with call.machine.events.subscribe() as queue:
             yield b": ok\n\n"
-            while True:
-                event = await queue.get()
+            while not isinstance(event := await queue.get(), Stopping):
                 name = type(event).__name__
                 account = getattr(event, "account", getattr(event, "subject", ""))
                 data = json.dumps({"event": name, "subject": account, "at": event.at.isoformat()})

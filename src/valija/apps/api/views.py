@@ -261,7 +261,7 @@ class Views:
             )
         problems = []
         if isinstance(error, InvalidFields):
-            labels = FIELD_LABELS | PROVIDER_LABELS | OTHER_LABELS
+            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **OTHER_LABELS}
             problems = [
                 models.FieldProblemView(
                     field=p.field, label=self.text(labels.get(p.field, p.field)), problem=self.text(p.problem)

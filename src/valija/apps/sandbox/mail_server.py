@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from valija.apps.http_server import port_taken
 from valija.apps.sandbox.authorization import Refusal, TokenInfo
 from valija.apps.sandbox.maildrop import IncomingMessage, Maildrops, SandboxMaildrop, mailbox_name
 from valija.net.listeners import (
@@ -108,10 +109,13 @@ class SandboxMail:
         ]
 
     async def start(self, ports: MailPorts) -> MailPorts:
-        """Listen on loopback; return the ports that were bound. Raises OSError."""
+        """Listen on loopback; return the ports that were bound. Raises :class:`ConfigurationError` for a taken one."""
         wanted = (ports.smtp, ports.smtps, ports.pop3, ports.pop3s)
         for (listener, implicit), port in zip(self._listeners, wanted, strict=True):
-            await listener.start(HOST, port, implicit_tls=self._tls if implicit else None)
+            try:
+                await listener.start(HOST, port, implicit_tls=self._tls if implicit else None)
+            except OSError as error:
+                raise port_taken(port, error) from None
         return MailPorts(*(listener.port for listener, _implicit in self._listeners))
 
     async def stop(self) -> None:

@@ -1,0 +1,148 @@
+"""HTTP servers inside this process: uvicorn on a socket that we made, without its own signal handling or logging set-up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from valija.domain.errors import ConfigurationError
+from valija.domain.text import N_, message
+
+STOP_LIMIT_S: Final = 30
+UNIX_PATH_LIMIT: Final = 107  # octets, unix(7)
+_BACKLOG: Final = 128
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.begun = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve and say so."""
+        await super().startup(sockets)
+        self.begun.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the daemon."""
+        yield
+
+
+class HttpServer:
+    """One listener that serves one application; ``protocol`` may look at each connection as it is made."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, protocol: type[asyncio.Protocol] = H11Protocol) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=200,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_LIMIT_S,
+        )
+        self._listener = listener
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve; return when connections are taken."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="http server")
+        begun = asyncio.create_task(self._server.begun.wait())
+        await asyncio.wait((self._task, begun), return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Take no more connections; wait for requests under way, at most :data:`STOP_LIMIT_S` seconds."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def loopback_socket(port: int) -> socket.socket:
+    """Return a listening TCP socket on 127.0.0.1. Raises :class:`ConfigurationError` if the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise port_taken(port, error) from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def port_taken(port: int, error: OSError) -> ConfigurationError:
+    """Say that a port cannot be used."""
+    return ConfigurationError(
+        message(N_("Port {port} cannot be used: {why}."), port=port, why=error.strerror or str(error)),
+        message(N_("End the program that has it, or choose another port in the configuration file.")),
+    )
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """Return a listening Unix socket that only its owner may use; one left behind by a crash is replaced.
+
+    The caller holds the lock of the state directory, so nobody listens there. Raises :class:`ConfigurationError`.
+    """
+    if len(os.fsencode(path)) > UNIX_PATH_LIMIT:
+        raise ConfigurationError(
+            message(N_("The path of the control socket is too long: {path}."), path=str(path)),
+            message(N_("Choose a state directory with a shorter name.")),
+        )
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            message(
+                N_("The control socket {path} cannot be made: {why}."), path=str(path), why=error.strerror or str(error)
+            ),
+            message(N_("Check the state directory's owner and permissions.")),
+        ) from None
+    finally:
+        os.umask(before)
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+class PeerCheckedProtocol(H11Protocol):
+    """Serves only processes of this user and of root (SO_PEERCRED, unix(7)); tells the application the user id."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Look at who connects before a byte is read."""
+        uid = peer_uid(transport.get_extra_info("socket"))
+        if uid not in (0, os.geteuid()):
+            transport.abort()
+            return
+        self.app_state = {**self.app_state, "peer_uid": uid}
+        super().connection_made(transport)
+
+
+def peer_uid(connection: Any) -> int:
+    """Return the user id of the process at the other end of a Unix socket."""
+    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
