@@ -1,16 +1,12 @@
 """The configuration file: TOML, few keys, good defaults; unknown keys are refused. The program never writes it.
 
-Mail settings, providers and tokens are not here: they live in the store. Where the state lives is said by ``--state-dir``,
-``VALIJA_STATE_DIR``, systemd's ``STATE_DIRECTORY``, in this order; else ``/var/lib/valija`` for root and
-``~/.local/state/valija`` for others.
+Mail settings, providers and tokens are not here: they live in the store (:mod:`valija.apps.state_directory`).
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,16 +123,3 @@ def _keys_beside(location: list[str]) -> list[str]:
 def _section_type(model: type[BaseModel], name: str) -> type[BaseModel]:
     annotation: Any = model.model_fields[name].annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
-
-
-def state_directory(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Return where the state lives (see the module's first lines)."""
-    if option is not None:
-        return option.absolute()
-    for variable in ("VALIJA_STATE_DIR", "STATE_DIRECTORY"):
-        if environment.get(variable):
-            return Path(environment[variable].split(":")[0]).absolute()
-    if os.geteuid() == 0:
-        return Path("/var/lib/valija")
-    base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    return Path(base) / "valija"

@@ -25,7 +25,7 @@ from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, Presence
 from valija.domain.errors import ValijaError
-from valija.services.events import EventBus, MailReceived, SettingsChanged, Stopping, TokenChanged
+from valija.services.events import EventBus, SettingsChanged, Stopping
 from valija.store.sqlite import open_store
 
 log: Final = logging.getLogger("valija")
@@ -145,20 +145,8 @@ async def _watchdog() -> None:
 async def _log_events(events: EventBus) -> None:
     async with events.subscribe() as queue:
         while not isinstance(event := await queue.get(), Stopping):
-            name, fields = _record(event)
-            log.info(name, extra={"fields": fields})
-
-
-def _record(event: TokenChanged | SettingsChanged | MailReceived) -> tuple[str, dict[str, Any]]:
-    match event:
-        case TokenChanged():
-            before, after = event.before.name.value, event.after.name.value
-            name = "token_refreshed" if before == after == "retrieved" else "token_changed"
-            return name, {"account": event.account, "before": before, "after": after, "version": event.version}
-        case SettingsChanged():
-            return "settings_changed", {"subject": event.subject}
-        case MailReceived():
-            return "mail_received", {"account": event.account, "count": event.count}
+            if isinstance(event, SettingsChanged):
+                log.info("settings_changed", extra={"fields": {"subject": event.subject}})
 
 
 def _write_environment(state_dir: Path) -> None:

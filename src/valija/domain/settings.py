@@ -21,6 +21,7 @@ PORT_RANGE: Final = (1, 65535)
 TIMEOUT_RANGE_S: Final = (1, 600)
 CHECK_INTERVAL_RANGE_MIN: Final = (0, 480)
 IMPLICIT_TLS_PORTS: Final = frozenset({465, 995})
+STARTTLS_PORTS: Final = frozenset({25, 110, 587})
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,8 @@ class TokenOwner:
     account: str
 
 
-def uses_implicit_tls(settings: MailSettings) -> bool:
-    """Tell whether TLS starts with the connection (ports 465 and 995) and not by STARTTLS or STLS."""
-    return settings.tls and settings.port in IMPLICIT_TLS_PORTS
+def uses_implicit_tls(settings: MailSettings) -> bool | None:
+    """Tell whether TLS starts with the connection (465, 995) or by STARTTLS or STLS; None: the port does not say."""
+    if settings.port in IMPLICIT_TLS_PORTS:
+        return True
+    return False if settings.port in STARTTLS_PORTS else None

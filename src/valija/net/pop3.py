@@ -45,7 +45,7 @@ class Pop3Connection:
         try:
             connection.capabilities = await connection._ask(pop.greet())
             observe("greeting", {})
-            if endpoint.tls is TlsMode.STARTTLS:
+            if endpoint.tls is not TlsMode.NONE and not wire.secure:
                 if not connection.capabilities.stls:
                     raise NetError("starttls_not_offered", "starttls", "CAPA does not offer STLS")
                 connection.capabilities = await connection._ask(pop.start_tls())

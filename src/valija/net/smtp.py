@@ -53,7 +53,7 @@ class SmtpConnection:
     async def _greet(self, endpoint: Endpoint, observe: Observer) -> None:
         self.capabilities = self._or_refused(await self._run(smtp.greet(self._local_name)))
         observe("greeting", {})
-        if endpoint.tls is TlsMode.STARTTLS:
+        if endpoint.tls is not TlsMode.NONE and not self._wire.secure:
             if not self.capabilities.has("STARTTLS"):
                 raise NetError("starttls_not_offered", "starttls", "EHLO does not offer STARTTLS")
             self._observe = observe

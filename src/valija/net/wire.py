@@ -21,13 +21,15 @@ from valija.net.tls import ResumingContext
 
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
 CLOSE_TIMEOUT_S: Final = 2.0
+DETECT_S: Final = 1.5  # how long a server on an unusual port may be silent before it is taken for one that wants TLS
 
 
 class TlsMode(StrEnum):
-    """When TLS begins."""
+    """When TLS begins; DETECT: at once if the server waits silently for it, else by STARTTLS or STLS."""
 
     IMPLICIT = "implicit"
     STARTTLS = "starttls"
+    DETECT = "detect"
     NONE = "none"
 
 
@@ -153,6 +155,15 @@ class Wire(asyncio.Protocol):
         """Tell whether octets have come that nobody has read."""
         return bool(self._chunks)
 
+    async def greets_first(self) -> bool:
+        """Tell whether octets come before we say anything: so does a server that does not begin with TLS."""
+        if not self._chunks and not self._ended:
+            self._waiter = self._loop.create_future()
+            with contextlib.suppress(NetError):
+                await self._within(self._waiter, "greeting", min(DETECT_S, self.endpoint.timeout_s))
+            self._waiter = None
+        return bool(self._chunks) or self._ended
+
     async def start_tls(self, observe: Observer) -> None:
         """Make the connection secure. Raises :class:`NetError`."""
         transport, self._transport = self._transport, None
@@ -232,7 +243,7 @@ async def connect(endpoint: Endpoint, tls: ResumingContext, observe: Observer = 
     observe("name", {"addresses": addresses})
     wire = await _connect_one_of(endpoint, addresses, tls)
     observe("tcp", {"address": str(wire.peer_address)})
-    if endpoint.tls is TlsMode.IMPLICIT:
+    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and not await wire.greets_first()):
         await wire.start_tls(observe)
     return wire
 

@@ -106,7 +106,7 @@ def endpoint_of(settings: MailSettings, *, plaintext_bearer: bool) -> Endpoint:
     """Return where a setting's server is. Raises :class:`NotReady` if it is not set."""
     if not settings.server:
         raise NotReady(message(N_("The server is not set.")), message(N_("Set it first: --server HOST --port NUMBER")))
-    secured = TlsMode.IMPLICIT if uses_implicit_tls(settings) else TlsMode.STARTTLS
+    secured = {True: TlsMode.IMPLICIT, False: TlsMode.STARTTLS, None: TlsMode.DETECT}[uses_implicit_tls(settings)]
     mode = secured if settings.tls else TlsMode.NONE
     return Endpoint(settings.server, settings.port, mode, float(settings.timeout), plaintext_bearer)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from valija import __version__
-from valija.apps import config
 from valija.apps.cli import mail_commands, output, settings_commands, token_commands
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
 from valija.apps.cli.main import chosen_language
 from valija.apps.cli.run_command import run_daemon
+from valija.apps.state_directory import state_directory
 
 
 @click.group(
@@ -32,7 +32,7 @@ from valija.apps.cli.run_command import run_daemon
 @click.pass_context
 def cli(context: click.Context, state_dir: Path | None) -> None:
     """Find the daemon; every command but ``run`` is a client of it."""
-    directory = config.state_directory(state_dir, os.environ)
+    directory = state_directory(state_dir, os.environ)
     context.obj = DaemonClient(directory, chosen_language(sys.argv[1:]))
 
 
