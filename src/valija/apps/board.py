@@ -111,8 +111,8 @@ class Board:
         commands = [f". {_near(str(self._machine.state_dir / 'env'))}"]
         if not smtp.account:
             commands.append(
-                f"valija smtp set --server {s['server']} --port {s['smtp_port']} --sender-name Ana"
-                " --sender-address ana@sandbox.test --auth oauth2 --provider sandbox --account ana@sandbox.test"
+                f"valija smtp set --server {s['server']} --port {s['smtp_port']} --sender-name Ana \\\n"
+                "     --sender-address ana@sandbox.test --auth oauth2 --provider sandbox --account ana@sandbox.test"
             )
         elif smtp.state is not StateName.RETRIEVED:
             commands.append("valija token get smtp")
@@ -121,8 +121,8 @@ class Board:
             commands.append(f"valija send {_near(s['sample'])} --to luis@sandbox.test --subject Contrato")
         if smtp.state is StateName.RETRIEVED and not fax.account:
             commands.append(
-                f"valija pop set internet-fax --server {s['server']} --port {s['pop3s_port']}"
-                " --auth oauth2 --provider sandbox --account luis@sandbox.test"
+                f"valija pop set internet-fax --server {s['server']} --port {s['pop3s_port']} \\\n"
+                "     --auth oauth2 --provider sandbox --account luis@sandbox.test"
             )
         elif fax.account and fax.state is not StateName.RETRIEVED:
             commands.append("valija token get internet-fax")
