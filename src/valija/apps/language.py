@@ -21,7 +21,7 @@ def translations(language: str) -> gettext.NullTranslations:
     """Return the catalogue of a language; English is the language of the message ids."""
     if language == "en":
         return gettext.NullTranslations()
-    return gettext.translation(DOMAIN, LOCALE_DIR, [language])
+    return gettext.translation(DOMAIN, LOCALE_DIR, [language], fallback=True)
 
 
 def translate(text: Message | str, language: str) -> str:

@@ -19,6 +19,7 @@ class ResumingContext(ssl.SSLContext):
     """
 
     _sessions: dict[str, ssl.SSLSession]
+    silent: set[tuple[str, int]]  # (host, port) of servers on unusual ports that were found to begin with TLS
 
     def wrap_bio(
         self,
@@ -50,7 +51,7 @@ def client_context(*ca_files: Path | None) -> ResumingContext:
     :class:`ConfigurationError` for a file that cannot be used.
     """
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
-    context._sessions = {}
+    context._sessions, context.silent = {}, set()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     for ca_file in filter(None, ca_files):

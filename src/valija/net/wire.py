@@ -21,6 +21,7 @@ from valija.net.tls import ResumingContext
 
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
 CLOSE_TIMEOUT_S: Final = 2.0
+SILENT_LIMIT: Final = 256
 DETECT_S: Final = 1.5  # how long a server on an unusual port may be silent before it is taken for one that wants TLS
 
 
@@ -243,9 +244,25 @@ async def connect(endpoint: Endpoint, tls: ResumingContext, observe: Observer = 
     observe("name", {"addresses": addresses})
     wire = await _connect_one_of(endpoint, addresses, tls)
     observe("tcp", {"address": str(wire.peer_address)})
-    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and not await wire.greets_first()):
-        await wire.start_tls(observe)
+    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and await _begins_with_tls(wire, tls)):
+        try:
+            await wire.start_tls(observe)
+        except NetError:
+            tls.silent.discard((endpoint.host, endpoint.port))
+            raise
     return wire
+
+
+async def _begins_with_tls(wire: Wire, tls: ResumingContext) -> bool:
+    """Find out on an unusual port, once: later connections do not wait."""
+    place = (wire.endpoint.host, wire.endpoint.port)
+    if place not in tls.silent:
+        if await wire.greets_first():
+            return False
+        if len(tls.silent) >= SILENT_LIMIT:
+            tls.silent.clear()
+        tls.silent.add(place)
+    return True
 
 
 async def _connect_one_of(endpoint: Endpoint, addresses: list[str], tls: ResumingContext) -> ConnectedWire:

@@ -138,7 +138,7 @@ def _paste(client: DaemonClient, setting: str, line: str) -> dict[str, Any] | No
 
 def _wait_quietly(client: DaemonClient, report: dict[str, Any]) -> dict[str, Any]:
     asked = report["authorization"]
-    while _same_authorization(report, asked):
+    while asked is not None and _same_authorization(report, asked):
         query = {"after_version": report["version"], "wait": POLL_S}
         report = client.call("GET", f"/tokens/{report['setting']}", query=query)
     return report
@@ -177,6 +177,30 @@ _FLAT = (
     "expires_at",
     "interval",
 )
+
+
+@token.command("paste", help=_("Hand in, on standard input, the address that the browser was sent to at the end."))
+@click.argument("setting", type=click.Choice(SETTINGS))
+@json_option
+@click.pass_obj
+def paste(client: DaemonClient, setting: str, as_json: bool) -> int:
+    """Take the redirected address; not as an argument, because it holds the authorization code."""
+    if sys.stdin.isatty():
+        click.echo(_("Paste the whole address here and press Enter:"), err=True)
+    line = sys.stdin.readline(8192).strip()
+    client.call("POST", f"/tokens/{setting}/authorization/redirect", {"url": line})
+    report = client.call("GET", f"/tokens/{setting}")
+    return _finish(_wait_quietly(client, report), as_json=as_json, waiting=False)
+
+
+@token.command("cancel", help=_("Stop waiting for authorization."))
+@click.argument("setting", type=click.Choice(SETTINGS))
+@json_option
+@click.pass_obj
+def cancel(client: DaemonClient, setting: str, as_json: bool) -> None:
+    """Stop waiting."""
+    report = client.call("DELETE", f"/tokens/{setting}/authorization")
+    _finish(report, as_json=as_json, waiting=False)
 
 
 @token.command("status", help=_("Show the state of the tokens: of one setting, or of all."))
