@@ -2,7 +2,7 @@
 
 ``python tools/messages.py`` puts new sentences into every ``valija.po``, drops those that are gone, and lists what is not
 translated. Sentences are marked by ``_``, ``N_`` and ``ngettext`` in Python, by ``_`` and ``trans`` in templates, and by
-their key in data files.
+their key in data files. Click says its own through the same gettext domain, so they are here too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,21 @@ Sentence = str | tuple[str, str]
 def sentences() -> dict[Sentence, list[str]]:
     """Return every sentence with the files that say it, relative to the source."""
     found: dict[Sentence, list[str]] = {}
-    for path in sorted(SOURCE.rglob("*")):
-        place = path.relative_to(SOURCE).as_posix()
-        for sentence in _in_file(path):
-            places = found.setdefault(sentence, [])
-            if place not in places:
-                places.append(place)
+    for root in (SOURCE, _click()):
+        for path in sorted(root.rglob("*")):
+            for sentence in _in_file(path):
+                places = found.setdefault(sentence, [])
+                place = path.relative_to(root.parent).as_posix()
+                if place not in places:
+                    places.append(place)
     return found
+
+
+def _click() -> Path:
+    spec = find_spec("click")
+    if spec is None or spec.origin is None:
+        raise LookupError("click is not installed")
+    return Path(spec.origin).parent
 
 
 def _in_file(path: Path) -> Iterator[Sentence]:
@@ -85,7 +94,7 @@ def update(language: str) -> list[Sentence]:
     for sentence, places in sentences().items():
         kept = old.get(sentence[0] if isinstance(sentence, tuple) else sentence)
         translated = kept.string if kept is not None and kept.string else ""
-        new.add(sentence, translated, locations=[(place, None) for place in places])  # type: ignore[list-item]
+        new.add(sentence, translated, locations=[(place, None) for place in places])  # type: ignore[misc]
         if not translated or (isinstance(translated, tuple | list) and not all(translated)):
             missing.append(sentence)
     path.parent.mkdir(parents=True, exist_ok=True)

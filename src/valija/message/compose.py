@@ -50,7 +50,12 @@ def header_is_ascii(draft: Draft) -> bool:
 
 
 def format_head(draft: Draft) -> bytes:
-    """Return everything up to the first attachment: header, blank line, the text part."""
+    """Return everything up to the first attachment: header, blank line, the text part.
+
+    Raises ValueError for CR, LF or NUL in a field, so that no header can be injected.
+    """
+    _refuse_line_ends(draft.sender_name, draft.subject, draft.message_id, draft.boundary)
+    _refuse_line_ends(draft.sender_address, *draft.recipients)
     policy = SMTP if header_is_ascii(draft) else SMTP.clone(utf8=True)
     header = EmailMessage(policy=policy)
     header["From"] = _address(draft.sender_name, draft.sender_address)
@@ -67,10 +72,15 @@ def format_head(draft: Draft) -> bytes:
 
 
 def format_attachment_head(draft: Draft, attachment: Attachment) -> bytes:
-    """Return the delimiter and the header of an attachment's part, up to its first base64 line."""
+    """Return the delimiter and the header of an attachment's part, up to its first base64 line.
+
+    Raises ValueError for CR, LF or NUL in the name or the type.
+    """
+    _refuse_line_ends(draft.boundary, attachment.file_name, attachment.media_type)
+    name = attachment.file_name.encode("utf-8", "replace").decode()  # file systems know names that are no UTF-8
     part = EmailMessage(policy=SMTP)
     part["Content-Type"] = attachment.media_type
-    part.add_header("Content-Disposition", "attachment", filename=attachment.file_name)
+    part.add_header("Content-Disposition", "attachment", filename=name)
     part["Content-Transfer-Encoding"] = "base64"
     return _delimiter(draft) + part.as_bytes().rstrip(b"\r\n") + _CRLF * 2
 
@@ -112,6 +122,12 @@ class Base64Lines:
         """Return the last, shorter line, or nothing."""
         left, self._left = self._left, b""
         return base64.encodebytes(left).replace(b"\n", _CRLF)
+
+
+def _refuse_line_ends(*fields: str) -> None:
+    # Python's own check misses a line end that comes last
+    if any(c in field for field in fields for c in "\r\n\0"):
+        raise ValueError("a line end or NUL in a header field")
 
 
 def _address(name: str, address: str) -> Address:

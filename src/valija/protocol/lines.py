@@ -29,9 +29,11 @@ class LineReader:
             if len(self._buffer) > self._max_line + 1:
                 raise RemoteProtocolError(f"a line of more than {self._max_line} octets")
             return None
-        line = bytes(self._buffer[:end])
+        line = bytes(self._buffer[:end]).removesuffix(b"\r")
+        if len(line) > self._max_line:
+            raise RemoteProtocolError(f"a line of more than {self._max_line} octets")
         del self._buffer[: end + 1]
-        return line[:-1] if line.endswith(b"\r") else line
+        return line
 
     def take_rest(self) -> bytes:
         """Return and forget what is buffered; after STARTTLS anything here is an injection."""

@@ -262,6 +262,6 @@ def _number(word: str) -> int:
 
 
 def _argument(text: str) -> bytes:
-    if any(c in text for c in "\r\n\0"):
+    if any(c in "\r\n\0" or "\ud800" <= c <= "\udfff" for c in text):
         raise LocalProtocolError("a control character in a user name or password")
     return text.encode("utf-8")

@@ -105,6 +105,7 @@ class Pop3Server:
             "AUTH": self._auth,
             "USER": self._user_command,
             "PASS": self._pass,
+            "UTF8": lambda _a: self._ok(""),  # RFC 6856: messages are given as they are, always
             "QUIT": self._quit,
             "NOOP": lambda _a: self._ok(""),
         }

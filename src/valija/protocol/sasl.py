@@ -83,7 +83,7 @@ class Xoauth2:
             return b""
         self._answered = True
         user = _clean(self._credentials.user)
-        return f"user={user}\x01auth=Bearer {self._credentials.token.reveal()}\x01\x01".encode()
+        return f"user={user}\x01auth=Bearer {_clean(self._credentials.token.reveal())}\x01\x01".encode()
 
 
 class OauthBearer:
@@ -105,7 +105,7 @@ class OauthBearer:
         c = self._credentials
         user = _clean(c.user).replace("=", "=3D").replace(",", "=2C")
         server = f"host={_clean(c.host)}\x01port={c.port}\x01"
-        return f"n,a={user},\x01{server}auth=Bearer {c.token.reveal()}\x01\x01".encode()
+        return f"n,a={user},\x01{server}auth=Bearer {_clean(c.token.reveal())}\x01\x01".encode()
 
 
 class Plain:
@@ -196,6 +196,6 @@ def decode_challenge(text: str) -> bytes:
 
 
 def _clean(text: str) -> str:
-    if any(c in text for c in "\0\x01\r\n"):
-        raise LocalProtocolError("a control character in a user name, password or host")
+    if any(c in "\0\x01\r\n" or "\ud800" <= c <= "\udfff" for c in text):
+        raise LocalProtocolError("a control character in a user name, password, token or host")
     return text

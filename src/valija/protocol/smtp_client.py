@@ -379,14 +379,16 @@ def _commands(capabilities: Capabilities, envelope: Envelope) -> list[bytes]:
 def _pipelined(commands: list[bytes], progress: _Progress) -> Generator[Step, Any, SendOutcome]:
     yield Write(b"".join(commands) + b"DATA\r\n")
     mail: SmtpReply = yield Read(Stage.MAIL)
+    if not mail.is_positive:
+        progress.decide_rest(_refusal(mail), Stage.MAIL, mail)
+        if mail.code == 421:
+            return progress.outcome(reusable=False)
     progress.stage = Stage.RCPT
     for number in range(len(progress.recipients)):
         reply: SmtpReply = yield Read(Stage.RCPT)
-        if not mail.is_positive:
-            progress.decide(number, _refusal(mail), Stage.MAIL, mail)
-        elif not reply.is_positive:
+        if mail.is_positive and not reply.is_positive:
             progress.decide(number, _refusal(reply), Stage.RCPT, reply)
-        if mail.code == 421 or reply.code == 421:
+        if reply.code == 421:
             progress.decide_rest(Verdict.DEFERRED, Stage.RCPT, reply)
             return progress.outcome(reusable=False)
     progress.stage = Stage.DATA
@@ -428,6 +430,9 @@ def _body(data: SmtpReply, progress: _Progress) -> Generator[Step, Any, SendOutc
     yield SendBody(empty=not wanted)
     progress.body_sent = True
     reply: SmtpReply = yield Read(Stage.BODY)
+    if 300 <= reply.code < 400:  # out of order: neither taken nor refused
+        progress.decide_rest(Verdict.IN_DOUBT, Stage.BODY, reply)
+        return progress.outcome(reusable=False)
     verdict = Verdict.ACCEPTED if reply.is_positive else _refusal(reply)
     progress.decide_rest(verdict, Stage.BODY, reply)
     return progress.outcome(reusable=reply.code not in (421, 503))

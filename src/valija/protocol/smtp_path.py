@@ -13,12 +13,16 @@ PATH_LIMIT: Final = 254  # octets of an address in a path (RFC 5321 section 4.5.
 _LOCAL: Final = r'(?:[^\x00-\x20\x7f"(),:;<>@\[\\\]]+|"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*")'
 _DOMAIN: Final = r"(?:\[[0-9A-Za-z:.-]{2,80}\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{1,253})"
 _ADDRESS: Final = re.compile(rf"{_LOCAL}@{_DOMAIN}")
-_PARAMETER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:=[\x21-\x3c\x3e-\x7e\u0080-\U0010ffff]{1,500})?")
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:=[\x21-\x3c\x3e-\x7e\u0080-\ud7ff\ue000-\U0010ffff]{1,500})?")
 
 
 def is_address(address: str) -> bool:
     """Tell whether ``address`` can stand in a path: local part, @, domain or literal; no control characters."""
-    if len(address.encode("utf-8", "surrogatepass")) > PATH_LIMIT or _ADDRESS.fullmatch(address) is None:
+    try:
+        length = len(address.encode("utf-8"))
+    except UnicodeEncodeError:  # octets that were no UTF-8
+        return False
+    if length > PATH_LIMIT or _ADDRESS.fullmatch(address) is None:
         return False
     domain = address.rpartition("@")[2]
     return not (domain.startswith((".", "-")) or ".." in domain)
@@ -64,7 +68,7 @@ def parse_path(argument: str) -> Path | None:
             address = address.partition(":")[2]
     else:
         address, _space, rest = text.partition(" ")
-    if address and not is_address(address) and _ADDRESS.fullmatch(f"{address}@x.y") is None:
+    if address and not is_address(address) and not is_address(f"{address}@x.y"):
         return None
     parameters: dict[str, str] = {}
     for word in rest.split():
@@ -76,5 +80,6 @@ def parse_path(argument: str) -> Path | None:
 
 
 def encode_xtext(text: str) -> str:
-    """Encode a value for ENVID and ORCPT (RFC 3461 section 4)."""
-    return "".join(c if 33 <= ord(c) <= 126 and c not in "+=" else f"+{ord(c):02X}" for c in text)
+    """Encode a value for ENVID and ORCPT (RFC 3461 section 4); what is not ASCII, as its octets in UTF-8."""
+    octets = text.encode("utf-8", "replace")
+    return "".join(chr(o) if 33 <= o <= 126 and o not in b"+=" else f"+{o:02X}" for o in octets)

@@ -331,7 +331,7 @@ class SmtpServer:
         if path is None:
             return self._wrong(501, "5.1.7", "Bad sender address")
         size = path.parameters.get("SIZE", "0")
-        if not size.isdigit() or len(size) > 20:
+        if not (size.isascii() and size.isdigit() and len(size) <= 20):
             return self._wrong(501, "5.5.4", "Bad SIZE")
         if int(size) > self._policy.size_limit:
             return self._wrong(552, "5.3.4", "Message size exceeds limit")

@@ -68,14 +68,15 @@ def moment(text: str | None) -> str:
 
 def span(seconds: float) -> str:
     """Return a length of time in its largest fitting unit."""
-    for size, one, many in (
-        (86400, N_("{n} day"), N_("{n} days")),
-        (3600, N_("{n} hour"), N_("{n} hours")),
-        (60, N_("{n} minute"), N_("{n} minutes")),
-    ):
-        if seconds >= size:
-            n = int(seconds // size)
-            return ngettext(one, many, n).format(n=n)
+    if seconds >= 86400:
+        n = int(seconds // 86400)
+        return ngettext("{n} day", "{n} days", n).format(n=n)
+    if seconds >= 3600:
+        n = int(seconds // 3600)
+        return ngettext("{n} hour", "{n} hours", n).format(n=n)
+    if seconds >= 60:
+        n = int(seconds // 60)
+        return ngettext("{n} minute", "{n} minutes", n).format(n=n)
     n = int(seconds)
     return ngettext("{n} second", "{n} seconds", n).format(n=n)
 
@@ -101,7 +102,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def trouble_lines(trouble: Mapping[str, Any]) -> list[str]:
     """Return a trouble as lines: what it means, what to do, who, the other side's own words."""
-    lines = [trouble["meaning"], trouble["cure"], _(WHO_LABELS[trouble["who_acts"]])]
+    who = WHO_LABELS[trouble["who_acts"]]
+    lines = [trouble["meaning"], trouble["cure"], _(who)]
     if trouble.get("server_words"):
         lines.append(_("Server's words: {words}").format(words=trouble["server_words"]))
     return [line for line in lines if line]

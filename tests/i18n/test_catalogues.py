@@ -1,0 +1,141 @@
+"""Both languages are complete, and say the words of the machine's printed manual."""
+
+from __future__ import annotations
+
+import gettext
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from babel.messages.catalog import Message
+
+from valija.apps.language import LOCALE_DIR, from_accept_language, from_environment, translate
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def _load_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("messages", ROOT / "tools" / "messages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["messages"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+messages = _load_tool()
+CATALOGUE = messages.load("es")
+SENTENCES = messages.sentences()
+
+MANUAL = {
+    "Primary Server": "Servidor Primario",
+    "Port Number": "Número de Puerto",
+    "Timeout": "Tiempo de espera",
+    "Sender Name": "Nombre Remit.",
+    "Sender Address": "Dirección del Remitente",
+    "Enable SSL/TLS": "Habilitar SSL/TLS",
+    "Authentication Option": "Opción de autenticación",
+    "Provider": "Proveedor",
+    "Account Name": "Nombre de cuenta",
+    "POP3 Server": "Servidor POP3",
+    "Check Interval": "Intervalo de comprobación",
+    "Token": "Token",
+    "Not retrieved": "No se ha recuperado",
+    "Waiting for authorization": "Esperando autorización",
+    "Retrieved": "Recuperado",
+    "Invalid": "No válido",
+    "The setup cannot be completed on the web page.": "La configuración no se puede completar en la página web.",
+    "Token update failed. Please delete the token and obtain it again.": (
+        "La actualización del token ha fallado. Borre el token y obténgalo de nuevo."
+    ),
+}
+
+
+def _gaps(text: str) -> list[str]:
+    return sorted(re.findall(r"\{\w*(?:!r)?\}|%\(\w+\)s", text))
+
+
+def _entry(sentence: str | tuple[str, str]) -> Message | None:
+    return CATALOGUE.get(sentence[0] if isinstance(sentence, tuple) else sentence)
+
+
+def test_every_sentence_is_in_spanish_too() -> None:
+    """Run ``python tools/messages.py`` and fill in what this names."""
+    missing = []
+    for sentence in SENTENCES:
+        entry = _entry(sentence)
+        strings = () if entry is None else entry.string if isinstance(entry.string, tuple | list) else (entry.string,)
+        plural = isinstance(sentence, tuple)
+        if len(strings) != (2 if plural else 1) or not all(strings):
+            missing.append(sentence)
+    assert missing == []
+
+
+def test_every_translation_has_the_same_gaps() -> None:
+    """A gap that is lost or misspelt would break the sentence where it is shown."""
+    for sentence in SENTENCES:
+        entry = _entry(sentence)
+        assert entry is not None
+        one = (sentence,) if isinstance(sentence, str) else sentence
+        two = (entry.string,) if isinstance(entry.string, str) else entry.string
+        for english, spanish in zip(one, two, strict=True):
+            assert _gaps(english) == _gaps(spanish), english
+
+
+def test_nothing_stale_is_kept() -> None:
+    """What the program no longer says is not in the catalogue."""
+    said = {s[0] if isinstance(s, tuple) else s for s in SENTENCES}
+    kept = {e.id[0] if isinstance(e.id, tuple | list) else e.id for e in CATALOGUE if e.id}
+    assert kept - said == set()
+
+
+@pytest.mark.parametrize(("english", "spanish"), MANUAL.items())
+def test_the_printed_manuals_words_are_exact(english: str, spanish: str) -> None:
+    """An operator who holds the printed manual finds each word."""
+    assert english in SENTENCES
+    assert translate(english, "es") == spanish
+    assert translate(english, "en") == english
+
+
+def test_the_compiled_catalogue_is_the_one_in_the_source() -> None:
+    """What runs is what was translated."""
+    compiled = gettext.translation("valija", LOCALE_DIR, ["es"])
+    for sentence in SENTENCES:
+        entry = _entry(sentence)
+        assert entry is not None
+        if isinstance(sentence, str):
+            assert compiled.gettext(sentence) == entry.string
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("es-ES,es;q=0.9,en;q=0.8", "es"),
+        ("en-GB", "en"),
+        ("fr, es;q=0.5", "es"),
+        ("", "en"),
+        ("es;q=0, en", "en"),
+        ("q=;,", "en"),
+    ],
+)
+def test_accept_language(header: str, language: str) -> None:
+    """The browser's wish is honoured by weight; anything else is English."""
+    assert from_accept_language(header) == language
+
+
+@pytest.mark.parametrize(
+    ("environment", "language"),
+    [
+        ({"LANG": "es_ES.UTF-8"}, "es"),
+        ({"LANG": "es_ES.UTF-8", "VALIJA_LANG": "en"}, "en"),
+        ({"LC_ALL": "C", "LANG": "es_ES.UTF-8"}, "en"),
+        ({}, "en"),
+    ],
+)
+def test_language_of_the_shell(environment: dict[str, str], language: str) -> None:
+    """VALIJA_LANG wins, then the usual variables in their order."""
+    assert from_environment(environment) == language

@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs the real peers of the tests: Dovecot, Postfix, Node.js with oidc-provider. Says nothing when all is there.
+# Needs root or sudo for the packages only. No packaged daemon is started; /etc/dovecot and /etc/postfix are not changed by us.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+missing() {
+  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix; do installed "$package" || echo "$package"; done
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+}
+
+# While packages are installed, their daemons must not start: invoke-rc.d asks this file, 101 means no.
+forbid_starting() {
+  [ ! -e "$policy" ] || return 0
+  policy_is_ours=yes
+  trap allow_starting EXIT
+  trap 'exit 1' HUP INT TERM
+  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+  as_root chmod 755 "$policy"
+}
+
+allow_starting() { if [ -n "$policy_is_ours" ]; then as_root rm -f "$policy"; policy_is_ours=; fi; }
+
+install_packages() {
+  echo "peers: installing $*"
+  forbid_starting
+  echo 'postfix postfix/main_mailer_type select No configuration' | as_root debconf-set-selections
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
+  allow_starting
+}
+
+packages=$(missing)
+# shellcheck disable=SC2086 # one word for each package
+[ -z "$packages" ] || install_packages $packages
+
+if ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 18 ? 0 : 1)'; then
+  echo "peers: Node.js $(node --version) is too old, 18 is needed" >&2
+  exit 1
+fi
+if ! cmp -s "$here/idp/package-lock.json" "$here/idp/node_modules/.installed-lock.json"; then
+  echo "peers: installing oidc-provider"
+  (cd "$here/idp" && npm ci --no-audit --no-fund --loglevel=error)
+  cp "$here/idp/package-lock.json" "$here/idp/node_modules/.installed-lock.json"
+fi
