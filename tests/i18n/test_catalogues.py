@@ -60,7 +60,8 @@ def _gaps(text: str) -> list[str]:
 
 
 def _entry(sentence: str | tuple[str, str]) -> Message | None:
-    return CATALOGUE.get(sentence[0] if isinstance(sentence, tuple) else sentence)
+    entry: Message | None = CATALOGUE.get(sentence[0] if isinstance(sentence, tuple) else sentence)
+    return entry
 
 
 def test_every_sentence_is_in_spanish_too() -> None:
@@ -81,7 +82,7 @@ def test_every_translation_has_the_same_gaps() -> None:
         entry = _entry(sentence)
         assert entry is not None
         one = (sentence,) if isinstance(sentence, str) else sentence
-        two = (entry.string,) if isinstance(entry.string, str) else entry.string
+        two = (entry.string,) if isinstance(entry.string, str) else tuple(entry.string or ())
         for english, spanish in zip(one, two, strict=True):
             assert _gaps(english) == _gaps(spanish), english
 

@@ -13,7 +13,7 @@ LINE_LIMIT: Final = 16384  # RFC 5321 says 512; challenges to AUTH may have 1228
 LINES_LIMIT: Final = 200
 WORDS_LIMIT: Final = 600
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
-_ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ENHANCED: Final = re.compile(r"\A([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 

@@ -57,9 +57,12 @@ class EventBus:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event]] = set()
+        self._stopping: Stopping | None = None
 
     def publish(self, event: Event) -> None:
         """Hand out an event; never waits."""
+        if isinstance(event, Stopping):
+            self._stopping = event
         for queue in self._queues:
             if queue.full():
                 queue.get_nowait()
@@ -70,6 +73,8 @@ class EventBus:
         """Give a queue that gets every event from now on, until the context ends."""
         queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_LIMIT)
         self._queues.add(queue)
+        if self._stopping is not None:  # whoever comes now is told at once
+            queue.put_nowait(self._stopping)
         try:
             yield queue
         finally:

@@ -70,9 +70,9 @@ def _encode(value: Any) -> Any:
 def _decode_object(raw: Any, where: str, hint: type | None = None) -> Any:
     if not isinstance(raw, dict) or not isinstance(raw.get("class"), str):
         raise NotReadable(f"{where} is not an object")
-    cls = hint if hint is not None and hint.__name__ == raw["class"] else _CLASSES.get(raw["class"])
-    if cls is None:
-        raise NotReadable(f"{where} has an unknown class")
+    cls = _CLASSES.get(raw["class"]) if hint is None else hint
+    if cls is None or cls.__name__ != raw["class"]:
+        raise NotReadable(f"{where} has a class that does not belong there")
     hints = _hints(cls)
     names = set(raw) - {"class"}
     if names != set(hints):
@@ -115,9 +115,16 @@ def _decode_scalar(raw: Any, hint: Any, where: str) -> Any:
     if hint in (Secret, datetime) or (isinstance(hint, type) and issubclass(hint, Enum)):
         if not isinstance(raw, str):
             raise NotReadable(f"{where} is not text")
-        return datetime.fromisoformat(raw) if hint is datetime else hint(raw)
+        return _decode_moment(raw, where) if hint is datetime else hint(raw)
     if hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw)
     if type(raw) is not hint:
         raise NotReadable(f"{where} is not {getattr(hint, '__name__', hint)}")
     return raw
+
+
+def _decode_moment(raw: str, where: str) -> datetime:
+    at = datetime.fromisoformat(raw)
+    if at.tzinfo is None:
+        raise NotReadable(f"{where} has no time zone")
+    return at

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from valija.domain.errors import StoreError, StoreLocked
+from valija.domain.errors import StoreLocked
 from valija.domain.text import N_, message
+from valija.store.master_key import directory_unusable
 
 FILE_NAME: Final = "valija.lock"
 
@@ -21,14 +22,7 @@ class StateLock:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._handle = os.open(state_dir / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(
-                message(
-                    N_("The state directory {directory} cannot be used: {why}."),
-                    directory=str(state_dir),
-                    why=error.strerror or "",
-                ),
-                message(N_("Name another one with --state-dir, or correct its owner and permissions.")),
-            ) from None
+            raise directory_unusable(state_dir, error) from None
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -38,8 +32,12 @@ class StateLock:
                 message(N_("Another daemon (process {pid}) uses {directory}."), pid=owner, directory=str(state_dir)),
                 message(N_("Stop it first, or name another directory with --state-dir.")),
             ) from None
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._handle)
+            raise directory_unusable(state_dir, error) from None
 
     def release(self) -> None:
         """Let another process have the directory."""

@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Final
 
-from valija.domain.errors import MasterKeyError
+from valija.domain.errors import MasterKeyError, StoreError
 from valija.domain.text import N_, message
 from valija.store.vault import KEY_SIZE
 
@@ -33,7 +33,7 @@ def load_master_key(
     """
     given = environment.pop(ENVIRONMENT_NAME, "")
     if given:
-        return _parse(given.encode(), ENVIRONMENT_NAME)
+        return _parse(given.encode(), ENVIRONMENT_NAME, may_be_raw=False)
     credentials = environment.get("CREDENTIALS_DIRECTORY", "")
     if credentials and (Path(credentials) / CREDENTIAL_NAME).exists():
         return _read(Path(credentials) / CREDENTIAL_NAME, private=False)  # systemd guards it
@@ -68,8 +68,8 @@ def _read(path: Path, *, private: bool) -> bytes:
     return _parse(data, str(path))
 
 
-def _parse(data: bytes, source: str) -> bytes:
-    if len(data) == KEY_SIZE:
+def _parse(data: bytes, source: str, *, may_be_raw: bool = True) -> bytes:
+    if may_be_raw and len(data) == KEY_SIZE:
         return data
     try:
         key = base64.b64decode(data.strip(), validate=True)
@@ -84,14 +84,33 @@ def _parse(data: bytes, source: str) -> bytes:
 
 
 def _make(path: Path) -> bytes:
+    """Make a key; it has its name only once it is whole on disk, so a start that is cut short leaves none or a good one."""
     key = os.urandom(KEY_SIZE)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        out.write(base64.b64encode(key) + b"\n")
-        out.flush()
-        os.fsync(out.fileno())
-    sync_directory(path.parent)
+    unfinished = path.with_name(path.name + ".new")
+    try:
+        unfinished.unlink(missing_ok=True)
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.write(base64.b64encode(key) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise directory_unusable(path.parent, error) from None
     return key
+
+
+def directory_unusable(directory: Path, error: OSError) -> StoreError:
+    """Return the error for a state directory where nothing can be written."""
+    return StoreError(
+        message(
+            N_("The state directory {directory} cannot be used: {why}."),
+            directory=str(directory),
+            why=error.strerror or "",
+        ),
+        message(N_("Name another one with --state-dir, or correct its owner and permissions.")),
+    )
 
 
 def sync_directory(directory: Path) -> None:

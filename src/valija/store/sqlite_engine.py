@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreVersion
 from valija.domain.text import N_, message
-from valija.store.master_key import sync_directory
+from valija.store.master_key import directory_unusable, sync_directory
 
 FILE_NAME: Final = "valija.sqlite3"
 MARKER_NAME: Final = "valija.store"
@@ -182,7 +182,7 @@ def open_database(state_dir: Path) -> sqlite3.Connection:
     connection = None
     try:
         if not is_new:
-            _refuse_foreign(path)
+            _refuse_foreign(path, was_made=marker.exists())
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -190,22 +190,29 @@ def open_database(state_dir: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA busy_timeout=5000")
         migrate(connection, path)
+        if not marker.exists():
+            marker.write_text("a store was made here\n")
+            sync_directory(state_dir)
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
         raise explain(error, path) from None
+    except OSError as error:
+        if connection is not None:
+            connection.close()
+        raise directory_unusable(state_dir, error) from None
     except StoreError:
         if connection is not None:
             connection.close()
         raise
-    if not marker.exists():
-        marker.write_text("a store was made here\n")
-        sync_directory(state_dir)
     return connection
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Look at a file without writing a byte: is it ours, of a version we know, and whole?"""
+def _refuse_foreign(path: Path, *, was_made: bool) -> None:
+    """Look at a file without writing a byte: is it ours, of a version we know, and whole?
+
+    ``was_made``: a store was finished here once, so a database without tables (a file cut down to one octet) is not new.
+    """
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
     try:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -215,6 +222,8 @@ def _refuse_foreign(path: Path) -> None:
                 message(N_("{file} is a database of another program."), file=str(path)),
                 message(N_("Move it away, or name another directory with --state-dir.")),
             )
+        if was_made and not tables:
+            raise damaged(path, "no tables")
         _refuse_version(connection.execute("PRAGMA user_version").fetchone()[0], path)
         if path.stat().st_size < QUICK_CHECK_LIMIT:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
