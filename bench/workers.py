@@ -6,6 +6,7 @@ import asyncio
 import json
 import poplib
 import smtplib
+import socket
 import ssl
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+MAILBOXES = 10
 SENDER, RECIPIENT = "bench@example.com", "to@example.com"
 MESSAGE = b"From: bench@example.com\r\nTo: to@example.com\r\nSubject: bench\r\n\r\n" + (b"x" * 76 + b"\r\n") * 128
 
@@ -22,6 +24,14 @@ def _measure(work: Callable[[], None]) -> dict[str, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+
+
+def _in_threads(work: Callable[[int], None], count: int) -> None:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _in_loop(work: Callable[[], Awaitable[None]]) -> dict[str, float]:
@@ -85,26 +95,19 @@ def smtp_aiosmtplib(port: int, count: int, connections: int) -> dict[str, float]
 def smtp_smtplib(port: int, count: int, connections: int) -> dict[str, float]:
     """The standard library's smtplib, a thread for each connection."""
 
-    def one() -> None:
+    def one(_number: int) -> None:
         with smtplib.SMTP("127.0.0.1", port) as client:
             for _message in range(count // connections):
                 client.sendmail(SENDER, [RECIPIENT], MESSAGE)
 
-    def work() -> None:
-        threads = [threading.Thread(target=one) for _ in range(connections)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return _measure(work)
+    return _measure(lambda: _in_threads(one, connections))
 
 
 # --- POP3 over TLS ------------------------------------------------------------------------------------------------------------
 
 
 def pop_valija(port: int, rounds: int, ca_file: str, what: str) -> dict[str, float]:
-    """Our client: ``poll`` (log in, list, leave) or ``retrieve`` (and fetch the first message)."""
+    """Our client, a task for each mailbox: ``poll`` (log in, list, leave) or ``retrieve`` (and fetch the first message)."""
     from valija.net.pop3 import Pop3Connection
     from valija.net.tls import client_context
     from valija.net.wire import Endpoint, TlsMode
@@ -113,10 +116,10 @@ def pop_valija(port: int, rounds: int, ca_file: str, what: str) -> dict[str, flo
 
     tls = client_context(Path(ca_file))
 
-    async def work() -> None:
-        for _round in range(rounds):
+    async def one(number: int) -> None:
+        for _round in range(rounds // MAILBOXES):
             connection = await Pop3Connection.open(Endpoint("localhost", port, TlsMode.IMPLICIT), tls)
-            await connection.authenticate(PasswordCredentials("bench@sandbox.test", Secret("sandbox")))
+            await connection.authenticate(PasswordCredentials(f"bench{number}@sandbox.test", Secret("sandbox")))
             await connection.stat()
             await connection.unique_ids()
             if what == "retrieve":
@@ -126,17 +129,20 @@ def pop_valija(port: int, rounds: int, ca_file: str, what: str) -> dict[str, flo
                 assert size > 10_000_000
             await connection.quit()
 
+    async def work() -> None:
+        await asyncio.gather(*(one(number) for number in range(MAILBOXES)))
+
     return _in_loop(work)
 
 
 def pop_poplib(port: int, rounds: int, ca_file: str, what: str) -> dict[str, float]:
-    """The standard library's poplib, the same steps."""
+    """The standard library's poplib, the same steps, a thread for each mailbox."""
     context = ssl.create_default_context(cafile=ca_file)
 
-    def work() -> None:
-        for _round in range(rounds):
+    def one(number: int) -> None:
+        for _round in range(rounds // MAILBOXES):
             client = poplib.POP3_SSL("localhost", port, context=context, timeout=30)
-            client.user("bench@sandbox.test")
+            client.user(f"bench{number}@sandbox.test")
             client.pass_("sandbox")
             client.stat()
             client.uidl()
@@ -145,7 +151,20 @@ def pop_poplib(port: int, rounds: int, ca_file: str, what: str) -> dict[str, flo
                 assert sum(map(len, lines)) > 10_000_000
             client.quit()
 
-    return _measure(work)
+    return _measure(lambda: _in_threads(one, MAILBOXES))
+
+
+def tls_handshake(port: int, rounds: int, ca_file: str) -> dict[str, float]:
+    """Connect with TLS, read the greeting, go: what no client can do without."""
+    context = ssl.create_default_context(cafile=ca_file)
+
+    def one(_number: int) -> None:
+        for _round in range(rounds // MAILBOXES):
+            plain = socket.create_connection(("localhost", port), 30)
+            with context.wrap_socket(plain, server_hostname="localhost") as secured:
+                secured.recv(100)
+
+    return _measure(lambda: _in_threads(one, MAILBOXES))
 
 
 def main() -> None:

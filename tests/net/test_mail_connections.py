@@ -15,7 +15,7 @@ from hostile import script, serving, silence
 from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.smtp import SmtpConnection, SmtpRefused
-from valija.net.tls import ResumingContext, client_context
+from valija.net.tls import ClientContext, client_context
 from valija.net.wire import Endpoint, TlsMode
 from valija.protocol.sasl import BearerCredentials
 from valija.protocol.smtp_client import Envelope, Recipient, Verdict
@@ -29,7 +29,7 @@ def _endpoint(port: int, tls: TlsMode = TlsMode.NONE) -> Endpoint:
 
 
 @pytest.fixture
-def trusting(tmp_path: Path) -> tuple[ResumingContext, ssl.SSLContext]:
+def trusting(tmp_path: Path) -> tuple[ClientContext, ssl.SSLContext]:
     """A client that trusts an authority, and a server with a certificate of it."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -38,11 +38,11 @@ def trusting(tmp_path: Path) -> tuple[ResumingContext, ssl.SSLContext]:
     return client_context(tmp_path / "ca.pem"), server
 
 
-async def _smtp(port: int, tls: TlsMode = TlsMode.NONE, context: ResumingContext | None = None) -> SmtpConnection:
+async def _smtp(port: int, tls: TlsMode = TlsMode.NONE, context: ClientContext | None = None) -> SmtpConnection:
     return await SmtpConnection.open(_endpoint(port, tls), context or client_context())
 
 
-async def _pop(port: int, tls: TlsMode = TlsMode.NONE, context: ResumingContext | None = None) -> Pop3Connection:
+async def _pop(port: int, tls: TlsMode = TlsMode.NONE, context: ClientContext | None = None) -> Pop3Connection:
     return await Pop3Connection.open(_endpoint(port, tls), context or client_context())
 
 
@@ -139,7 +139,7 @@ async def test_octets_in_clear_after_starttls_end_the_session() -> None:
 
 @pytest.mark.parametrize("opener", OPENERS)
 async def test_a_wrong_certificate_is_never_accepted(
-    opener: Opener, trusting: tuple[ResumingContext, ssl.SSLContext]
+    opener: Opener, trusting: tuple[ClientContext, ssl.SSLContext]
 ) -> None:
     """Unknown authority; then a right authority for another name."""
     _client, server = trusting
@@ -161,7 +161,7 @@ async def test_a_certificate_for_another_name(tmp_path: Path) -> None:
     assert caught.value.reason == "tls_name_mismatch"
 
 
-async def test_a_plain_server_on_the_tls_port_is_named(trusting: tuple[ResumingContext, ssl.SSLContext]) -> None:
+async def test_a_plain_server_on_the_tls_port_is_named(trusting: tuple[ClientContext, ssl.SSLContext]) -> None:
     """The usual mistake: 465 set, but the server begins in clear."""
     async with serving(script(None, greeting=b"220 plain\r\n")) as port:
         with pytest.raises(NetError) as caught:
@@ -169,7 +169,7 @@ async def test_a_plain_server_on_the_tls_port_is_named(trusting: tuple[ResumingC
     assert caught.value.reason == "tls_protocol"
 
 
-async def test_an_unusual_port_is_found_to_begin_with_tls(trusting: tuple[ResumingContext, ssl.SSLContext]) -> None:
+async def test_an_unusual_port_is_found_to_begin_with_tls(trusting: tuple[ClientContext, ssl.SSLContext]) -> None:
     """A silent server wants TLS; the second connection does not wait to find out."""
     client, server = trusting
     async with serving(script(b"250 x\r\n", b"221 bye\r\n", greeting=b"220 hi\r\n"), server) as port:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from valija.net.errors import NetError
 from valija.net.smtp import forbid_plaintext
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
 from valija.protocol import pop3_client as pop
 from valija.protocol.dot_stuffing import DotUnstuffer
@@ -37,7 +37,7 @@ class Pop3Connection:
         self.capabilities = pop.PopCapabilities(False, (), False, True)
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, tls: ResumingContext, *, observe: Observer = ignore) -> Pop3Connection:
+    async def open(cls, endpoint: Endpoint, tls: ClientContext, *, observe: Observer = ignore) -> Pop3Connection:
         """Connect, greet and secure. Raises :class:`NetError` or :class:`PopRefusal`; nothing stays open then."""
         wire = await connect(endpoint, tls, observe)
         connection = cls(wire)

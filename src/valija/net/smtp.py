@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Generator
 from typing import Any, Final, TypeVar
 
 from valija.net.errors import NetError
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
 from valija.protocol import smtp_client as smtp
 from valija.protocol.dot_stuffing import DotStuffer
@@ -38,7 +38,7 @@ class SmtpConnection:
 
     @classmethod
     async def open(
-        cls, endpoint: Endpoint, tls: ResumingContext, *, local_name: str = "localhost", observe: Observer = ignore
+        cls, endpoint: Endpoint, tls: ClientContext, *, local_name: str = "localhost", observe: Observer = ignore
     ) -> SmtpConnection:
         """Connect, greet and secure. Raises :class:`NetError` or :class:`SmtpRefused`; nothing stays open then."""
         wire = await connect(endpoint, tls, observe)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 
 from valija.net.errors import NetError, explain_os_error
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -55,7 +55,7 @@ def ignore(_stage: str, _facts: dict[str, Any]) -> None:
 class Wire(asyncio.Protocol):
     """A connection; use :func:`connect`."""
 
-    def __init__(self, endpoint: Endpoint, tls: ResumingContext) -> None:
+    def __init__(self, endpoint: Endpoint, tls: ClientContext) -> None:
         self.endpoint = endpoint
         self.secure = False
         self._tls = tls
@@ -195,8 +195,6 @@ class Wire(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        if self.secure:
-            self._tls.remember(self.endpoint.host, transport.get_extra_info("ssl_object"))
         transport.close()
         if not self._ended:
             self._waiter = self._loop.create_future()
@@ -231,7 +229,7 @@ def _time_out(future: asyncio.Future[None]) -> None:
         future.set_exception(TimeoutError())
 
 
-async def connect(endpoint: Endpoint, tls: ResumingContext, observe: Observer = ignore) -> Wire:
+async def connect(endpoint: Endpoint, tls: ClientContext, observe: Observer = ignore) -> Wire:
     """Resolve, connect and, for implicit TLS, make secure. Raises :class:`NetError`; tells ``observe`` each stage."""
     loop = asyncio.get_running_loop()
     try:
@@ -253,7 +251,7 @@ async def connect(endpoint: Endpoint, tls: ResumingContext, observe: Observer = 
     return wire
 
 
-async def _begins_with_tls(wire: Wire, tls: ResumingContext) -> bool:
+async def _begins_with_tls(wire: Wire, tls: ClientContext) -> bool:
     """Find out on an unusual port, once: later connections do not wait."""
     place = (wire.endpoint.host, wire.endpoint.port)
     if place not in tls.silent:
@@ -265,7 +263,7 @@ async def _begins_with_tls(wire: Wire, tls: ResumingContext) -> bool:
     return True
 
 
-async def _connect_one_of(endpoint: Endpoint, addresses: list[str], tls: ResumingContext) -> ConnectedWire:
+async def _connect_one_of(endpoint: Endpoint, addresses: list[str], tls: ClientContext) -> ConnectedWire:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + endpoint.timeout_s
     failure: NetError | None = None
@@ -302,7 +300,6 @@ def tls_facts(ssl_object: ssl.SSLObject) -> dict[str, Any]:
         "subject": _common_name(certificate.get("subject", ())),
         "issuer": _common_name(certificate.get("issuer", ())),
         "not_after": certificate.get("notAfter", ""),
-        "resumed": ssl_object.session_reused,
     }
 
 

@@ -23,7 +23,7 @@ from valija.net.errors import NetError
 from valija.net.grant_driver import Http
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.smtp import SmtpConnection, SmtpRefused
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 from valija.net.wire import Endpoint
 from valija.oauth.http_messages import HttpRequest, HttpResponse
 from valija.oauth.token_response import describe_access_token
@@ -83,7 +83,7 @@ class ConnectionTest:
         client: ProviderClient,
         http: Http,
         troubles: Troubles,
-        tls: ResumingContext,
+        tls: ClientContext,
         clock: Clock,
     ) -> None:
         self._delivery = delivery

@@ -25,7 +25,7 @@ from valija.message.compose import (
     message_size,
 )
 from valija.net.smtp import SmtpConnection
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 from valija.protocol.smtp_client import Envelope, Recipient, RecipientOutcome, Verdict
 from valija.protocol.smtp_path import is_address
 from valija.services.login import Login, endpoint_of
@@ -74,7 +74,7 @@ class Delivery:
         store: Store,
         providers: ProviderBook,
         login: Login,
-        tls: ResumingContext,
+        tls: ClientContext,
         clock: Clock,
         *,
         local_name: str,

@@ -26,7 +26,7 @@ from valija.domain.trouble import Trouble
 from valija.message.summary import HEADER_LIMIT, summarise
 from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
-from valija.net.tls import ResumingContext
+from valija.net.tls import ClientContext
 from valija.services.events import EventBus, MailReceived
 from valija.services.login import Login, LoginFailed, endpoint_of
 from valija.services.providers import ProviderBook
@@ -56,7 +56,7 @@ class Retrieval:
         store: Store,
         providers: ProviderBook,
         login: Login,
-        tls: ResumingContext,
+        tls: ClientContext,
         clock: Clock,
         events: EventBus,
         state_dir: Path,
