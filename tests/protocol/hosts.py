@@ -33,7 +33,6 @@ class SmtpHost:
         self.messages: list[tuple[str, tuple[str, ...], bytes]] = []
         self.parameters: list[dict[str, str]] = []
         self.closed = False
-        self.pieces_too_many = 0
         self._under_way: tuple[str, tuple[str, ...]] = ("", ())
         self._body = bytearray()
 

@@ -422,9 +422,9 @@ def _one_by_one(commands: list[bytes], progress: _Progress) -> Generator[Step, A
 def _body(data: SmtpReply, progress: _Progress) -> Generator[Step, Any, SendOutcome]:
     wanted = len(progress.decided) < len(progress.recipients)
     if data.code != 354:
-        # a 2yz here is out of order: nothing was taken, and the session cannot be trusted
-        verdict = Verdict.DEFERRED if data.code < 400 else _refusal(data)
-        progress.decide_rest(verdict, Stage.DATA, data)
+        progress.decide_rest(_refusal(data), Stage.DATA, data)
+        if data.code < 400:  # out of order: nothing was taken, and the session cannot be trusted
+            return progress.outcome(reusable=False)
         return (yield from _leave(progress, data))
     progress.stage = Stage.BODY
     yield SendBody(empty=not wanted)

@@ -13,7 +13,9 @@ PATH_LIMIT: Final = 254  # octets of an address in a path (RFC 5321 section 4.5.
 _LOCAL: Final = r'(?:[^\x00-\x20\x7f"(),:;<>@\[\\\]]+|"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*")'
 _DOMAIN: Final = r"(?:\[[0-9A-Za-z:.-]{2,80}\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{1,253})"
 _ADDRESS: Final = re.compile(rf"{_LOCAL}@{_DOMAIN}")
-_PARAMETER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:=[\x21-\x3c\x3e-\x7e\u0080-\ud7ff\ue000-\U0010ffff]{1,500})?")
+_PARAMETER: Final = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:=[\x21-\x3c\x3e-\x7e\u0080-\ud7ff\ue000-\U0010ffff]{1,500})?"
+)
 
 
 def is_address(address: str) -> bool:

@@ -17,7 +17,15 @@ from typing import Any, Final
 
 from valija.domain.account import MACHINE, Actor, GrantKind, Presence, Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import NotAtTheMachine, NotReady, RequestError, StoreError, StoreFull, ValijaError
+from valija.domain.errors import (
+    NotAtTheMachine,
+    NotReady,
+    RequestError,
+    StoreError,
+    StoreFull,
+    UnknownName,
+    ValijaError,
+)
 from valija.domain.explanations import Explainer
 from valija.domain.record import AuditAction
 from valija.domain.text import N_, Message, message
@@ -79,6 +87,7 @@ class AuthorizationDesk:
         self._redirect_port = redirect_port
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._side_tasks: set[asyncio.Task[None]] = set()
+        self._used: set[str] = set()  # authorizations whose redirected address has come
 
     # --- get ----------------------------------------------------------------------------------------------------------------
 
@@ -87,26 +96,29 @@ class AuthorizationDesk:
 
         Raises :class:`NotAtTheMachine`, :class:`NotReady`, :class:`ProviderRefused`; the state is as before then.
         """
-        if actor.presence is not Presence.AT_MACHINE:
-            raise NotAtTheMachine(
-                message(N_("The setup cannot be completed on the web page.")),
-                message(N_("Get the token at the machine.")),
-            )
+        _demand_presence(actor)
         resolved = self._or_refused(await self._client.resolve(setting.value))
         chosen = _choose(resolved, grant)
         await self._stop_task(setting.value)
-        if chosen is GrantKind.DEVICE:
-            authorization = await self._start_device(resolved)
-        elif chosen is GrantKind.CODE:
+        try:
+            return await self._start(resolved, chosen, actor)
+        except ValijaError:
+            await self._resume(setting.value)  # what was being asked for before goes on
+            raise
+
+    async def _start(self, resolved: ResolvedAccount, grant: GrantKind, actor: Actor) -> VersionedToken:
+        account = resolved.setting.value
+        if grant is GrantKind.CODE:
             return await self._start_code(resolved, actor)
-        else:
-            authorization = self._authorization(chosen, WITHOUT_PERSON_LIFE)
-        stored = await self._note_start(setting.value, authorization, actor)
-        if chosen is GrantKind.DEVICE:
-            self._follow(setting.value, self._poll(resolved, authorization))
+        if grant is GrantKind.DEVICE:
+            authorization = await self._start_device(resolved)
+            stored = await self._note_start(account, authorization, actor)
+            self._follow(account, self._poll(resolved, authorization))
             return stored
-        found = await self._client.run(self._client.request_without_person(resolved, chosen), resolved)
-        return await self._finish(setting.value, authorization, found)
+        authorization = self._authorization(grant, WITHOUT_PERSON_LIFE)
+        await self._note_start(account, authorization, actor)
+        found = await self._client.run(self._client.request_without_person(resolved, grant), resolved)
+        return await self._finish(account, authorization, found, resolved)
 
     def _authorization(self, grant: GrantKind, life: timedelta) -> Authorization:
         now = self._clock.now()
@@ -160,20 +172,25 @@ class AuthorizationDesk:
             state=state,
             code_verifier=verifier,
         )
-        stored = await self._note_start(account, authorization, actor)
-        self._follow(account, self._expire(account, authorization, listener))
+        try:
+            stored = await self._note_start(account, authorization, actor)
+        except BaseException:
+            await listener.stop()
+            raise
+        await self._follow_until_expiry(account, authorization, listener)
         return stored
 
-    async def paste(self, setting: Setting, address: str) -> VersionedToken:
-        """Take the address that the browser was sent to, from the listener or pasted by a person.
+    async def paste(self, setting: Setting, address: str, actor: Actor = MACHINE) -> VersionedToken:
+        """Take the address that the browser was sent to, from the listener or pasted by a person. It is used once.
 
         Raises :class:`RequestError` if it does not belong to what is being asked for; then the right one may still come.
         """
+        _demand_presence(actor)
         account = setting.value
         state = (await self._tokens.state(account)).state
         asked = state.authorization if isinstance(state, AwaitingAuthorization) else None
         if asked is None or asked.state is None or asked.code_verifier is None or asked.redirect_uri is None:
-            raise NotReady(message(N_("No address is waited for.")), message(N_("Press Get Token first.")))
+            raise _no_address()
         resolved = self._or_refused(await self._client.resolve(account))
         issuer, required = resolved.server.issuer, resolved.server.issuer_in_response
         try:
@@ -187,13 +204,16 @@ class AuthorizationDesk:
         except grants.NotThisRequest:
             explanation = self._explainer.explain("redirect_state_mismatch")
             raise RequestError(message(explanation.meaning), message(explanation.cure)) from None
+        if asked.authorization_id in self._used:
+            raise _no_address()
+        self._used.add(asked.authorization_id)
         await self._stop_task(account)
         if isinstance(found, GrantFailure):
             return await self._finish(account, asked, found)
         exchange = grants.exchange_code(
             resolved.context, found, redirect_uri=asked.redirect_uri, verifier=asked.code_verifier
         )
-        return await self._finish(account, asked, await self._client.run(exchange, resolved))
+        return await self._finish(account, asked, await self._client.run(exchange, resolved), resolved)
 
     async def cancel(self, setting: Setting, actor: Actor) -> VersionedToken:
         """Stop waiting; what was there before stays."""
@@ -252,11 +272,14 @@ class AuthorizationDesk:
 
     async def resume(self) -> None:
         """After a start: go on with every permission that was being asked for, or say that it cannot be gone on with."""
-        for account, stored in (await self._tokens.states()).items():
-            if isinstance(stored.state, AwaitingAuthorization):
-                await self._resume(account, stored.state.authorization)
+        for account in await self._tokens.states():
+            await self._resume(account)
 
-    async def _resume(self, account: str, asked: Authorization) -> None:
+    async def _resume(self, account: str) -> None:
+        state = (await self._tokens.state(account)).state
+        if not isinstance(state, AwaitingAuthorization):
+            return
+        asked = state.authorization
         if asked.expires_at <= self._clock.now():
             await self._fail(account, asked, "authorization_timed_out")
         elif asked.grant is GrantKind.DEVICE:
@@ -270,15 +293,19 @@ class AuthorizationDesk:
             except (OSError, ValueError) as error:
                 # the address can still be pasted
                 log.warning("redirect_port_taken", extra={"fields": {"account": account, "why": str(error)}})
-            self._follow(account, self._expire(account, asked, listener))
+            await self._follow_until_expiry(account, asked, listener)
         else:
             await self._fail(account, asked, "authorization_interrupted")
 
     async def _resume_poll(self, account: str, asked: Authorization) -> None:
-        resolved = await self._client.resolve(account)
-        while isinstance(resolved, GrantFailure) and asked.expires_at > self._clock.now():
-            await self._clock.sleep(asked.interval)
+        try:
             resolved = await self._client.resolve(account)
+            while isinstance(resolved, GrantFailure) and asked.expires_at > self._clock.now():
+                await self._clock.sleep(asked.interval)
+                resolved = await self._client.resolve(account)
+        except (NotReady, UnknownName):
+            await self._fail(account, asked, "authorization_interrupted")
+            return
         if isinstance(resolved, GrantFailure):
             await self._finish(account, asked, resolved)
             return
@@ -288,7 +315,11 @@ class AuthorizationDesk:
         left = (asked.expires_at - self._clock.now()).total_seconds()
         code = asked.device_code or Secret("")
         poll = grants.poll_device_token(resolved.context, code, interval=asked.interval, expires_in=left)
-        await self._finish(resolved.setting.value, asked, await self._client.run(poll, resolved))
+        await self._finish(resolved.setting.value, asked, await self._client.run(poll, resolved), resolved)
+
+    async def _follow_until_expiry(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
+        self._follow(account, self._expire(account, asked, listener))
+        await asyncio.sleep(0)  # lets it begin: whatever cancels it from now on also stops the listener
 
     async def _expire(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
         try:
@@ -313,7 +344,14 @@ class AuthorizationDesk:
         except ValijaError as error:
             log.warning("redirect_refused", extra={"fields": {"account": account, "why": str(error)}})
 
-    async def _finish(self, account: str, asked: Authorization, found: TokenResponse | GrantFailure) -> VersionedToken:
+    async def _finish(
+        self,
+        account: str,
+        asked: Authorization,
+        found: TokenResponse | GrantFailure,
+        resolved: ResolvedAccount | None = None,
+    ) -> VersionedToken:
+        """Store what came; a token that nobody waits for any more is revoked at ``resolved``, the provider that gave it."""
         if isinstance(found, GrantFailure):
             return await self._fail_with(account, asked, self._client.trouble(found))
         tokens = self._client.token_set(found, asked.grant)
@@ -321,11 +359,16 @@ class AuthorizationDesk:
         for _try in range(STORE_RETRIES):
             try:
                 self._tokens.forget_pauses(account)
-                return await self._tokens.apply(account, event, action=AuditAction.TOKEN_OBTAINED)
+                stored = await self._tokens.apply(account, event, action=AuditAction.TOKEN_OBTAINED)
             except (StoreFull, StoreError) as error:
                 # the only copy is in memory: keep trying while the disk is full
                 log.error("token_not_saved", extra={"fields": {"account": account, "why": str(error)}})  # noqa: TRY400
                 await self._clock.sleep(STORE_RETRY_S)
+            else:
+                kept = tokens_kept(stored.state)
+                if resolved is not None and (kept is None or kept.grant_id != tokens.grant_id):
+                    await self._client.revoke(resolved, tokens)
+                return stored
         return await self._tokens.state(account)
 
     async def _fail(self, account: str, asked: Authorization, reason: str) -> None:
@@ -338,6 +381,9 @@ class AuthorizationDesk:
         return await self._tokens.apply(account, event, actor=MACHINE, action=action)
 
     def _follow(self, account: str, work: Coroutine[Any, Any, None]) -> None:
+        before = self._tasks.get(account)
+        if before is not None:  # two came at one moment: the later one is in the store
+            before.cancel()
         task = asyncio.create_task(work, name=f"authorization {account}")
         self._tasks[account] = task
         task.add_done_callback(lambda done: self._done(account, done))
@@ -374,6 +420,18 @@ REDIRECT_PAGE: Final = (
     "<p lang=es>La máquina ha recibido la respuesta. Mire en la máquina cómo ha terminado; puede cerrar esta página.</p>"
     "<p>The machine has received the answer. Look at the machine how it ended; you can close this page.</p>"
 )
+
+
+def _demand_presence(actor: Actor) -> None:
+    if actor.presence is not Presence.AT_MACHINE:
+        raise NotAtTheMachine(
+            message(N_("The setup cannot be completed on the web page.")),
+            message(N_("Get the token at the machine.")),
+        )
+
+
+def _no_address() -> NotReady:
+    return NotReady(message(N_("No address is waited for.")), message(N_("Press Get Token first.")))
 
 
 def _choose(resolved: ResolvedAccount, wanted: GrantKind | None) -> GrantKind:

@@ -109,6 +109,7 @@ class _Pause:
 
 
 LOGIN_PAUSE: Final = timedelta(seconds=30)
+FLIGHTS: Final = 3  # a flight that was joined may have had another aim; then another one is needed
 
 
 class TokenManager:
@@ -157,15 +158,19 @@ class TokenManager:
         pause = self._pauses.get(account)
         if pause is not None and pause.holds(self._clock.now(), for_login=True):
             raise _try_later(pause.failed)
-        failed = await self._fly(
-            account, lambda: self._refresh_unless(account, lambda t: not self._must_refresh(t, refused))
-        )
-        state = (await self._store.load_token(account)).state
-        tokens = tokens_in_use(state)
-        if tokens is None:
-            raise _consent_needed(state)
-        if is_usable(tokens, now=self._clock.now()) and tokens.access_token != refused:
-            return _bearer(tokens)
+        failed: RefreshFailed | None = None
+        for _flight in range(FLIGHTS):
+            failed = await self._fly(
+                account, lambda: self._refresh_unless(account, lambda t: not self._must_refresh(t, refused))
+            )
+            state = (await self._store.load_token(account)).state
+            tokens = tokens_in_use(state)
+            if tokens is None:
+                raise _consent_needed(state)
+            if not self._must_refresh(tokens, refused):
+                return _bearer(tokens)
+            if failed is not None:
+                break
         raise _try_later(failed)
 
     async def refresh(self, account: str) -> TokenState:
@@ -174,11 +179,14 @@ class TokenManager:
         kept = tokens_kept(before)
         if kept is None:
             raise _consent_needed(before)
-        if kept.can_be_renewed:
-            await self._fly(
-                account, lambda: self._refresh_unless(account, lambda t: t.access_token != kept.access_token)
-            )
-        return (await self._store.load_token(account)).state
+        old, state, failed = kept.access_token, before, None
+        for _flight in range(FLIGHTS if kept.can_be_renewed else 0):
+            failed = await self._fly(account, lambda: self._refresh_unless(account, lambda t: t.access_token != old))
+            state = (await self._store.load_token(account)).state
+            now_kept = tokens_kept(state)
+            if failed is not None or now_kept is None or now_kept.access_token != old:
+                break
+        return state
 
     # --- second door: the background ----------------------------------------------------------------------------------
 
@@ -202,11 +210,12 @@ class TokenManager:
     # --- changing -----------------------------------------------------------------------------------------------------
 
     async def delete(self, account: str, actor: Actor) -> TokenSet | None:
-        """Forget the token; return what was kept, so that it can be revoked."""
+        """Forget the token, also one that could not be written yet; return the latest, so that it can be revoked."""
         self.forget_pauses(account)
         kept = tokens_kept((await self._store.load_token(account)).state)
         await self.apply(account, TokenDeleted(), actor=actor, action=AuditAction.TOKEN_DELETED)
-        return kept
+        unsaved = self._unsaved.pop(account, None)
+        return unsaved.tokens if unsaved and kept and unsaved.tokens.grant_id == kept.grant_id else kept
 
     def forget_pauses(self, account: str) -> None:
         """Let the next try happen at once: something about the account was changed."""
@@ -334,9 +343,14 @@ class TokenManager:
         return max(due, pause.end) if due is not None and pause is not None else due
 
     async def close(self) -> None:
-        """Wait for the requests that are in the air; each of them is bounded by the refresher."""
+        """Wait for the requests that are in the air, each bounded by the refresher; try once more to write what is unsaved."""
         if self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        for account in list(self._unsaved):
+            try:
+                await self._saved_state(account)
+            except (StoreFull, StoreError) as error:
+                log.error("token_lost", extra={"fields": {"account": account, "why": str(error)}})  # noqa: TRY400
 
 
 def _bearer(tokens: TokenSet) -> Bearer:

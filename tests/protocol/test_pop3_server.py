@@ -1,0 +1,157 @@
+"""The server's side of POP3: when messages go, what must not get through, and what has a limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hosts import POP_POLICY, PopHost
+from hypothesis import given
+from hypothesis import strategies as st
+from talk import MANY, cut, cuts
+
+from valija.protocol.pop3_server import LINE_LIMIT, Pop3Server, TlsWanted
+
+MESSAGES = [b"Subject: one\r\n\r\n.\r\n", b"Subject: two\r\n\r\nx\r\n", b""]
+LOG_IN = b"USER ana\r\nPASS open sesame\r\n"
+
+
+def opened(messages: list[bytes] = MESSAGES) -> PopHost:
+    """Return a server with an open maildrop."""
+    host = PopHost(messages)
+    host.receive(LOG_IN)
+    return host
+
+
+def test_messages_are_deleted_at_quit_only() -> None:
+    host = opened()
+    host.receive(b"DELE 1\r\nDELE 3\r\n")
+    assert host.deleted is None
+    assert host.receive(b"QUIT\r\n") == b"+OK Bye\r\n"
+    assert host.deleted == (0, 2)
+    assert host.closed
+
+
+def test_a_session_that_breaks_off_deletes_nothing() -> None:
+    host = opened()
+    host.receive(b"DELE 1\r\nQUI")
+    assert host.deleted is None
+    assert not host.closed
+
+
+def test_quit_before_the_log_in_deletes_nothing() -> None:
+    host = PopHost(MESSAGES)
+    assert host.receive(b"QUIT\r\n").endswith(b"+OK Bye\r\n")
+    assert host.deleted is None
+
+
+def test_deletions_that_did_not_happen_are_said_so() -> None:
+    host = opened()
+    host.deletes_all = False
+    assert host.receive(b"DELE 1\r\nQUIT\r\n").endswith(b"-ERR [SYS/TEMP] Some messages were not deleted\r\n")
+    assert host.closed
+
+
+def test_the_answer_to_quit_waits_until_the_deletions_are_done() -> None:
+    core = Pop3Server(POP_POLICY, secure=True)
+    core.feed(LOG_IN)
+    assert core.next_event() is not None
+    core.open_maildrop([])
+    core.output()
+    core.feed(b"DELE 1\r\nQUIT\r\n")
+    assert core.next_event() is not None
+    assert core.output() == b"-ERR No such message\r\n+OK Bye\r\n"
+
+
+@pytest.mark.parametrize("code", ["IN-USE", "SYS/TEMP"])
+def test_a_maildrop_that_cannot_be_opened_now_says_why_and_costs_nothing(code: str) -> None:
+    core = Pop3Server(POP_POLICY, secure=True)
+    for _attempt in range(10):
+        core.feed(LOG_IN)
+        assert core.next_event() is not None
+        core.refuse_login(code=code)
+        assert core.next_event() is None
+    assert core.output().count(f"-ERR [{code}]".encode()) == 10
+
+
+def test_what_was_sent_ahead_of_the_handshake_is_never_taken_as_a_command() -> None:
+    host = PopHost(MESSAGES, secure=False)
+    assert host.receive(b"STLS\r\n" + LOG_IN + b"DELE 1\r\nQUIT\r\n").endswith(b"+OK Begin TLS\r\n")
+    assert host.receive(LOG_IN) == b""
+    assert host.handshake() == b""
+    assert host.logins == []
+
+
+def test_tls_blocks_the_dialog_until_the_handshake_is_done() -> None:
+    core = Pop3Server(POP_POLICY, secure=False)
+    core.feed(b"STLS\r\n")
+    assert core.next_event() == TlsWanted()
+    core.feed(b"CAPA\r\n")
+    assert core.next_event() is None
+
+
+def test_pipelined_commands_are_answered_in_order_around_a_message() -> None:
+    said = opened().receive(b"NOOP\r\nRETR 1\r\nDELE 1\r\nQUIT\r\n")
+    assert said == b"+OK\r\n+OK 19 octets\r\nSubject: one\r\n\r\n..\r\n.\r\n+OK Marked\r\n+OK Bye\r\n"
+
+
+def test_a_line_over_the_limit_ends_the_session() -> None:
+    host = opened()
+    assert host.receive(b"x" * (LINE_LIMIT + 2)) == b"-ERR Line too long\r\n"
+    assert host.closed
+    assert host.deleted is None
+
+
+def test_a_line_of_10000_octets_is_an_ordinary_wrong_command() -> None:
+    host = opened()
+    assert host.receive(b"x" * 10_000 + b"\r\nNOOP\r\n") == b"-ERR Command not possible here\r\n+OK\r\n"
+
+
+def test_too_many_errors_or_failed_log_ins_end_the_session() -> None:
+    wrong = PopHost(policy=replace(POP_POLICY, errors_limit=4))
+    assert wrong.receive(b"WHAT\r\n" * 10).count(b"-ERR") == 5
+    assert wrong.closed
+    guessing = PopHost(policy=replace(POP_POLICY, auth_failures_limit=3))
+    guessing.receive(b"USER ana\r\n" + b"PASS guess\r\n" * 10)
+    assert len(guessing.logins) == 3
+    assert guessing.closed
+
+
+# --- any octets --------------------------------------------------------------------------------------------------------------
+
+WORDS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [LOG_IN, b"AUTH LOGIN\r\n", b"AUTH\r\n", b"AUTH OAUTHBEARER =\n", b"*\r\n", b"=\r\n", b"CAPA\r\n", b"STLS\r\n", b"UIDL\r\n"]
+            + [b"LIST 1\n", b"RETR 1\r\n", b"TOP 2 1\r\n", b"TOP 2", b"DELE 1\r\n", b"DELE ", b"2\r\n", b"RSET\r\n", b"STAT\r\n"]
+            + [b"QUIT\r\n", b"PASS \xff\r\n", b"\r\n", b"y" * 13_000]
+        ),
+        st.binary(max_size=20),
+    ),
+    max_size=20,
+)
+
+
+@MANY
+@given(WORDS, cuts, st.booleans())
+def test_any_octets_get_answers_or_a_clean_close(words: list[bytes], lengths: list[int], secure: bool) -> None:
+    host = PopHost(MESSAGES, secure=secure)
+    said = host.receive(b"")
+    for piece in cut(b"".join(words), lengths):
+        answer = host.receive(piece)
+        assert answer == b"" or answer.endswith(b"\r\n")
+        assert answer[:1] in (b"", b"+", b"-")
+        said += answer
+    if host.deleted is not None:
+        assert b"QUIT" in b"".join(words).upper()
+        assert host.closed
+    assert not host.closed or said.splitlines()[-1].startswith((b"+OK Bye", b"-ERR"))
+
+
+@MANY
+@given(WORDS.filter(lambda words: b"STLS\r\n" not in words), cuts)
+def test_what_is_said_does_not_depend_on_how_the_octets_arrive(words: list[bytes], lengths: list[int]) -> None:
+    data, whole, pieces = b"".join(words), PopHost(MESSAGES), PopHost(MESSAGES)
+    expected = whole.receive(data)
+    assert b"".join(pieces.receive(piece) for piece in (b"", *cut(data, lengths))) == expected
+    assert pieces.deleted == whole.deleted
