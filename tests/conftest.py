@@ -9,6 +9,8 @@ import pytest
 
 from driver import Daemon
 
+pytest_plugins = ["rig_fixture"]
+
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
