@@ -22,8 +22,7 @@ SCOPES = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "
 
 @pytest.fixture
 def machine(tmp_path: Path, rig: Rig) -> Iterator[Daemon]:
-    """A machine without sandbox that trusts the peers' authority; the provider asks for a quick pace."""
-    rig.configure(interval=1)
+    """A machine without sandbox that trusts the peers' authority."""
     started = Daemon(tmp_path, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
     yield started
     if started.process is not None:

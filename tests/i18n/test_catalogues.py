@@ -6,6 +6,7 @@ import gettext
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +44,11 @@ MANUAL = {
     "Account Name": "Nombre de cuenta",
     "POP3 Server": "Servidor POP3",
     "Check Interval": "Intervalo de comprobación",
+    "SMTP": "SMTP",
+    "Internet Fax": "Internet Fax",
+    "E-mail Print": "Impresión de correo",
+    "E-mail Status": "Estado por correo",
+    "OAuth 2.0": "OAuth 2.0",
     "Token": "Token",
     "Not retrieved": "No se ha recuperado",
     "Waiting for authorization": "Esperando autorización",
@@ -54,9 +60,26 @@ MANUAL = {
     ),
 }
 
+LABELS_IN_SENTENCES = {
+    "Get Token": "Obtener token",
+    "Check Interval": "Intervalo de comprobación",
+    **{label: MANUAL[label] for label in ("Account Name", "Authentication Option", "Enable SSL/TLS", "Sender Address")},
+}
+
+AS_TYPED = re.compile(r"`[^`]*`|https?://\S+|(?<!\w)--[a-z][a-z-]*|valija [a-z]+ set [^:]*$|VALIJA_\w+|tls\.ca_file")
+
 
 def _gaps(text: str) -> list[str]:
     return sorted(re.findall(r"\{\w*(?:!r)?\}|%\(\w+\)s", text))
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for sentence in SENTENCES:
+        entry = _entry(sentence)
+        assert entry is not None, sentence
+        one = (sentence,) if isinstance(sentence, str) else sentence
+        two = (entry.string,) if isinstance(entry.string, str) else tuple(entry.string or ())
+        yield from zip(one, two, strict=True)
 
 
 def _entry(sentence: str | tuple[str, str]) -> Message | None:
@@ -78,13 +101,22 @@ def test_every_sentence_is_in_spanish_too() -> None:
 
 def test_every_translation_has_the_same_gaps() -> None:
     """A gap that is lost or misspelt would break the sentence where it is shown."""
-    for sentence in SENTENCES:
-        entry = _entry(sentence)
-        assert entry is not None
-        one = (sentence,) if isinstance(sentence, str) else sentence
-        two = (entry.string,) if isinstance(entry.string, str) else tuple(entry.string or ())
-        for english, spanish in zip(one, two, strict=True):
-            assert _gaps(english) == _gaps(spanish), english
+    for english, spanish in _pairs():
+        assert _gaps(english) == _gaps(spanish), english
+
+
+def test_what_a_person_types_is_the_same_in_both() -> None:
+    """A command, an option or an address is never translated."""
+    for english, spanish in _pairs():
+        assert AS_TYPED.findall(english) == AS_TYPED.findall(spanish), english
+
+
+@pytest.mark.parametrize(("english", "spanish"), LABELS_IN_SENTENCES.items())
+def test_a_sentence_that_names_a_label_names_it_as_the_manual_does(english: str, spanish: str) -> None:
+    """Advice that sends a person to a field must be found on the screen."""
+    found = [(one, two) for one, two in _pairs() if english in one]
+    assert found
+    assert [one for one, two in found if spanish not in two] == []
 
 
 def test_nothing_stale_is_kept() -> None:
@@ -110,6 +142,10 @@ def test_the_compiled_catalogue_is_the_one_in_the_source() -> None:
         assert entry is not None
         if isinstance(sentence, str):
             assert compiled.gettext(sentence) == entry.string
+        else:
+            one, many = sentence
+            said = [compiled.ngettext(one, many, n) for n in (1, 2, 0)]
+            assert said == [*(entry.string or ()), said[1]]
 
 
 @pytest.mark.parametrize(

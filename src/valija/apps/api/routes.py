@@ -197,7 +197,7 @@ async def get_token(call: Call) -> models.TokenView:
 
 async def paste_redirect(call: Call) -> models.TokenView:
     body: models.PastedRedirect = await call.body(models.PastedRedirect)
-    await call.machine.desk.paste(call.setting, body.url)
+    await call.machine.desk.paste(call.setting, body.url, call.actor)
     return await call.token()
 
 
