@@ -20,6 +20,7 @@ TEXT_LIMIT: Final = 255
 PORT_RANGE: Final = (1, 65535)
 TIMEOUT_RANGE_S: Final = (1, 600)
 CHECK_INTERVAL_RANGE_MIN: Final = (0, 480)
+PASSWORD_LIMIT: Final = 1000  # characters
 IMPLICIT_TLS_PORTS: Final = frozenset({465, 995})
 STARTTLS_PORTS: Final = frozenset({25, 110, 587})
 
@@ -84,15 +85,18 @@ class _Bad(Exception):
         self.problem = problem
 
 
-def _text(value: Any) -> str:
+def _one_line(value: Any, limit: int) -> str:
     if not isinstance(value, str):
         raise _Bad(message(N_("must be text")))
     if _CONTROL.search(value):
         raise _Bad(message(N_("must be one line, without control characters")))
-    text = value.strip()
-    if len(text) > TEXT_LIMIT:
-        raise _Bad(message(N_("has {length} characters; at most {limit} fit"), length=len(text), limit=TEXT_LIMIT))
-    return text
+    if len(value) > limit:
+        raise _Bad(message(N_("has {length} characters; at most {limit} fit"), length=len(value), limit=limit))
+    return value
+
+
+def _text(value: Any) -> str:
+    return _one_line(value.strip(" ") if isinstance(value, str) else value, TEXT_LIMIT).strip()
 
 
 def _server(value: Any) -> str:
@@ -147,7 +151,7 @@ def _password(value: Any) -> Secret | None:
     if value is None:
         return None
     text = value.reveal() if isinstance(value, Secret) else value
-    return Secret(_text(text)) if text else None
+    return Secret(_one_line(text, PASSWORD_LIMIT)) if text else None  # a space at its end belongs to it
 
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -201,7 +201,7 @@ def _issuer(value: Any) -> Message | None:
 
 
 def _grant(value: Any) -> Message | None:
-    fits = value is None or value in {g.value for g in GrantKind}
+    fits = value is None or value in [g.value for g in GrantKind]
     return None if fits else message(N_("must be device, code, client-credentials or service-account"))
 
 
