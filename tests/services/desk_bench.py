@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import pytest
 from fakes import ANA, ISSUER, FailingStore, FakeClock, ScriptedProvider, settle
 
 from valija.domain.account import Setting
@@ -89,3 +90,11 @@ class Machine:
         await settle()
         await self.desk.close()
         await self.tokens.close()
+
+
+@pytest.fixture(name="machine")
+async def machine_fixture() -> AsyncIterator[Machine]:
+    """Give services on an empty store; time passes only when the test says so."""
+    built = Machine()
+    yield built
+    await built.close()

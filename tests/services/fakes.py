@@ -27,12 +27,15 @@ START: Final = datetime(2031, 3, 1, 9, 0, tzinfo=UTC)
 ANA: Final = Actor("ana", "panel", Presence.AT_MACHINE)
 DESK: Final = Actor("luis", "web", Presence.REMOTE)
 HOUR: Final = timedelta(hours=1)
-SETTLE: Final = 12
+SETTLE: Final = 5
 
 
 async def settle() -> None:
     """Let everything run that can run without time passing."""
-    for _ in range(SETTLE * 4):
+    for _ in range(SETTLE):
+        await asyncio.sleep(0)
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+    while ready:
         await asyncio.sleep(0)
 
 
@@ -62,8 +65,7 @@ class FakeClock:
 
     async def _run(self) -> None:
         while self._sleepers:
-            for _ in range(SETTLE):
-                await asyncio.sleep(0)
+            await settle()
             self._wake_next()
 
     def _wake_next(self) -> None:

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from desk_bench import Machine
+from desk_bench import Machine, machine_fixture
 from fakes import ANA, DESK, ISSUER, UNREACHABLE, denied, settle
 
 from valija.domain.account import GrantKind, Setting
 from valija.domain.errors import NotAtTheMachine, NotReady, RequestError
 from valija.domain.token import Authorization, AwaitingAuthorization, NotRetrieved, Retrieved
+
+machine = machine_fixture
 
 SMTP = Setting.SMTP
 

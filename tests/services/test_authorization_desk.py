@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from desk_bench import Machine
+from desk_bench import Machine, machine_fixture
 from fakes import ANA, DESK, START, UNREACHABLE, answer, denied, settle
 
 from valija.domain.account import GrantKind, Presence, Setting
@@ -13,6 +13,8 @@ from valija.domain.errors import NotAtTheMachine, NotReady, UnknownName, ValijaE
 from valija.domain.record import AuditAction
 from valija.domain.token import AwaitingAuthorization, NotRetrieved, Retrieved
 from valija.services.authorization import ProviderRefused
+
+machine = machine_fixture
 
 SMTP = Setting.SMTP
 

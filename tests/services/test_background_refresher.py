@@ -13,7 +13,7 @@ from token_bench import Bench
 from valija.domain.errors import StoreError
 from valija.domain.text import message
 from valija.domain.token import Invalid, Retrieved
-from valija.services.refresher import BackgroundRefresher
+from valija.services.refresher import BATCH, BackgroundRefresher
 
 IDLE_90 = timedelta(days=90)
 
@@ -129,6 +129,18 @@ async def test_one_account_in_trouble_holds_up_no_other() -> None:
     bench.provider.refresh = refresh  # type: ignore[method-assign]
     await run_for(bench, 3600)
     assert {account for _at, account in bench.provider.asked} == {"good"}
+
+
+async def test_many_accounts_in_a_pause_crowd_out_no_other() -> None:
+    bench = Bench()
+    for n in range(2 * BATCH):
+        await give_token(bench.manager, bench.clock, f"bad-{n}", expires_at=START)
+    bench.provider.always = failure("provider_throttling", retry_after=6 * 3600.0)
+    await run_for(bench, 60)
+    bench.provider.always = None
+    await give_token(bench.manager, bench.clock, "good")
+    await run_for(bench, 3600)
+    assert "good" in {account for _at, account in bench.provider.asked}
 
 
 async def test_the_background_goes_on_after_the_disk_was_full() -> None:

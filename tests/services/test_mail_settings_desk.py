@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from desk_bench import OAUTH, Machine
+from desk_bench import OAUTH, Machine, machine_fixture
 from fakes import ANA, DESK, settle
 
 from valija.domain.account import POP_SETTINGS, Setting
@@ -15,6 +15,8 @@ from valija.domain.record import AuditAction
 from valija.domain.settings import SmtpSettings
 from valija.domain.token import AwaitingAuthorization, NotRetrieved, Retrieved
 from valija.services.events import SettingsChanged
+
+machine = machine_fixture
 
 SMTP = Setting.SMTP
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from desk_bench import OAUTH, REGISTRATION, Machine
+from desk_bench import OAUTH, REGISTRATION, Machine, machine_fixture
 from fakes import ANA, DESK, ISSUER, settle
 from rsa_keys import rsa_key
 
@@ -17,6 +17,8 @@ from valija.domain.token import AwaitingAuthorization, NotRetrieved
 from valija.net.data_files import read_catalogue
 from valija.secret import Secret
 from valija.services.events import SettingsChanged
+
+machine = machine_fixture
 
 
 def problems(error: InvalidFields) -> set[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from desk_bench import Machine
+from desk_bench import Machine, machine_fixture
 from fakes import ANA, HOUR, START, denied, give_token, settle, tokens_for
 
 from valija.domain.account import GrantKind, Setting
 from valija.domain.token import StateName
 from valija.domain.trouble import WhoActs
 from valija.services.status import TokenReport
+
+machine = machine_fixture
 
 
 async def report(machine: Machine, setting: Setting = Setting.SMTP) -> TokenReport:

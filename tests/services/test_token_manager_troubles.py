@@ -202,6 +202,15 @@ async def test_the_background_slows_down_from_seconds_to_a_quarter_of_an_hour(be
     assert 15 <= len(moments) <= 35
 
 
+async def test_the_store_knows_when_the_pause_ends(bench: Bench) -> None:
+    await bench.expired()
+    bench.provider.answers = [failure("provider_throttling", retry_after=600.0)]
+    await bench.manager.refresh("smtp")
+    due = await bench.store.next_due()
+    assert due is not None
+    assert due >= bench.clock.now() + timedelta(seconds=600)
+
+
 async def test_nobody_is_slowed_down_after_the_provider_is_back(bench: Bench) -> None:
     await bench.expired()
     bench.provider.answers = [failure()] * 6

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from store_engines import store_fixture
 from store_values import audit_record, received
 
 from valija.domain.account import MACHINE
 from valija.domain.record import AuditAction, AuditRecord
 from valija.store.port import Store, StoredMessage
+
+store = store_fixture
 
 FAX = ("internet-fax", "fax@pop.example.com")
 

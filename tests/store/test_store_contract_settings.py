@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from store_engines import store_fixture
 from store_values import NOW, audit_record, pop_settings, registration, smtp_settings, token_set
 
 from valija.domain.account import POP_SETTINGS, Setting
 from valija.domain.settings import PopSettings, SmtpSettings
 from valija.domain.token import NotRetrieved, Retrieved
 from valija.store.port import Store, VersionedRegistration, VersionedSettings, VersionedToken
+
+store = store_fixture
 
 
 async def with_token(store: Store, account: str) -> None:

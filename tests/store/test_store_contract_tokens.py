@@ -7,12 +7,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from store_engines import store_fixture
 from store_values import NOW, audit_record, every_state, token_set
 
 from valija.domain.account import GrantKind
 from valija.domain.token import NotRetrieved, Retrieved, TokenState
 from valija.secret import Secret
 from valija.store.port import Store, VersionedToken
+
+store = store_fixture
 
 
 async def put(store: Store, account: str, state: TokenState | None = None, *, version: int = 0) -> VersionedToken:

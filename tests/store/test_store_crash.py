@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -98,6 +99,26 @@ async def test_a_first_start_that_was_killed_leaves_what_the_next_start_can_use(
         reported: dict[str, int] = {}
         note(reported, writers.kill_after(pid, 0, rng.random() * 0.012))
         await assert_all_is_there(state_dir, reported)
+
+
+HALF_WAY = """
+import os, signal, sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.execute("PRAGMA cache_size=1")
+c.execute("BEGIN IMMEDIATE")
+c.execute("CREATE TABLE meta (octets)")
+c.executemany("INSERT INTO meta VALUES (zeroblob(?))", [(4000,)] * 50)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_first_start_that_was_killed_within_its_first_transaction_is_undone(tmp_path: Path) -> None:
+    (tmp_path / "master.key").write_bytes(b"k" * 32)
+    (tmp_path / "master.key").chmod(0o600)
+    killed = subprocess.run([sys.executable, "-c", HALF_WAY, str(tmp_path / "valija.sqlite3")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (tmp_path / "valija.sqlite3-journal").exists()
+    asyncio.run(assert_all_is_there(tmp_path, {}))
 
 
 async def test_a_killed_daemon_leaves_no_lock_behind(writers: Writers, tmp_path: Path) -> None:

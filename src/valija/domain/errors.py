@@ -73,9 +73,7 @@ class InvalidFields(RequestError):
 
     def __init__(self, problems: tuple[FieldProblem, ...]) -> None:
         self.problems = problems
-        super().__init__(
-            Message("; ".join(f"{p.field} {p.problem}" for p in problems).replace("{", "{{").replace("}", "}}"))
-        )
+        super().__init__(Message("; ".join(f"{p.field} {p.problem}" for p in problems)))
 
 
 class UnknownName(RequestError):

@@ -213,7 +213,17 @@ def _refuse_foreign(path: Path, *, was_made: bool) -> None:
 
     ``was_made``: a store was finished here once, so a database without tables (a file cut down to one octet) is not new.
     """
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    try:
+        _look(path, "ro", was_made=was_made)
+    except sqlite3.OperationalError as error:
+        if was_made or error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        # a first start was cut short before the journal was a WAL: what it had begun is undone, then there is something to see
+        _look(path, "rw", was_made=was_made)
+
+
+def _look(path: Path, mode: str, *, was_made: bool) -> None:
+    connection = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, isolation_level=None)
     try:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -12,8 +12,8 @@ from valija.store.port import Store
 from valija.store.sqlite import open_store
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture(name="store", params=["memory", "sqlite"])
+async def store_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Give an empty store of each engine."""
     opened: Store = MemoryStore() if request.param == "memory" else open_store(tmp_path, None, {})
     yield opened
