@@ -97,8 +97,10 @@ def build(
     configuration: Configuration, store: Store, clock: Clock, state_dir: Path, *, sandbox_ca: Path | None = None
 ) -> Machine:
     """Build the machine. Raises :class:`~valija.domain.errors.ConfigurationError` for a CA file that cannot be used."""
-    tls = client_context(configuration.tls.ca_file, sandbox_ca)
-    http = HttpDriver(tls, timeout_s=configuration.provider.timeout_s)
+    authorities = (configuration.tls.ca_file, sandbox_ca)
+    tls = client_context(*authorities)
+    # a context of its own: HTTP announces itself by ALPN, and a POP3 server refuses that
+    http = HttpDriver(client_context(*authorities), timeout_s=configuration.provider.timeout_s)
     events, explainer = EventBus(), read_explainer()
     providers = ProviderBook(store, read_catalogue(), clock, events)
     client = ProviderClient(store, providers, http, read_error_table(), clock)
