@@ -58,7 +58,8 @@ def _get_by_device(machine: Daemon, rig: Rig, setting: str, login: str) -> Any:
 
 def _receive(machine: Daemon, setting: str, count: int = 1) -> list[Any]:
     """Check the maildrop until as many messages have come: Postfix delivers when it delivers."""
-    end, messages = time.monotonic() + 20, []
+    end = time.monotonic() + 20
+    messages: list[Any] = []
     while len(messages) < count:
         report = machine.json("receive", setting)
         assert report["trouble"] is None, report

@@ -14,6 +14,7 @@ from valija.apps.config import Configuration, Tls
 from valija.apps.machine import SystemClock, build
 from valija.domain.account import POP_SETTINGS
 from valija.domain.settings import PopSettings, parse_changes
+from valija.oauth.http_messages import HttpRequest
 from valija.services.login import LoginFailed
 from valija.store.memory import MemoryStore
 
@@ -34,7 +35,8 @@ async def test_mail_connections_do_not_announce_http(tmp_path: Path) -> None:
     machine = build(Configuration(tls=Tls(ca_file=tmp_path / "ca.pem")), MemoryStore(), SystemClock(), tmp_path)
     async with serving(handler, server) as port:
         settings = parse_changes(PopSettings(), {"server": "localhost", "port": port, "auth": "none", "timeout": 5})
+        await machine.http.perform(HttpRequest("GET", f"https://localhost:{port}/"))
         with pytest.raises(LoginFailed):
             await machine.retrieval.open(POP_SETTINGS[0], settings)
     await machine.stop()
-    assert announced == [None]
+    assert announced == ["http/1.1", None]
