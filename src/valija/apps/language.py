@@ -28,7 +28,7 @@ def translate(text: Message | str, language: str) -> str:
     """Return a sentence in a language."""
     if isinstance(text, str):
         return translations(language).gettext(text) if text else ""
-    return text.fill(translate(text.msgid, language))
+    return text.fill(translate(text.msgid, language), lambda inner: translate(inner, language))
 
 
 def from_environment(environment: Mapping[str, str]) -> str:

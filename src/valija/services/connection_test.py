@@ -6,8 +6,10 @@ Nothing is sent and nothing is fetched. A failed stage ends the test; a warning 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -101,9 +103,7 @@ class ConnectionTest:
             settings = await self._settings(setting)
             endpoint = endpoint_of(settings, plaintext_bearer=settings.port in self._delivery.sandbox_ports)
         except NotReady as error:
-            yield StageReport(
-                TestStage.SETTING, StageOutcome.FAILED, message("{what}", what=str(error)), self._not_ready()
-            )
+            yield StageReport(TestStage.SETTING, StageOutcome.FAILED, _said(error), self._not_ready())
             return
         last = None
         for report in await self._reach(setting, endpoint):
@@ -156,9 +156,7 @@ class ConnectionTest:
         try:
             resolved = await self._client.resolve(setting.value)
         except ValijaError as error:
-            yield StageReport(
-                TestStage.TOKEN, StageOutcome.FAILED, message("{what}", what=str(error)), self._not_ready()
-            )
+            yield StageReport(TestStage.TOKEN, StageOutcome.FAILED, _said(error), self._not_ready())
             return
         if isinstance(resolved, ResolvedAccount):
             yield await self._clock_stage(resolved)
@@ -223,8 +221,7 @@ class ConnectionTest:
         except LoginFailed as failed:
             return [StageReport(TestStage.AUTH, StageOutcome.FAILED, message(""), failed.trouble)]
         except ValijaError as error:
-            trouble = self._troubles.of_reason("not_ready", str(error))
-            return [StageReport(TestStage.AUTH, StageOutcome.FAILED, message(""), trouble)]
+            return [StageReport(TestStage.AUTH, StageOutcome.FAILED, _said(error), self._not_ready())]
 
     async def _try_sender(self, settings: SmtpSettings) -> list[StageReport]:
         smtp = await self._delivery.open(settings)
@@ -256,7 +253,7 @@ class ConnectionTest:
             await pop.close()
             trouble = self._troubles.of_pop("stat", refusal.refused.status)[0]
         else:
-            found = message(N_("{count} messages wait"), count=maildrop.count)
+            found = message(N_("messages that wait: {count}"), count=maildrop.count)
             return [logged_in, StageReport(TestStage.MAILDROP, StageOutcome.PASSED, found)]
         return [logged_in, StageReport(TestStage.MAILDROP, StageOutcome.FAILED, message(""), trouble)]
 
@@ -273,7 +270,7 @@ def _describe(stage: str, facts: dict[str, Any], endpoint: Endpoint) -> Message:
                 version=facts["version"],
                 subject=facts["subject"] or "—",
                 issuer=facts["issuer"] or "—",
-                until=facts["not_after"] or "—",
+                until=_date(facts["not_after"]),
             )
         case _:
             return message(N_("the server greets"))
@@ -281,10 +278,22 @@ def _describe(stage: str, facts: dict[str, Any], endpoint: Endpoint) -> Message:
 
 def _life(tokens: TokenSet) -> Message:
     life = round((tokens.expires_at - tokens.refreshed_at).total_seconds() / 60)
-    return message(N_("refreshed; good for {minutes} minutes"), minutes=life)
+    return message(N_("refreshed; good for {minutes} min"), minutes=life)
 
 
 def _as_whom(settings: MailSettings) -> Message:
     if settings.auth is Authentication.NONE:
         return message(N_("no log-in is set"))
     return message(N_("logged in as {account}"), account=settings.account)
+
+
+def _said(error: ValijaError) -> Message:
+    """Return an error's two sentences as one message."""
+    return message("{what} {cure}", what=error.what, cure=error.cure) if error.cure else error.what
+
+
+def _date(not_after: str) -> str:
+    """Return a certificate's end as a date (the ssl module's text has an English month)."""
+    if not not_after:
+        return "—"
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(not_after), UTC).strftime("%Y-%m-%d")

@@ -57,7 +57,7 @@ class MailSettingsDesk:
             )
             forget = any(name in changed for name in _OWNERS) and await self._has_token(setting)
             if forget and not confirm:
-                raise _ask_first(setting)
+                raise _ask_first()
             revoke = await self._desk.prepare_revocation(setting.value) if forget else None
             written = (
                 await self._store.save_settings_and_forget_token(setting, stored.version, new, record)
@@ -94,10 +94,8 @@ class MailSettingsDesk:
         return replace(new, server=host.host, port=new.port if "port" in changes else host.port)
 
 
-def _ask_first(setting: Setting) -> ConfirmationNeeded:
+def _ask_first() -> ConfirmationNeeded:
     return ConfirmationNeeded(
-        message(
-            N_("The token of {setting} belongs to the present account. This change deletes it."), setting=setting.value
-        ),
+        message(N_("The token that is there belongs to the present account. This change deletes it.")),
         message(N_("Confirm the change, or leave provider and account as they are.")),
     )

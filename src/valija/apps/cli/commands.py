@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from gettext import gettext as _
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import click
 from valija import __version__
 from valija.apps.cli import mail_commands, output, settings_commands, status_command, token_commands
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
-from valija.apps.cli.main import chosen_language
 from valija.apps.cli.run_command import run_daemon
 from valija.apps.state_directory import state_directory
 
@@ -33,7 +33,7 @@ from valija.apps.state_directory import state_directory
 def cli(context: click.Context, state_dir: Path | None) -> None:
     """Find the daemon; every command but ``run`` is a client of it."""
     directory = state_directory(state_dir, os.environ)
-    context.obj = DaemonClient(directory, chosen_language(sys.argv[1:]))
+    context.obj = DaemonClient(directory, context.obj or "en")
 
 
 cli.add_command(run_daemon)
@@ -49,10 +49,21 @@ cli.add_command(mail_commands.received)
 cli.add_command(mail_commands.audit)
 
 
-def run() -> None:
+def _name_places(command: click.Command) -> None:
+    """Put the words for options, commands and kinds of values into the language; click has them in English only."""
+    command.options_metavar = _("[OPTIONS]")
+    if isinstance(command, click.Group):
+        command.subcommand_metavar = _("COMMAND [ARGS]...")
+        for inner in command.commands.values():
+            _name_places(inner)
+
+
+def run(arguments: Sequence[str], language: str) -> None:
     """Run the command line and end the process with its exit code."""
+    _name_places(cli)
+    click.INT.name = _("integer")
     try:
-        status = cli.main(prog_name="valija", standalone_mode=False)
+        status = cli.main(list(arguments), prog_name="valija", standalone_mode=False, obj=language)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

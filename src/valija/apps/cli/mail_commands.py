@@ -202,7 +202,7 @@ def audit(client: DaemonClient, limit: int, as_json: bool) -> None:
         output.print_json(records)
         return
     output.print_table(
-        [_("When"), _("Who"), _("Where"), _("What"), _("Subject"), _("Details")],
+        [_("When"), _("Who"), _("Where"), _("What"), _("Concerns"), _("Details")],
         [
             [
                 output.moment(r["at"]),

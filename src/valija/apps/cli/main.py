@@ -24,9 +24,26 @@ def chosen_language(arguments: Sequence[str]) -> str:
     return language.from_environment(os.environ)
 
 
+def without_language(arguments: Sequence[str]) -> list[str]:
+    """Return the line without ``--lang``, which may stand anywhere and has been obeyed; a wrong one stays, to be refused."""
+    kept: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*kept, argument, *rest]
+        if argument == "--lang" and rest and rest[0] in language.LANGUAGES:
+            rest.pop(0)
+        elif argument not in {f"--lang={known}" for known in language.LANGUAGES}:
+            kept.append(argument)
+    return kept
+
+
 def main() -> None:
     """Run the command line."""
-    language.use_for_process(chosen_language(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    chosen = chosen_language(arguments)
+    language.use_for_process(chosen)
     from valija.apps.cli.commands import run
 
-    run()
+    run(without_language(arguments), chosen)

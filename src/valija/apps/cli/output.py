@@ -126,6 +126,18 @@ def print_problem(problem: Mapping[str, Any]) -> None:
         print_trouble(problem["trouble"], err=True)
 
 
+def confirm(question: str, *, default: bool = False) -> None:
+    """Ask, on standard error, until the answer is yes or no in the reader's language. Raises ``click.Abort`` for no."""
+    yes, no = _("yes"), _("no")
+    keys = f"{yes[0].upper()}/{no[0]}" if default else f"{yes[0]}/{no[0].upper()}"
+    while True:
+        typed = click.prompt(f"{question} [{keys}]", default="", show_default=False, err=True).strip().lower()
+        if (not typed and default) or typed in (yes, yes[0], "sí", "yes", "y"):
+            return
+        if not typed or typed in (no, no[0]):
+            raise click.Abort
+
+
 def qr_lines(text: str) -> list[str]:
     """Return a QR picture of ``text`` for a terminal, two modules a character."""
     import segno  # only where a picture is shown

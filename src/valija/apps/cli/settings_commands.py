@@ -118,7 +118,7 @@ def confirmed(client: DaemonClient, method: str, path: str, body: dict[str, Any]
         if problem.code != "confirmation_needed":
             raise
         click.echo(problem.problem["detail"], err=True)
-        click.confirm(_("Go on?"), abort=True, err=True)
+        output.confirm(_("Go on?"))
         return client.call(method, path, body | {"confirm": True})
 
 
@@ -219,7 +219,7 @@ def provider_list(client: DaemonClient, as_json: bool) -> None:
 def provider_delete(client: DaemonClient, name: str, yes: bool) -> None:
     """Delete a provider."""
     if not yes:
-        click.confirm(_("Delete the provider {name}?").format(name=name), abort=True, err=True)
+        output.confirm(_("Delete the provider {name}?").format(name=name))
     client.call("DELETE", f"/providers/{name}", query={"confirm": "true"})
     click.echo(_("Deleted."))
 

@@ -64,7 +64,7 @@ def _confirm_get(current: dict[str, Any]) -> None:
     )
     if current["in_use"]:
         sentence = _("The present token stays in use until the new one has come.") + "\n" + sentence
-    click.confirm(sentence, default=True, abort=True, err=True)
+    output.confirm(sentence, default=True)
 
 
 def _show_authorization(report: dict[str, Any]) -> None:
@@ -259,7 +259,7 @@ def delete(client: DaemonClient, setting: str, yes: bool, as_json: bool) -> None
     """Delete a token."""
     if not yes:
         sentence = _("Delete the token of {setting}? Mail is not sent or received with it any more.")
-        click.confirm(sentence.format(setting=output.setting_label(setting)), abort=True, err=True)
+        output.confirm(sentence.format(setting=output.setting_label(setting)))
     answer = client.call("DELETE", f"/tokens/{setting}")
     if as_json:
         output.print_json(answer)
