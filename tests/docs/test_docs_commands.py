@@ -34,8 +34,8 @@ def test_every_command_in_the_documents_is_understood(
     """Parsed by the command tree itself, to the last option."""
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(line)[1:]
-    for name in ("scan.pdf", "secret.txt", "FILE", "key.json", "valija.crt", "valija.key"):
-        Path(name).write_text("x")
+    for file in ("scan.pdf", "secret.txt", "FILE", "key.json", "valija.crt", "valija.key"):
+        Path(file).write_text("x")
     command: click.Command = cli
     context = click.Context(cli, info_name="valija")
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):

@@ -22,7 +22,9 @@ def test_sender_and_subject_are_read() -> None:
     assert summarise(message) == Summary("Ana <ana@x.test>", "Fax")
 
 
-@pytest.mark.parametrize("message", [b"", b"\r\n", b"\r\n\r\nSubject: body", b"garbage", b"\xff\x00", b": x\r\n", b"Subject"])
+@pytest.mark.parametrize(
+    "message", [b"", b"\r\n", b"\r\n\r\nSubject: body", b"garbage", b"\xff\x00", b": x\r\n", b"Subject"]
+)
 def test_a_message_without_them_has_empty_ones(message: bytes) -> None:
     assert summarise(message) == Summary("", "")
 
@@ -75,7 +77,15 @@ def test_a_value_is_cut_and_the_header_is_read_up_to_its_limit_only() -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    [b"a" * 65_000, b" " * 65_000, b"\r\n " * 20_000, b"=?" * 30_000, b"=?utf-8?q?x?= " * 4_000, b"(" * 60_000, b":\r\n" * 20_000],
+    [
+        b"a" * 65_000,
+        b" " * 65_000,
+        b"\r\n " * 20_000,
+        b"=?" * 30_000,
+        b"=?utf-8?q?x?= " * 4_000,
+        b"(" * 60_000,
+        b":\r\n" * 20_000,
+    ],
 )
 def test_a_hostile_header_costs_little_and_is_cut(hostile: bytes) -> None:
     found = summarise(b"From: " + hostile + b"\r\nSubject: " + hostile)
@@ -87,8 +97,26 @@ def test_a_hostile_header_costs_little_and_is_cut(hostile: bytes) -> None:
     st.lists(
         st.one_of(
             st.sampled_from(
-                [b"Subject:", b"From: ", b"\r\n", b"\n ", b"=?utf-8?q?", b"=?utf-16?b?", b"=?utf-7?q?", b"?=", b"=C3=B1", b"2AA="]
-                + [b" ", b"+2AA-", b"=?a\0?q?", b"=?idna?b?", b"=?punycode?q?", b"<a@x.test>", b"\xff", b"\xc3\xb1"]
+                [
+                    b"Subject:",
+                    b"From: ",
+                    b"\r\n",
+                    b"\n ",
+                    b"=?utf-8?q?",
+                    b"=?utf-16?b?",
+                    b"=?utf-7?q?",
+                    b"?=",
+                    b"=C3=B1",
+                    b"2AA=",
+                    b" ",
+                    b"+2AA-",
+                    b"=?a\x00?q?",
+                    b"=?idna?b?",
+                    b"=?punycode?q?",
+                    b"<a@x.test>",
+                    b"\xff",
+                    b"\xc3\xb1",
+                ]
             ),
             st.binary(max_size=10),
         ),

@@ -118,7 +118,9 @@ def wait_until_ready(peers: list[Peer], ports: list[int]) -> None:
 
 def logs(directory: Path) -> str:
     """Return the end of all logs."""
-    return "\n".join(f"== {log}\n{log.read_text('utf-8', 'replace')[-3000:]}" for log in sorted(directory.rglob("*.log")))
+    return "\n".join(
+        f"== {log}\n{log.read_text('utf-8', 'replace')[-3000:]}" for log in sorted(directory.rglob("*.log"))
+    )
 
 
 def serve(directory: Path, names: Mapping[str, str]) -> None:

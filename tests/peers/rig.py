@@ -29,7 +29,17 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from rig_certificates import Certificates, make_certificates
-from rig_process import PeersMissing, Process, as_root, await_ready, child, free_ports, new_directory, program, read_logs
+from rig_process import (
+    PeersMissing,
+    Process,
+    as_root,
+    await_ready,
+    child,
+    free_ports,
+    new_directory,
+    program,
+    read_logs,
+)
 from rig_process import smtp_sink as smtp_sink
 from rig_user import TIMEOUT_S, Browser, Stuck
 
@@ -130,7 +140,9 @@ class Rig:
 
     def authorize(self, url: str, login: str, *, deny: bool = False, follow: bool = False) -> str:
         """Open an authorization address, sign in, consent or refuse; return the redirect address, loaded if ``follow``."""
-        redirect = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get("redirect_uri", ["http://none.invalid/"])[0]
+        redirect = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get(
+            "redirect_uri", ["http://none.invalid/"]
+        )[0]
         page = Browser(self._trust, login, deny=deny, stop_at=redirect).walk(url)
         if not page.url.startswith(redirect):
             raise Stuck(page.body)
@@ -250,7 +262,6 @@ class Rig:
     def _forget_directory(self) -> None:
         if not os.environ.get("PEERS_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
-
 
 
 def _subdirectory(directory: Path, name: str) -> Path:

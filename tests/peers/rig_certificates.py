@@ -102,7 +102,5 @@ def _pem(certificate: x509.Certificate) -> bytes:
 def _write_key(file: Path, key: type_of_key) -> None:
     file.touch(0o600)
     file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -33,7 +33,9 @@ def program(name: str) -> str:
     """Return the path of a program, also of one that only root usually runs."""
     path = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), SYSTEM_PATH)))
     if path is None:
-        raise PeersMissing(f"{name} is not installed: run tests/peers/install.sh, or leave these tests out: -m 'not peers'")
+        raise PeersMissing(
+            f"{name} is not installed: run tests/peers/install.sh, or leave these tests out: -m 'not peers'"
+        )
     return path
 
 

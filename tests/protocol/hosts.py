@@ -80,7 +80,9 @@ class SmtpHost:
 class PopHost:
     """A maildrop with these messages; ``deleted`` are the indexes whose deletion was asked for at QUIT."""
 
-    def __init__(self, messages: Iterable[bytes] = (), policy: pop.PopPolicy = POP_POLICY, *, secure: bool = True) -> None:
+    def __init__(
+        self, messages: Iterable[bytes] = (), policy: pop.PopPolicy = POP_POLICY, *, secure: bool = True
+    ) -> None:
         self.core = pop.Pop3Server(policy, secure=secure)
         self.messages = list(messages)
         self.logins: list[Shown] = []

@@ -11,7 +11,9 @@ from talk import MANY, cut, cuts
 
 from valija.protocol.dot_stuffing import DotStuffer, DotUnstuffer
 
-WORDS = st.lists(st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"a", b"From x"]), max_size=30)
+WORDS = st.lists(
+    st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"a", b"From x"]), max_size=30
+)
 BODIES = st.one_of(WORDS.map(b"".join), st.binary(max_size=200))
 
 
@@ -85,7 +87,9 @@ def test_the_line_with_one_dot_ends_a_body_and_extra_dots_go(wire: bytes, body: 
     assert unstuff(wire, []) == (body, rest, True)
 
 
-@pytest.mark.parametrize("false_end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r\n\0.\r\n"])
+@pytest.mark.parametrize(
+    "false_end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\n.\r", b"\r\n\0.\r\n"]
+)
 def test_only_crlf_dot_crlf_ends_a_body(false_end: bytes) -> None:
     body, rest, done = unstuff(b"text" + false_end + b"MAIL FROM:<e@vil>\r\n.\r\n", [])
     assert b"MAIL FROM:<e@vil>\r\n" in body

@@ -59,7 +59,9 @@ def test_a_status_line_is_a_success_an_error_or_a_challenge(line: bytes, status:
     assert pop.parse_status(line) == status
 
 
-@pytest.mark.parametrize("line", [b"", b"220 mx ESMTP", b"OK", b"+OKAY", b"-ERROR", b"+\tx", b"* OK IMAP", b"\xff\x1b[2J"])
+@pytest.mark.parametrize(
+    "line", [b"", b"220 mx ESMTP", b"OK", b"+OKAY", b"-ERROR", b"+\tx", b"* OK IMAP", b"\xff\x1b[2J"]
+)
 def test_garbage_is_refused_with_a_text_that_is_safe_to_show(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         pop.parse_status(line)
@@ -171,7 +173,11 @@ def test_cr_lf_or_nul_in_user_or_password_is_refused(bad: str) -> None:
 
 @pytest.mark.parametrize(
     ("credentials", "offered"),
-    [(BEARER, offering("PLAIN", user=True)), (PASSWORD, offering("XOAUTH2")), (BEARER, offering(known=False, user=True))],
+    [
+        (BEARER, offering("PLAIN", user=True)),
+        (PASSWORD, offering("XOAUTH2")),
+        (BEARER, offering(known=False, user=True)),
+    ],
 )
 def test_without_a_common_mechanism_nothing_is_said(credentials: Credentials, offered: PopCapabilities) -> None:
     talk = log_in(credentials, offered)
@@ -247,7 +253,18 @@ def test_a_connection_lost_at_each_command_is_told_to_the_caller(
 WORDS = st.lists(
     st.one_of(
         st.sampled_from(
-            [OK, NO, b"+ \r\n", b"+ e30=\r\n", b".\r\n", b"+OK 1 2\r\n", b"1 a\r\n", b"SASL X\r\n", b"ga\r\n", b"y" * 17_000]
+            [
+                OK,
+                NO,
+                b"+ \r\n",
+                b"+ e30=\r\n",
+                b".\r\n",
+                b"+OK 1 2\r\n",
+                b"1 a\r\n",
+                b"SASL X\r\n",
+                b"ga\r\n",
+                b"y" * 17_000,
+            ]
         ),
         st.binary(max_size=20),
     ),
@@ -272,5 +289,5 @@ def test_whatever_a_server_says_every_dialog_ends_in_the_documented_ways(
         found = converse(dialogs[which], cut(b"".join(words), lengths)).value
     except (ProtocolError, ConnectionGone):
         return
-    kinds = PopCapabilities | PopRefused | PopAuthAccepted | PopAuthRefused | Maildrop | list | PopStatus
+    kinds = PopCapabilities | PopRefused | PopAuthAccepted | PopAuthRefused | Maildrop | list | PopStatus  # type: ignore[type-arg]
     assert isinstance(found, kinds)

@@ -105,7 +105,10 @@ def test_a_control_character_in_any_credential_is_refused(bad: str) -> None:
     ],
 )
 def test_the_first_preferred_mechanism_on_offer_that_fits_the_credentials_is_chosen(
-    offered: list[str], credentials: BearerCredentials | PasswordCredentials, preference: tuple[str, ...], chosen: str | None
+    offered: list[str],
+    credentials: BearerCredentials | PasswordCredentials,
+    preference: tuple[str, ...],
+    chosen: str | None,
 ) -> None:
     mechanism = choose_mechanism(offered, credentials, preference)
     assert (mechanism.name if mechanism else None) == chosen

@@ -23,7 +23,9 @@ class Replay:
     def __init__(self, path: Path, *, octet_by_octet: bool) -> None:
         self.lines = path.read_text().splitlines()
         secure = "# clear" not in self.lines
-        self.host: SmtpHost | PopHost = PopHost(secure=secure) if path.name.startswith("pop3") else SmtpHost(secure=secure)
+        self.host: SmtpHost | PopHost = (
+            PopHost(secure=secure) if path.name.startswith("pop3") else SmtpHost(secure=secure)
+        )
         self.octet_by_octet = octet_by_octet
         self.said = self.host.receive(b"")
         self.messages_checked = 0

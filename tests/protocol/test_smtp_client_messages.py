@@ -12,6 +12,7 @@ from talk import MANY, Talk, converse, cut, cuts
 from valija.protocol import smtp_client as smtp
 from valija.protocol.errors import LocalProtocolError
 from valija.protocol.smtp_client import Capabilities, Envelope, Recipient, SendOutcome, Stage, Verdict
+from valija.protocol.smtp_reply import SmtpReply
 
 PLAIN = Capabilities({"SIZE": "1000", "8BITMIME": ""})
 PIPELINING = Capabilities({"SIZE": "1000", "8BITMIME": "", "PIPELINING": ""})
@@ -22,7 +23,9 @@ OK = b"250 2.0.0 ok\r\n"
 GO = b"354 go\r\n"
 
 
-def send(capabilities: Capabilities, *script: bytes, envelope: Envelope = ENVELOPE, body: bytes = b"Hi\r\n") -> Talk[SendOutcome]:
+def send(
+    capabilities: Capabilities, *script: bytes, envelope: Envelope = ENVELOPE, body: bytes = b"Hi\r\n"
+) -> Talk[SendOutcome]:
     """Send a message at a server that says this."""
     return converse(smtp.send_message(capabilities, envelope), script, body)
 
@@ -243,7 +246,7 @@ def test_lost_while_the_body_is_sent_nothing_was_taken(capabilities: Capabilitie
     step = next(dialog)
     while not isinstance(step, smtp.SendBody):
         code = int(next(replies)[:3]) if isinstance(step, smtp.Read) else 0
-        step = dialog.send(smtp.SmtpReply(code, "", ("",)) if code else None)
+        step = dialog.send(SmtpReply(code, "", ("",)) if code else None)
     with pytest.raises(StopIteration) as ended:
         dialog.throw(smtp.ConnectionGone("timed_out", "nothing for 20 s"))
     outcome: SendOutcome = ended.value.value
@@ -296,7 +299,9 @@ def test_a_go_on_after_the_final_dot_is_in_doubt(capabilities: Capabilities) -> 
 
 WORDS = st.lists(
     st.one_of(
-        st.sampled_from([OK, GO, b"450 l\r\n", b"550 n\r\n", b"421 b\r\n", b"503 o\r\n", b"250-x\r\n", b"220 \n", b"ga\r\n"]),
+        st.sampled_from(
+            [OK, GO, b"450 l\r\n", b"550 n\r\n", b"421 b\r\n", b"503 o\r\n", b"250-x\r\n", b"220 \n", b"ga\r\n"]
+        ),
         st.binary(max_size=10),
     ),
     max_size=10,

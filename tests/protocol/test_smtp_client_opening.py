@@ -20,7 +20,9 @@ EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100\r\n250-AUTH XOAUTH2 PLAIN
 JSON_CHALLENGE = b'{"status":"401","schemes":"bearer","scope":"smtp"}'
 
 
-def log_in(credentials: Credentials, offer: str, *script: bytes, preference: tuple[str, ...] = ()) -> Talk[smtp.AuthOutcome]:
+def log_in(
+    credentials: Credentials, offer: str, *script: bytes, preference: tuple[str, ...] = ()
+) -> Talk[smtp.AuthOutcome]:
     """Log in at a server that offers these mechanisms."""
     return converse(smtp.authenticate(Capabilities({"AUTH": offer}), credentials, preference), script)
 
@@ -118,7 +120,9 @@ def test_a_local_name_that_would_break_ehlo_is_refused_before_anything_is_said(n
         next(smtp.say_hello(name))
 
 
-@pytest.mark.parametrize("script", [[], [b"220 par"], [GREETING], [GREETING, b"250-mx\r\n"], [GREETING, b"502 what\r\n"]])
+@pytest.mark.parametrize(
+    "script", [[], [b"220 par"], [GREETING], [GREETING, b"250-mx\r\n"], [GREETING, b"502 what\r\n"]]
+)
 def test_a_connection_lost_while_opening_is_told_to_the_caller(script: list[bytes]) -> None:
     with pytest.raises(smtp.ConnectionGone) as caught:
         converse(smtp.greet("box.test"), script)
@@ -225,7 +229,15 @@ def test_a_sender_is_asked_for_and_taken_back() -> None:
 SERVER_WORDS = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"220 hi\r\n", b"250-a\r\n", b"250 SIZE 1\r\n", b"250 AUTH=X\r\n", b"334 \r\n", b"334 e30=\r\n", b"235 2.7.0\r\n"]
+            [
+                b"220 hi\r\n",
+                b"250-a\r\n",
+                b"250 SIZE 1\r\n",
+                b"250 AUTH=X\r\n",
+                b"334 \r\n",
+                b"334 e30=\r\n",
+                b"235 2.7.0\r\n",
+            ]
             + [b"354 go\r\n", b"421 4.3.2 bye\r\n", b"535 no\r\n", b"\r\n", b"garbage\n", b"x" * 17_000]
         ),
         st.binary(max_size=20),

@@ -79,7 +79,15 @@ def test_parameters_follow_the_path_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("SIZE", "1\r\nQUIT"), ("RET", "FULL HDRS"), ("RET", ""), ("ENVID", "a=b"), ("X\r\nY", None), ("", "1"), ("ENVID", "\0")],
+    [
+        ("SIZE", "1\r\nQUIT"),
+        ("RET", "FULL HDRS"),
+        ("RET", ""),
+        ("ENVID", "a=b"),
+        ("X\r\nY", None),
+        ("", "1"),
+        ("ENVID", "\0"),
+    ],
 )
 def test_a_parameter_that_would_break_the_command_is_refused(name: str, value: str | None) -> None:
     with pytest.raises(LocalProtocolError):

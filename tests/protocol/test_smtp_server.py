@@ -87,10 +87,12 @@ def test_what_was_sent_ahead_of_the_handshake_is_never_taken_as_a_command() -> N
 def test_the_handshake_forgets_who_logged_in_and_what_was_under_way() -> None:
     host = greeted(secure=False)
     host.receive(b"AUTH PLAIN AGFuYQBvcGVuIHNlc2FtZQ==\r\nMAIL FROM:<ana@x.test>\r\n")
-    assert host.core.user == "ana"
+    before: str | None = host.core.user
+    assert before == "ana"
     host.receive(b"STARTTLS\r\n")
     host.handshake()
-    assert host.core.user is None
+    forgotten: str | None = host.core.user
+    assert forgotten is None
     assert host.core.secure
     assert codes(host.receive(b"RCPT TO:<b@x.test>\r\n")) == [503]
 
@@ -211,8 +213,21 @@ def test_too_many_commands_without_a_message_end_the_session_but_messages_never_
 WORDS = st.lists(
     st.one_of(
         st.sampled_from(
-            [b"EHLO x\r\n", b"HELO\n", b"AUTH PLAIN\r\n", b"AUTH LOGIN =\r\n", b"AUTH XOAUTH2\r\n", b"STARTTLS\r\n", b"*\r\n"]
-            + [b"AGFuYQBvcGVuIHNlc2FtZQ==\r\n", b"MAIL FROM:<a@x.test>\r\n", b"MAIL FROM:<> SIZE=1\n", b"RCPT TO:<b@x.test>\r\n"]
+            [
+                b"EHLO x\r\n",
+                b"HELO\n",
+                b"AUTH PLAIN\r\n",
+                b"AUTH LOGIN =\r\n",
+                b"AUTH XOAUTH2\r\n",
+                b"STARTTLS\r\n",
+                b"*\r\n",
+            ]
+            + [
+                b"AGFuYQBvcGVuIHNlc2FtZQ==\r\n",
+                b"MAIL FROM:<a@x.test>\r\n",
+                b"MAIL FROM:<> SIZE=1\n",
+                b"RCPT TO:<b@x.test>\r\n",
+            ]
             + [b"RCPT TO:", b"DATA\r\n", b"\r\n.\r\n", b"RSET\r\n", b"QUIT\r\n", b"\r\n", b" ", b"\0", b"y" * 13_000]
         ),
         st.binary(max_size=20),

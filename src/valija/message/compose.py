@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -58,9 +59,16 @@ def format_head(draft: Draft) -> bytes:
     _refuse_line_ends(draft.sender_address, *draft.recipients)
     policy = SMTP if header_is_ascii(draft) else SMTP.clone(utf8=True)
     header = EmailMessage(policy=policy)
-    header["From"] = _address(draft.sender_name, draft.sender_address)
+    by_hand = b""
+    if _is_plain(draft.sender_name):
+        header["From"] = _address(draft.sender_name, draft.sender_address)
+    else:
+        by_hand += b"From: %s\r\n <%s>\r\n" % (_words("From", draft.sender_name), draft.sender_address.encode())
     header["To"] = [_address("", recipient) for recipient in draft.recipients]
-    header["Subject"] = draft.subject
+    if _is_plain(draft.subject):
+        header["Subject"] = draft.subject
+    else:
+        by_hand += b"Subject: %s\r\n" % _words("Subject", draft.subject)
     header["Date"] = format_datetime(draft.date)
     header["Message-ID"] = f"<{draft.message_id}>"
     # written by hand: with this field set, the generator would write the (empty) parts too
@@ -68,7 +76,10 @@ def format_head(draft: Draft) -> bytes:
     text = draft.text.replace("\r\n", "\n").replace("\r", "\n")
     part = EmailMessage(policy=SMTP)
     part.set_content(text if text.endswith("\n") else text + "\n", charset="utf-8", cte=_encoding(text))
-    return header.as_bytes().rstrip(b"\r\n") + _CRLF + mime + _CRLF * 2 + _delimiter(draft) + _part(part)
+    # the line end before a delimiter belongs to the delimiter (RFC 2046 section 5.1.1): the text needs its own
+    return (
+        header.as_bytes().rstrip(b"\r\n") + _CRLF + by_hand + mime + _CRLF * 2 + _delimiter(draft) + _part(part) + _CRLF
+    )
 
 
 def format_attachment_head(draft: Draft, attachment: Attachment) -> bytes:
@@ -128,6 +139,19 @@ def _refuse_line_ends(*fields: str) -> None:
     # Python's own check misses a line end that comes last
     if any(c in field for field in fields for c in "\r\n\0"):
         raise ValueError("a line end or NUL in a header field")
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a header field can hold ``text`` as it is."""
+    return text.isascii() and "=?" not in text
+
+
+def _words(field: str, text: str) -> bytes:
+    """Return ``text`` as encoded words (RFC 2047), folded.
+
+    ``EmailMessage`` folds them so that a space between two of them is lost; the older ``Header`` keeps it.
+    """
+    return Header(text, "utf-8", header_name=field).encode(linesep="\r\n").encode("ascii")
 
 
 def _address(name: str, address: str) -> Address:
