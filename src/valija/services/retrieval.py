@@ -143,17 +143,16 @@ class Retrieval:
         temporary = target.with_suffix(".tmp")
         try:
             out = await asyncio.to_thread(_create, temporary)
-            size, beginning = await self._stream(connection, number, out)
-            await asyncio.to_thread(_keep, out, temporary, target)
+            try:
+                size, beginning = await self._stream(connection, number, out)
+                await asyncio.to_thread(_keep, out, temporary, target)
+            finally:
+                await asyncio.to_thread(_let_go, out, temporary)
         except OSError as error:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
             raise StoreFull(
                 message(N_("The received message cannot be written: {why}."), why=error.strerror or str(error)),
                 message(N_("Make space on the disk; the message is still on the server.")),
             ) from None
-        except BaseException:
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
-            raise
         said = summarise(beginning)
         record = ReceivedMessage(
             setting.value, maildrop, unique_id, now, str(relative), size, said.sender, said.subject
@@ -184,6 +183,14 @@ def _keep(out: BinaryIO, temporary: Path, target: Path) -> None:
         os.fsync(out.fileno())
     temporary.rename(target)
     sync_directory(target.parent)
+
+
+def _let_go(out: BinaryIO, temporary: Path) -> None:
+    """Close, and leave nothing half behind; what was kept has another name by now."""
+    try:
+        out.close()
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class CheckTimer:
