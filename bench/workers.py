@@ -54,7 +54,7 @@ def smtp_valija(port: int, count: int, connections: int) -> dict[str, float]:
     from valija.net.smtp import SmtpConnection
     from valija.net.tls import client_context
     from valija.net.wire import Endpoint, TlsMode
-    from valija.protocol.smtp_client import Envelope, Recipient, Verdict
+    from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict
 
     tls = client_context()
     envelope = Envelope(SENDER, (Recipient(RECIPIENT),), len(MESSAGE))

@@ -18,7 +18,7 @@ from valija.net.smtp import SmtpConnection, SmtpRefused
 from valija.net.tls import ClientContext, client_context
 from valija.net.wire import Endpoint, TlsMode
 from valija.protocol.sasl import BearerCredentials
-from valija.protocol.smtp_client import Envelope, Recipient, Verdict
+from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict
 from valija.secret import Secret
 
 TIMEOUT_S = 0.5

@@ -14,7 +14,7 @@ from valija.protocol import pop3_client as pop
 from valija.protocol import smtp_client as smtp
 from valija.protocol.dot_stuffing import DotUnstuffer
 from valija.protocol.sasl import Credentials
-from valija.protocol.smtp_client import Envelope, Recipient, Verdict
+from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict, send_message
 from valija.secret import Secret
 
 LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"text", b"ends with CR\r", b"a\nb"]), max_size=12)
@@ -59,7 +59,7 @@ def test_messages_go_over_one_authenticated_connection_and_arrive_as_they_were(
         capabilities = smtp.Capabilities({k: v for k, v in capabilities.keywords.items() if k != "PIPELINING"})
     recipients = (Recipient("b@x.test"), Recipient("nobody@x.test"), Recipient("josé@x.test"))
     for _message in range(2):
-        found = session.run(smtp.send_message(capabilities, Envelope("ana@x.test", recipients, len(body)))).value
+        found = session.run(send_message(capabilities, Envelope("ana@x.test", recipients, len(body)))).value
         assert [o.verdict for o in found.outcomes] == [Verdict.ACCEPTED, Verdict.FAILED, Verdict.ACCEPTED]
         assert found.reusable
     assert host.messages == [("ana@x.test", ("b@x.test", "josé@x.test"), normal(body))] * 2
@@ -78,10 +78,10 @@ def test_when_all_recipients_are_refused_the_next_message_goes_over_the_same_con
     capabilities = open_smtp(session, BEARER, tls=False)
     if not pipelining:
         capabilities = smtp.Capabilities({"SIZE": "100"})
-    refused = session.run(smtp.send_message(capabilities, Envelope("a@x.test", (Recipient("no@x.test"),), 2))).value
+    refused = session.run(send_message(capabilities, Envelope("a@x.test", (Recipient("no@x.test"),), 2))).value
     assert [o.verdict for o in refused.outcomes] == [Verdict.FAILED]
     assert refused.reusable
-    taken = session.run(smtp.send_message(capabilities, Envelope("a@x.test", (Recipient("b@x.test"),), 2))).value
+    taken = session.run(send_message(capabilities, Envelope("a@x.test", (Recipient("b@x.test"),), 2))).value
     assert [o.verdict for o in taken.outcomes] == [Verdict.ACCEPTED]
     assert len(host.messages) == 1
 
@@ -93,7 +93,7 @@ def test_the_parameters_of_an_envelope_reach_the_server() -> None:
     with_dsn = smtp.Capabilities({**capabilities.keywords, "DSN": ""})
     recipient = Recipient("josé@x.test", "SUCCESS,FAILURE", "b@x.test")
     envelope = Envelope("ana@x.test", (recipient,), 2, eight_bit=True, envelope_id="a b", ret="HDRS")
-    session.run(smtp.send_message(with_dsn, envelope))
+    session.run(send_message(with_dsn, envelope))
     assert host.parameters == [
         {"SIZE": "2", "BODY": "8BITMIME", "SMTPUTF8": "", "RET": "HDRS", "ENVID": "a+20b"},
         {"NOTIFY": "SUCCESS,FAILURE", "ORCPT": "rfc822;b@x.test"},

@@ -11,8 +11,9 @@ from talk import MANY, Talk, converse, cut, cuts
 
 from valija.protocol import smtp_client as smtp
 from valija.protocol.errors import LocalProtocolError
-from valija.protocol.smtp_client import Capabilities, Envelope, Recipient, SendOutcome, Stage, Verdict
+from valija.protocol.smtp_client import Capabilities, Stage
 from valija.protocol.smtp_reply import SmtpReply
+from valija.protocol.smtp_transaction import Envelope, Recipient, SendOutcome, Verdict, send_message
 
 PLAIN = Capabilities({"SIZE": "1000", "8BITMIME": ""})
 PIPELINING = Capabilities({"SIZE": "1000", "8BITMIME": "", "PIPELINING": ""})
@@ -27,7 +28,7 @@ def send(
     capabilities: Capabilities, *script: bytes, envelope: Envelope = ENVELOPE, body: bytes = b"Hi\r\n"
 ) -> Talk[SendOutcome]:
     """Send a message at a server that says this."""
-    return converse(smtp.send_message(capabilities, envelope), script, body)
+    return converse(send_message(capabilities, envelope), script, body)
 
 
 def verdicts(talk: Talk[SendOutcome]) -> list[tuple[Verdict, Stage]]:
@@ -123,7 +124,7 @@ def test_eight_bit_needs_8bitmime() -> None:
 def test_cr_lf_or_nul_in_any_argument_is_refused_before_anything_is_sent(
     capabilities: Capabilities, envelope: Envelope
 ) -> None:
-    dialog = smtp.send_message(Capabilities({**capabilities.keywords, "DSN": ""}), envelope)
+    dialog = send_message(Capabilities({**capabilities.keywords, "DSN": ""}), envelope)
     with pytest.raises(LocalProtocolError):
         next(dialog)
 
@@ -241,7 +242,7 @@ def test_lost_after_the_final_dot_is_in_doubt_for_those_who_were_not_refused(cap
 
 @BOTH
 def test_lost_while_the_body_is_sent_nothing_was_taken(capabilities: Capabilities) -> None:
-    dialog = smtp.send_message(capabilities, ENVELOPE)
+    dialog = send_message(capabilities, ENVELOPE)
     replies = iter([OK, OK, OK, GO])
     step = next(dialog)
     while not isinstance(step, smtp.SendBody):

@@ -14,6 +14,7 @@ from valija.protocol.errors import LocalProtocolError, ProtocolError, RemoteProt
 from valija.protocol.sasl import Credentials, ErrorChallenge
 from valija.protocol.smtp_client import AuthAccepted, AuthRefused, Capabilities, NoCommonMechanism, Refused, Stage
 from valija.protocol.smtp_reply import SmtpReply
+from valija.protocol.smtp_transaction import verify_sender
 
 GREETING = b"220 mx.test ESMTP\r\n"
 EHLO = b"250-mx.test\r\n250-PIPELINING\r\n250-SIZE 100\r\n250-AUTH XOAUTH2 PLAIN\r\n250 STARTTLS\r\n"
@@ -216,12 +217,12 @@ def test_a_connection_lost_during_the_log_in_is_no_refusal(script: list[bytes]) 
 
 
 def test_a_sender_is_asked_for_and_taken_back() -> None:
-    talk = converse(smtp.verify_sender("ana@x.test"), [b"550 5.7.60 SendAsDenied\r\n", b"250 ok\r\n"])
+    talk = converse(verify_sender("ana@x.test"), [b"550 5.7.60 SendAsDenied\r\n", b"250 ok\r\n"])
     assert talk.written == [b"MAIL FROM:<ana@x.test>\r\n", b"RSET\r\n"]
     assert talk.value.enhanced == "5.7.60"
-    assert converse(smtp.verify_sender("ana@x.test"), [b"421 bye\r\n"]).value.code == 421
+    assert converse(verify_sender("ana@x.test"), [b"421 bye\r\n"]).value.code == 421
     with pytest.raises(LocalProtocolError):
-        converse(smtp.verify_sender("ana@x.test\r\nQUIT"), [])
+        converse(verify_sender("ana@x.test\r\nQUIT"), [])
 
 
 # --- any octets ----------------------------------------------------------------------------------------------------------

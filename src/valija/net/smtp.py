@@ -13,6 +13,7 @@ from valija.protocol.dot_stuffing import DotStuffer
 from valija.protocol.errors import RemoteProtocolError
 from valija.protocol.sasl import BearerCredentials, Credentials
 from valija.protocol.smtp_reply import ReplyReader, SmtpReply
+from valija.protocol.smtp_transaction import Envelope, SendOutcome, send_message, verify_sender
 
 T = TypeVar("T")
 FINAL_REPLY_TIMEOUT_S: Final = 300.0  # servers scan what they were given; RFC 5321 section 4.5.3.2.6 says 600
@@ -73,17 +74,17 @@ class SmtpConnection:
             forbid_plaintext(self._wire)
         return await self._run(smtp.authenticate(self.capabilities, credentials, preference))
 
-    async def send(self, envelope: smtp.Envelope, body: AsyncIterable[bytes]) -> smtp.SendOutcome:
+    async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
         """Send a message whose ``body`` comes in pieces; returns an outcome per recipient whatever happens."""
         self._body = body
         try:
-            return await self._run(smtp.send_message(self.capabilities, envelope))
+            return await self._run(send_message(self.capabilities, envelope))
         finally:
             self._body = None
 
     async def verify_sender(self, reverse_path: str) -> SmtpReply:
         """Ask whether a sender is taken; sends nothing. Raises :class:`NetError`."""
-        return await self._run(smtp.verify_sender(reverse_path))
+        return await self._run(verify_sender(reverse_path))
 
     async def close(self, *, politely: bool = True) -> None:
         """End the session and let the connection go."""

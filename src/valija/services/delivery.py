@@ -26,8 +26,8 @@ from valija.message.compose import (
 )
 from valija.net.smtp import SmtpConnection
 from valija.net.tls import ClientContext
-from valija.protocol.smtp_client import Envelope, Recipient, RecipientOutcome, Verdict
 from valija.protocol.smtp_path import is_address
+from valija.protocol.smtp_transaction import Envelope, Recipient, RecipientOutcome, Verdict
 from valija.services.login import Login, endpoint_of
 from valija.services.providers import ProviderBook
 from valija.store.port import Store

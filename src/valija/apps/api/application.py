@@ -16,7 +16,8 @@ from starlette.routing import Route as StarletteRoute
 
 from valija import __version__
 from valija.apps.api import models
-from valija.apps.api.routes import ROUTES, Route, make_call
+from valija.apps.api.calls import Route, make_call
+from valija.apps.api.routes import ROUTES
 from valija.apps.machine import Machine
 from valija.domain.account import Actor
 from valija.domain.errors import ValijaError

@@ -14,7 +14,7 @@ from valija.domain.settings import FIELD_LABELS, MailSettings
 from valija.domain.text import N_
 from valija.domain.token import Authorization
 from valija.oauth.catalogue import Profile
-from valija.protocol.smtp_client import Verdict
+from valija.protocol.smtp_transaction import Verdict
 from valija.secret import Secret
 from valija.services.authorization import ProviderRefused
 from valija.services.connection_test import StageReport

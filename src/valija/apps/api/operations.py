@@ -1,0 +1,124 @@
+"""The API's operations on the machine, its settings, providers and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, cast
+
+from valija import __version__
+from valija.apps.api import models
+from valija.apps.api.calls import WAIT_LIMIT_S, Call
+from valija.apps.api.views import REVOCATION_TEXTS
+from valija.domain.account import GrantKind, Setting
+from valija.services.events import Stopping
+
+# --- the machine ----------------------------------------------------------------------------------------------------------
+
+
+async def show_machine(call: Call) -> models.MachineView:
+    m = call.machine
+    tokens = [call.views.token(await call.token_report(setting)) for setting in Setting]
+    return models.MachineView(version=__version__, started_at=m.started_at, sandbox=m.sandbox, tokens=tokens)
+
+
+async def list_audit(call: Call) -> list[models.AuditView]:
+    before = call.number("before", 0, 0, 999_999_999) or None
+    records = await call.machine.store.list_audit(call.number("limit", 50, 1, 500), before)
+    return [call.views.audit(record) for record in records]
+
+
+# --- settings and providers -------------------------------------------------------------------------------------------------
+
+
+async def show_setting(call: Call) -> models.SettingView:
+    value = await call.machine.settings.load(call.setting)
+    return call.views.setting(call.setting, value, await call.token_report())
+
+
+async def change_setting(call: Call) -> models.SettingView:
+    body: models.Changes = await call.body(models.Changes)
+    setting = call.setting
+    value = await call.machine.settings.change(setting, body.changes, confirm=body.confirm, actor=call.actor)
+    return call.views.setting(setting, value, await call.token_report())
+
+
+async def list_providers(call: Call) -> list[models.ProviderView]:
+    return [await _provider(call, r.name) for r in await call.machine.providers.all()]
+
+
+async def show_provider(call: Call) -> models.ProviderView:
+    return await _provider(call, call.request.path_params["name"])
+
+
+async def change_provider(call: Call) -> models.ProviderView:
+    body: models.Changes = await call.body(models.Changes)
+    name = call.request.path_params["name"]
+    await call.machine.providers.set(name, body.changes, confirm=body.confirm, actor=call.actor)
+    return await _provider(call, name)
+
+
+async def delete_provider(call: Call) -> dict[str, bool]:
+    confirm = call.request.query_params.get("confirm") == "true"
+    await call.machine.providers.delete(call.request.path_params["name"], confirm=confirm, actor=call.actor)
+    return {"deleted": True}
+
+
+async def _provider(call: Call, name: str) -> models.ProviderView:
+    registration, profile = await call.machine.providers.load(name)
+    return call.views.provider(registration, profile, await call.machine.providers.users(name))
+
+
+# --- tokens -------------------------------------------------------------------------------------------------------------------
+
+
+async def list_tokens(call: Call) -> list[models.TokenView]:
+    return [call.views.token(await call.token_report(setting)) for setting in Setting]
+
+
+async def show_token(call: Call) -> models.TokenView:
+    setting = call.setting
+    wait = call.number("wait", 0, 0, int(WAIT_LIMIT_S))
+    if wait:
+        after = call.number("after_version", 0, 0, 999_999_999)
+        await _wait_for_change(call, setting, after, wait)
+    return await call.token()
+
+
+async def _wait_for_change(call: Call, setting: Setting, after: int, seconds: float) -> None:
+    """Return when the token has a later version, or after ``seconds``."""
+    async with call.machine.events.subscribe() as queue:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (await call.machine.tokens.state(setting.value)).version <= after:
+                    if isinstance(await queue.get(), Stopping):
+                        return
+
+
+async def get_token(call: Call) -> models.TokenView:
+    body: models.GetToken = await call.body(models.GetToken)
+    grant = GrantKind(body.grant) if body.grant else None
+    await call.machine.desk.start(call.setting, grant, call.actor)
+    return await call.token()
+
+
+async def paste_redirect(call: Call) -> models.TokenView:
+    body: models.PastedRedirect = await call.body(models.PastedRedirect)
+    await call.machine.desk.paste(call.setting, body.url, call.actor)
+    return await call.token()
+
+
+async def cancel_authorization(call: Call) -> models.TokenView:
+    await call.machine.desk.cancel(call.setting, call.actor)
+    return await call.token()
+
+
+async def refresh_token(call: Call) -> models.TokenView:
+    await call.machine.tokens.refresh(call.setting.value)
+    return await call.token()
+
+
+async def delete_token(call: Call) -> models.Deletion:
+    _state, revocation = await call.machine.desk.delete(call.setting, call.actor)
+    text = call.views.text(REVOCATION_TEXTS[revocation])
+    return models.Deletion(token=await call.token(), revocation=cast(Any, revocation), revocation_text=text)
