@@ -320,6 +320,20 @@ async def test_an_account_that_refuses_again_and_again_makes_the_token_invalid_a
     assert isinstance((await bench.store.load_token("smtp")).state, Retrieved)
 
 
+async def test_a_refused_account_whose_provider_is_down_is_not_looked_at_all_the_time(bench: Bench) -> None:
+    tokens = await give_token(bench.manager, bench.clock)
+    for _ in range(4):
+        await refuse(bench.manager, bench.clock, tokens.grant_id)
+        bench.clock.jump(40)
+    bench.clock.jump(7200)
+    bench.provider.answers = [failure("provider_down", retry_after=300.0)]
+    await bench.manager.refresh_if_due("smtp")
+    due = await bench.store.next_due()
+    assert due is not None
+    assert due >= bench.clock.now() + timedelta(seconds=300)
+    assert isinstance((await bench.store.load_token("smtp")).state, Invalid)
+
+
 async def test_three_refusals_within_a_minute_are_not_enough(bench: Bench) -> None:
     tokens = await give_token(bench.manager, bench.clock)
     for _ in range(10):

@@ -233,7 +233,7 @@ class TokenManager:
         while True:
             stored = await self._store.load_token(account)
             after = next_state(stored.state, event)
-            if after is stored.state or after == stored.state:
+            if after == stored.state and not _postpones(event, after):
                 return stored
             now = self._clock.now()
             said = action or _notable(stored.state, after)
@@ -351,6 +351,12 @@ class TokenManager:
                 await self._saved_state(account)
             except (StoreFull, StoreError) as error:
                 log.error("token_lost", extra={"fields": {"account": account, "why": str(error)}})  # noqa: TRY400
+
+
+def _postpones(event: TokenEvent, state: TokenState) -> bool:
+    """Tell whether an event that changes no state is still written, because the next look at the account moves."""
+    kept = tokens_kept(state)
+    return isinstance(event, RefreshDeferred) and kept is not None and kept.grant_id == event.grant_id
 
 
 def _bearer(tokens: TokenSet) -> Bearer:
