@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.cookiejar
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,9 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from valija.domain.token import tokens_kept
+from valija.store.sqlite import open_store
 
 VALIJA = Path(sys.executable).with_name("valija")
 START_LIMIT_S = 20.0
@@ -139,6 +144,22 @@ class Daemon:
             assert time.monotonic() < end, (status, self.log()[-2000:])
             time.sleep(0.1)
         return status
+
+
+def kept_tokens(machine: Daemon, setting: str = "smtp") -> list[str]:
+    """Return the machine's present tokens, read from a copy of its store with its key: what must be seen nowhere else."""
+    copy = machine.directory / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(machine.state_dir, copy, ignore=shutil.ignore_patterns("*.sock", "valija.lock"))
+
+    async def read() -> list[str]:
+        store = open_store(copy, None, {})
+        kept = tokens_kept((await store.load_token(setting)).state)
+        await store.close()
+        assert kept is not None
+        return [kept.access_token.reveal(), *([kept.refresh_token.reveal()] if kept.refresh_token else [])]
+
+    return asyncio.run(read())
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rig import CODE, DEVICE, POST, ROBOT, ROBOT_CERTIFICATE, ROBOT_SECRET, Client, Rig
 
-from driver import Daemon
+from driver import Daemon, kept_tokens
 
 pytestmark = pytest.mark.peers
 SAMPLE = Path(__file__).resolve().parents[2] / "src/valija/apps/sandbox/scan.pdf"
@@ -102,7 +102,7 @@ def test_a_revoked_grant_is_seen_as_invalid_and_deleted(machine: Daemon, rig: Ri
     assert machine.json("token", "status", "smtp")["refreshed_at"] > before["refreshed_at"]
     assert machine.json("test", "smtp")["passed"], "the rotated token is the one in use"
 
-    granted = [rig.revoke(token) for token in _planted_tokens(machine)]
+    granted = [rig.revoke(token) for token in kept_tokens(machine)]
     assert any(granted)
     done = machine.run("token", "refresh", "smtp")
     assert done.returncode == 3
@@ -117,36 +117,12 @@ def test_a_revoked_grant_is_seen_as_invalid_and_deleted(machine: Daemon, rig: Ri
     assert machine.json("token", "delete", "smtp", "--yes")["token"]["state"] == "not_retrieved"
 
 
-def _planted_tokens(machine: Daemon) -> list[str]:
-    """Read the machine's present tokens as its own store gives them: the test is the provider's administrator."""
-    import asyncio
-    import base64
-    import shutil
-
-    from valija.domain.token import tokens_kept
-    from valija.store.sqlite import open_store
-
-    copy = machine.directory / "copy"
-    shutil.copytree(machine.state_dir, copy, ignore=shutil.ignore_patterns("*.sock", "valija.lock"))
-    key = (machine.state_dir / "master.key").read_bytes()
-    assert base64.b64decode(key)
-
-    async def read() -> list[str]:
-        store = open_store(copy, None, {})
-        kept = tokens_kept((await store.load_token("smtp")).state)
-        await store.close()
-        assert kept is not None
-        return [kept.access_token.reveal(), *([kept.refresh_token.reveal()] if kept.refresh_token else [])]
-
-    return asyncio.run(read())
-
-
 def test_deleting_revokes_at_the_provider(machine: Daemon, rig: Rig) -> None:
     """RFC 7009: what was deleted here is of no use to anybody who copied it."""
     _register(machine, rig)
     _set_smtp(machine, rig.ports.submission)
     _get_by_device(machine, rig, "smtp", ANA)
-    tokens = _planted_tokens(machine)
+    tokens = kept_tokens(machine)
     assert machine.json("token", "delete", "smtp", "--yes")["revocation"] == "revoked"
     assert [rig.introspect(token)["active"] for token in tokens] == [False] * len(tokens)
 
@@ -232,3 +208,35 @@ def test_an_untrusted_server_is_never_given_a_token(tmp_path: Path, rig: Rig) ->
         assert "tls.ca_file" in failed[0]["trouble"]["cure"]
     finally:
         assert with_trust.stop() == 0
+
+
+def test_a_private_authority_can_be_named_by_ssl_cert_file(tmp_path: Path, rig: Rig) -> None:
+    """As every other program on the machine."""
+    machine = Daemon(tmp_path, sandbox=False, environment={"SSL_CERT_FILE": str(rig.ca_file)}).start()
+    try:
+        _register(machine, rig, https=True)
+        _set_smtp(machine, rig.ports.submissions)
+        _get_by_device(machine, rig, "smtp", ANA)
+        assert machine.json("test", "smtp")["passed"]
+    finally:
+        assert machine.stop() == 0
+
+
+def test_no_token_is_seen_anywhere(machine: Daemon, rig: Rig) -> None:
+    """Log, answers, files: the real tokens are looked for where they must not be."""
+    _register(machine, rig)
+    _set_smtp(machine, rig.ports.submission)
+    _get_by_device(machine, rig, "smtp", ANA)
+    seen = "".join(
+        machine.ok(*line.split(), "--json") for line in ("test smtp", "status", "audit", "token status", "smtp show")
+    )
+    rig.configure(faults=[{"path": "/token", "times": -1, "status": 400, "body": {"error": "invalid_request"}}])
+    seen += machine.run("token", "refresh", "smtp").stderr
+    tokens = kept_tokens(machine)
+    assert len(tokens) == 2
+    machine.ok("send", str(SAMPLE), "--to", LUIS)
+    seen += machine.log()
+    stored = b"".join(f.read_bytes() for f in machine.state_dir.glob("valija.sqlite3*"))
+    for token in tokens:
+        assert token not in seen
+        assert token.encode() not in stored

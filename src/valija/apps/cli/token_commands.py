@@ -180,7 +180,7 @@ _FLAT = (
 
 
 @token.command("paste", help=_("Hand in, on standard input, the address that the browser was sent to at the end."))
-@click.argument("setting", type=click.Choice(SETTINGS))
+@click.argument("setting", type=click.Choice(SETTINGS), default="smtp")
 @json_option
 @click.pass_obj
 def paste(client: DaemonClient, setting: str, as_json: bool) -> int:
@@ -194,7 +194,7 @@ def paste(client: DaemonClient, setting: str, as_json: bool) -> int:
 
 
 @token.command("cancel", help=_("Stop waiting for authorization."))
-@click.argument("setting", type=click.Choice(SETTINGS))
+@click.argument("setting", type=click.Choice(SETTINGS), default="smtp")
 @json_option
 @click.pass_obj
 def cancel(client: DaemonClient, setting: str, as_json: bool) -> None:
@@ -240,8 +240,8 @@ def _show_status(report: dict[str, Any]) -> None:
     output.print_fields(rows)
 
 
-@token.command("refresh", help=_("Refresh a token now, without waiting until it is due."))
-@click.argument("setting", type=click.Choice(SETTINGS))
+@token.command("refresh", help=_("Refresh a token now (default: smtp), without waiting until it is due."))
+@click.argument("setting", type=click.Choice(SETTINGS), default="smtp")
 @json_option
 @click.pass_obj
 def refresh(client: DaemonClient, setting: str, as_json: bool) -> int:
@@ -250,8 +250,10 @@ def refresh(client: DaemonClient, setting: str, as_json: bool) -> int:
     return _finish(report, as_json=as_json, waiting=False)
 
 
-@token.command("delete", help=_("Delete a token: forgotten here, revoked at the provider where it can be."))
-@click.argument("setting", type=click.Choice(SETTINGS))
+@token.command(
+    "delete", help=_("Delete a token (default: smtp): forgotten here, revoked at the provider where it can be.")
+)
+@click.argument("setting", type=click.Choice(SETTINGS), default="smtp")
 @yes_option
 @json_option
 @click.pass_obj
