@@ -6,6 +6,7 @@
 //   node provider.mjs '{"httpPort":..., "httpsPort":..., "certificate":FILE, "key":FILE, "clientCertificate":FILE, "domain":...}'
 //
 // Prints "ready" when it listens, and ends when its standard input does.
+import './older-node.mjs';
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
