@@ -171,3 +171,13 @@ def test_a_large_file_name_with_accents_arrives(daemon: Daemon) -> None:
     assert received["subject"] == "Ñandú y cigüeña"
     kept = email.message_from_bytes(Path(received["file"]).read_bytes(), policy=email.policy.default)
     assert [part.get_filename() for part in kept.iter_attachments()] == [name]
+
+
+def test_what_a_provider_was_told_can_be_forgotten(daemon: Daemon) -> None:
+    """A secret that is not used any more is not kept; what is not named stays."""
+    (daemon.directory / "secret").write_text("planted\n")
+    daemon.ok("provider", "set", "google", "--client-id", "id-1", "--client-secret-file", "secret")
+    assert daemon.json("provider", "show", "google")["fields"]["client_secret"] is True
+    daemon.ok("provider", "set", "google", "--forget", "client-secret")
+    fields = daemon.json("provider", "show", "google")["fields"]
+    assert (fields["client_secret"], fields["client_id"]) == (None, "id-1")

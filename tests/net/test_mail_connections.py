@@ -17,7 +17,7 @@ from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.smtp import SmtpConnection, SmtpRefused
 from valija.net.tls import ClientContext, client_context
 from valija.net.wire import Endpoint, TlsMode
-from valija.protocol.sasl import BearerCredentials
+from valija.protocol.sasl import BearerCredentials, PasswordCredentials
 from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict
 from valija.secret import Secret
 
@@ -273,3 +273,14 @@ async def test_4yz_and_5yz_at_each_step(step: int, reply: bytes, expected: dict[
 
     async with serving(handler) as port:
         assert await _send(port) == expected
+
+
+async def test_challenges_without_end_are_nonsense() -> None:
+    """PLAIN has one round; a server that goes on asking is not talking SASL."""
+    turns = (b"250-x\r\n250 AUTH PLAIN\r\n", b"334 \r\n", b"334 \r\n", b"334 \r\n")
+    async with serving(script(*turns, greeting=b"220 hi\r\n")) as port:
+        connection = await _smtp(port)
+        with pytest.raises(NetError) as caught:
+            await connection.authenticate(PasswordCredentials("ana", Secret("p")))
+        await connection.close(politely=False)
+    assert caught.value.reason == "peer_nonsense"

@@ -23,6 +23,11 @@ class AuditAction(StrEnum):
     SETTINGS_CHANGED = "settings_changed"
     PROVIDER_CHANGED = "provider_changed"
     PROVIDER_DELETED = "provider_deleted"
+    LOGGED_IN = "logged_in"
+    LOGIN_REFUSED = "login_refused"
+    LOCKED_OUT = "locked_out"
+    LOCKOUT_LIFTED = "lockout_lifted"
+    PASSWORD_CHANGED = "password_changed"
 
 
 @dataclass(frozen=True, slots=True)

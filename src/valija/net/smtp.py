@@ -107,6 +107,8 @@ class SmtpConnection:
                 return value
             except smtp.ConnectionGone as gone:
                 raise NetError(gone.reason, str(self._stage), gone.words) from None
+            except RemoteProtocolError as error:
+                raise NetError("peer_nonsense", str(self._stage), str(error)) from None
             result, failure = None, None
             try:
                 result = await self._perform(step)

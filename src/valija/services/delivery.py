@@ -22,6 +22,7 @@ from valija.message.compose import (
     format_attachment_head,
     format_head,
     format_tail,
+    header_is_ascii,
     message_size,
 )
 from valija.net.smtp import SmtpConnection
@@ -101,7 +102,8 @@ class Delivery:
             [Attachment(f.name, f.media_type, (await asyncio.to_thread(f.path.stat)).st_size) for f in files]
         )
         size = message_size(draft, attachments)
-        envelope = Envelope(draft.sender_address, tuple(Recipient(r) for r in draft.recipients), size)
+        recipients_of = tuple(Recipient(r) for r in draft.recipients)
+        envelope = Envelope(draft.sender_address, recipients_of, size, eight_bit=not header_is_ascii(draft))
         connection = await self.open(settings)
         try:
             found = await connection.send(envelope, _body(draft, attachments, files))

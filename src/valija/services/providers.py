@@ -189,7 +189,7 @@ def _bad(field: str, problem: str) -> FieldProblem:
 
 def _matches(pattern: re.Pattern[str], problem: str) -> Any:
     def check(value: Any) -> Message | None:
-        fits = isinstance(value, str) and (value == "" or pattern.fullmatch(value) is not None)
+        fits = value is None or (isinstance(value, str) and (value == "" or pattern.fullmatch(value) is not None))
         return None if fits else message(problem)
 
     return check

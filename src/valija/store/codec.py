@@ -14,6 +14,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from valija.domain.administrator import Lockout, Session
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
 from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Retrieved, TokenState
@@ -24,7 +25,17 @@ T = TypeVar("T")
 
 _CLASSES: Final[dict[str, type]] = {
     c.__name__: c
-    for c in (NotRetrieved, AwaitingAuthorization, Retrieved, Invalid, SmtpSettings, PopSettings, Registration)
+    for c in (
+        NotRetrieved,
+        AwaitingAuthorization,
+        Retrieved,
+        Invalid,
+        SmtpSettings,
+        PopSettings,
+        Registration,
+        Session,
+        Lockout,
+    )
 }
 
 
@@ -32,7 +43,7 @@ class NotReadable(ValueError):
     """Stored octets are not what this version writes; the text names where, never a value."""
 
 
-def encode_value(value: TokenState | SmtpSettings | PopSettings | Registration) -> bytes:
+def encode_value(value: TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout) -> bytes:
     """Return a value's octets."""
     return json.dumps({"format": FORMAT, "value": _encode(value)}, ensure_ascii=False, separators=(",", ":")).encode()
 

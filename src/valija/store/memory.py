@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from valija.domain.account import Setting
+from valija.domain.administrator import Lockout, Session
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.token import NotRetrieved, TokenState
+from valija.secret import Secret
 from valija.store.port import (
     StoredAudit,
     StoredMessage,
@@ -30,6 +33,9 @@ class MemoryStore:
         self._received: list[StoredMessage] = []
         self._seen: set[tuple[str, str, str]] = set()
         self._audit: list[StoredAudit] = []
+        self._password_hash: Secret | None = None
+        self._sessions: dict[str, Session] = {}
+        self._lockout = Lockout()
 
     async def load_token(self, account: str) -> VersionedToken:
         return self._tokens.get(account) or VersionedToken(0, NotRetrieved())
@@ -136,6 +142,49 @@ class MemoryStore:
 
     async def load_received(self, message_id: int) -> StoredMessage | None:
         return next((m for m in self._received if m.id == message_id), None)
+
+    async def load_password_hash(self) -> Secret | None:
+        return self._password_hash
+
+    async def save_password_hash(self, expected: Secret | None, new: Secret, record: AuditRecord | None) -> bool:
+        if self._password_hash != expected:
+            return False
+        self._password_hash = new
+        if record is not None:
+            self._add_audit(record)
+        return True
+
+    async def add_session(self, session: Session, record: AuditRecord) -> None:
+        self._sessions[session.key] = session
+        self._add_audit(record)
+
+    async def load_session(self, key: str) -> Session | None:
+        return self._sessions.get(key)
+
+    async def touch_session(self, key: str, last_seen_at: datetime) -> None:
+        session = self._sessions.get(key)
+        if session is not None and session.last_seen_at < last_seen_at:
+            self._sessions[key] = replace(session, last_seen_at=last_seen_at)
+
+    async def delete_session(self, key: str) -> None:
+        self._sessions.pop(key, None)
+
+    async def delete_sessions(self, except_key: str | None) -> None:
+        self._sessions = {key: session for key, session in self._sessions.items() if key == except_key}
+
+    async def delete_sessions_before(self, moment: datetime) -> None:
+        self._sessions = {key: s for key, s in self._sessions.items() if s.last_seen_at >= moment}
+
+    async def load_lockout(self) -> Lockout:
+        return self._lockout
+
+    async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
+        if self._lockout != expected:
+            return False
+        self._lockout = new
+        for record in records:
+            self._add_audit(record)
+        return True
 
     async def append_audit(self, record: AuditRecord) -> None:
         self._add_audit(record)

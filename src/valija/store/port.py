@@ -13,10 +13,12 @@ from datetime import datetime
 from typing import Protocol
 
 from valija.domain.account import Setting
+from valija.domain.administrator import Lockout, Session
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings
 from valija.domain.token import TokenState
+from valija.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,49 @@ class Store(Protocol):
 
     async def load_received(self, message_id: int) -> StoredMessage | None:
         """Return one received message."""
+        ...
+
+    async def load_password_hash(self) -> Secret | None:
+        """Return the hash of the administrator's password; None if none was ever set."""
+        ...
+
+    async def save_password_hash(self, expected: Secret | None, new: Secret, record: AuditRecord | None) -> bool:
+        """Store a hash in place of ``expected`` (None: the first one) and an audit record, all or none.
+
+        False if another one is stored. ``record`` is None where the same password only gets another hash.
+        """
+        ...
+
+    async def add_session(self, session: Session, record: AuditRecord) -> None:
+        """Store a new session and an audit record, all or none."""
+        ...
+
+    async def load_session(self, key: str) -> Session | None:
+        """Return a session, ended or not; None if there is none of that key."""
+        ...
+
+    async def touch_session(self, key: str, last_seen_at: datetime) -> None:
+        """Note when a session was used last; never earlier than noted before, and nothing if it is gone."""
+        ...
+
+    async def delete_session(self, key: str) -> None:
+        """Delete a session, if it is there."""
+        ...
+
+    async def delete_sessions(self, except_key: str | None) -> None:
+        """Delete all sessions but one."""
+        ...
+
+    async def delete_sessions_before(self, moment: datetime) -> None:
+        """Delete the sessions that were used last before ``moment``."""
+        ...
+
+    async def load_lockout(self) -> Lockout:
+        """Return the count of wrong passwords; nothing counted if none was ever stored."""
+        ...
+
+    async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
+        """Store the count in place of ``expected`` and audit records, all or none; False if another one is stored."""
         ...
 
     async def append_audit(self, record: AuditRecord) -> None:

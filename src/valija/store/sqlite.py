@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from valija.domain.account import Actor, Presence, Setting
+from valija.domain.administrator import Lockout, Session
 from valija.domain.errors import MasterKeyError, StoreError
 from valija.domain.record import AuditAction, AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.text import N_, message
 from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Retrieved, TokenState
+from valija.secret import Secret
 from valija.store import sqlite_engine as engine
 from valija.store import statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
@@ -36,8 +39,11 @@ from valija.store.vault import BoxNotOpened, Vault
 
 _KEY_CHECK: Final = "key_check"
 _KEY_CHECK_CLEAR: Final = b"valija"
+_PASSWORD: Final = "password"
+_LOCKOUT: Final = "lockout"
 _STATES: Final = (NotRetrieved, AwaitingAuthorization, Retrieved, Invalid)
 T = TypeVar("T")
+_Row = tuple[int, bytes] | None
 
 
 def open_store(state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str]) -> SqliteStore:
@@ -224,6 +230,79 @@ class SqliteStore:
         row = await self._db.read(lambda c: c.execute(sql.LOAD_RECEIVED, (message_id,)).fetchone())
         return _message(row) if row else None
 
+    # --- the administrator ----------------------------------------------------------------------------------------------
+
+    async def load_password_hash(self) -> Secret | None:
+        return self._password_hash(await self._db.read(_administrator_row(_PASSWORD)))
+
+    async def save_password_hash(self, expected: Secret | None, new: Secret, record: AuditRecord | None) -> bool:
+        box = self._seal_octets("administrator", _PASSWORD, new.reveal().encode())
+        records = () if record is None else (record,)
+        return await self._swap(_PASSWORD, lambda row: self._password_hash(row) == expected, box, records)
+
+    async def load_lockout(self) -> Lockout:
+        return self._lockout(await self._db.read(_administrator_row(_LOCKOUT)))
+
+    async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
+        box = self._seal("administrator", _LOCKOUT, new)
+        return await self._swap(_LOCKOUT, lambda row: self._lockout(row) == expected, box, records)
+
+    async def _swap(
+        self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
+    ) -> bool:
+        def work(c: sqlite3.Connection) -> bool:
+            row = _administrator_row(name)(c)
+            if not is_expected(row):
+                return False
+            if row is None:
+                written = c.execute(sql.INSERT_ADMINISTRATOR, (name, box)).fetchone()
+            else:
+                written = c.execute(sql.REPLACE_ADMINISTRATOR, (box, name, row[0])).fetchone()
+            if written is None:
+                return False
+            for record in records:
+                _append_audit(c, record)
+            return True
+
+        return await self._db.write(work)
+
+    def _password_hash(self, row: _Row) -> Secret | None:
+        return None if row is None else Secret(self._open_octets("administrator", _PASSWORD, row[1]).decode())
+
+    def _lockout(self, row: _Row) -> Lockout:
+        return Lockout() if row is None else self._open("administrator", _LOCKOUT, row[1], Lockout)
+
+    async def add_session(self, session: Session, record: AuditRecord) -> None:
+        values = (session.key, _epoch(session.last_seen_at), self._seal("sessions", session.key, session))
+
+        def work(c: sqlite3.Connection) -> None:
+            c.execute(sql.ADD_SESSION, values)
+            _append_audit(c, record)
+
+        await self._db.write(work)
+
+    async def load_session(self, key: str) -> Session | None:
+        row = await self._db.read(lambda c: c.execute(sql.LOAD_SESSION, (key,)).fetchone())
+        if row is None:
+            return None
+        return replace(self._open("sessions", key, row[1], Session), last_seen_at=_moment(row[0]))
+
+    async def touch_session(self, key: str, last_seen_at: datetime) -> None:
+        at = _epoch(last_seen_at)
+        await self._execute(sql.TOUCH_SESSION, (at, key, at))
+
+    async def delete_session(self, key: str) -> None:
+        await self._execute(sql.DELETE_SESSION, (key,))
+
+    async def delete_sessions(self, except_key: str | None) -> None:
+        await self._execute(sql.DELETE_OTHER_SESSIONS, (except_key or "",))
+
+    async def delete_sessions_before(self, moment: datetime) -> None:
+        await self._execute(sql.DELETE_SESSIONS_BEFORE, (_epoch(moment),))
+
+    async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        await self._db.write(lambda c: c.execute(statement, values) and None)
+
     # --- audit ----------------------------------------------------------------------------------------------------------
 
     async def append_audit(self, record: AuditRecord) -> None:
@@ -236,22 +315,43 @@ class SqliteStore:
 
     # --- encryption -----------------------------------------------------------------------------------------------------
 
-    def _seal(self, table: str, row: str, value: TokenState | MailSettings | Registration) -> bytes:
-        return self._vault.seal(encode_value(value), f"{table}|{row}|payload")
+    def _seal(self, table: str, row: str, value: TokenState | MailSettings | Registration | Session | Lockout) -> bytes:
+        return self._seal_octets(table, row, encode_value(value))
+
+    def _seal_octets(self, table: str, row: str, clear: bytes) -> bytes:
+        return self._vault.seal(clear, f"{table}|{row}|payload")
 
     def _open(self, table: str, row: str, box: bytes, *expected: type[T]) -> T:
         try:
-            return decode_value(self._vault.open(box, f"{table}|{row}|payload"), *expected)
-        except (BoxNotOpened, NotReadable) as error:
-            raise StoreError(
-                message(N_("An entry of the store cannot be read: {row} in {table}."), row=row, table=table),
-                message(N_("Put the store back from your backup, or delete this entry and set it again.")),
-                diagnostics=str(error),
-            ) from None
+            return decode_value(self._open_octets(table, row, box), *expected)
+        except NotReadable as error:
+            raise _unreadable(table, row, error) from None
+
+    def _open_octets(self, table: str, row: str, box: bytes) -> bytes:
+        try:
+            return self._vault.open(box, f"{table}|{row}|payload")
+        except BoxNotOpened as error:
+            raise _unreadable(table, row, error) from None
 
     def _token(self, account: str, version: int, box: bytes) -> VersionedToken:
         state: Any = self._open("tokens", account, box, *_STATES)
         return VersionedToken(version, state)
+
+
+def _unreadable(table: str, row: str, error: Exception) -> StoreError:
+    return StoreError(
+        message(N_("An entry of the store cannot be read: {row} in {table}."), row=row, table=table),
+        message(N_("Put the store back from your backup, or delete this entry and set it again.")),
+        diagnostics=str(error),
+    )
+
+
+def _administrator_row(name: str) -> Callable[[sqlite3.Connection], _Row]:
+    def work(c: sqlite3.Connection) -> _Row:
+        row: _Row = c.execute(sql.LOAD_ADMINISTRATOR, (name,)).fetchone()
+        return row
+
+    return work
 
 
 def _check_key(state_dir: Path, vault: Vault) -> None:

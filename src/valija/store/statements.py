@@ -49,6 +49,21 @@ LIST_RECEIVED: Final = _RECEIVED + "ORDER BY id DESC LIMIT ?"
 LIST_RECEIVED_OF: Final = _RECEIVED + "WHERE account = ? ORDER BY id DESC LIMIT ?"
 LOAD_RECEIVED: Final = _RECEIVED + "WHERE id = ?"
 
+LOAD_ADMINISTRATOR: Final = "SELECT version, payload FROM administrator WHERE name = ?"
+INSERT_ADMINISTRATOR: Final = (
+    "INSERT INTO administrator (name, version, payload) VALUES (?, 1, ?) "
+    "ON CONFLICT (name) DO NOTHING RETURNING version"
+)
+REPLACE_ADMINISTRATOR: Final = (
+    "UPDATE administrator SET version = version + 1, payload = ? WHERE name = ? AND version = ? RETURNING version"
+)
+ADD_SESSION: Final = "INSERT INTO sessions (key, last_seen_at, payload) VALUES (?, ?, ?)"
+LOAD_SESSION: Final = "SELECT last_seen_at, payload FROM sessions WHERE key = ?"
+TOUCH_SESSION: Final = "UPDATE sessions SET last_seen_at = ? WHERE key = ? AND last_seen_at < ?"
+DELETE_SESSION: Final = "DELETE FROM sessions WHERE key = ?"
+DELETE_OTHER_SESSIONS: Final = "DELETE FROM sessions WHERE key <> ?"
+DELETE_SESSIONS_BEFORE: Final = "DELETE FROM sessions WHERE last_seen_at < ?"
+
 APPEND_AUDIT: Final = (
     "INSERT INTO audit (at, who, place, presence, action, subject, details) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )

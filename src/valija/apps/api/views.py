@@ -13,6 +13,7 @@ from valija.domain.registration import Registration
 from valija.domain.settings import FIELD_LABELS, MailSettings
 from valija.domain.text import N_
 from valija.domain.token import Authorization
+from valija.net.jose import certificate_end
 from valija.oauth.catalogue import Profile
 from valija.protocol.smtp_transaction import Verdict
 from valija.secret import Secret
@@ -58,6 +59,11 @@ ACTION_LABELS: Final = {
     "settings_changed": N_("setting changed"),
     "provider_changed": N_("provider changed"),
     "provider_deleted": N_("provider deleted"),
+    "logged_in": N_("administrator logged in"),
+    "login_refused": N_("wrong administrator's password"),
+    "locked_out": N_("locked after wrong passwords"),
+    "lockout_lifted": N_("lock lifted"),
+    "password_changed": N_("administrator's password changed"),
 }
 AUTHENTICATION_LABELS: Final = {
     Authentication.NONE: N_("None"),
@@ -186,6 +192,10 @@ class Views:
             for k, label in PROVIDER_LABELS.items()
             if shown[k] not in ("", None, False, [])
         ]
+        if r.certificate:
+            end = certificate_end(r.certificate)
+            rows.append(models.Row(field="certificate_end", label=self.text(N_("Good until")), text=f"{end:%Y-%m-%d}"))
+        needs_a_person = not (r.client_secret or r.private_key or r.service_account)
         return models.ProviderView(
             name=r.name,
             kind=r.kind,
@@ -193,7 +203,7 @@ class Views:
             client_id=r.client_id,
             fields=shown,
             rows=rows,
-            notes=[self.text(note) for note in profile.notes],
+            notes=[self.text(note) for note in profile.notes] if needs_a_person else [],
             used_by=[s.value for s in users],
         )
 

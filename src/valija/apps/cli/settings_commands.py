@@ -15,6 +15,14 @@ from valija.apps.cli.client import ApiProblem, DaemonClient
 F = TypeVar("F", bound=Callable[..., Any])
 POP_NAMES = ["internet-fax", "email-print", "email-status"]
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FORGETTABLE = {
+    "client-secret": ("client_secret",),
+    "certificate": ("certificate", "private_key"),
+    "service-account": ("service_account",),
+    "grant": ("grant",),
+    "tenant": ("tenant",),
+    "cloud": ("cloud",),
+}
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -140,7 +148,7 @@ def provider() -> None:
 @click.argument("name")
 @click.option(
     "--kind",
-    type=click.Choice(["microsoft", "google", "yahoo", "aol", "custom", "sandbox"]),
+    type=click.Choice(["microsoft", "google", "yahoo", "aol", "custom"]),
     help=_("Kind; default: the name, if it is one of these."),
 )
 @click.option("--cloud", metavar="CLOUD", help=_("Microsoft's cloud: global, gcc-high, dod, 21vianet."))
@@ -157,10 +165,18 @@ def provider() -> None:
     help=_("How a token is got; default: the first that the provider's profile names and the registration allows."),
 )
 @click.option("--scope", "scopes", multiple=True, metavar="S", help=_("Scope to ask for, again for each."))
+@click.option(
+    "--forget",
+    type=click.Choice([*FORGETTABLE]),
+    multiple=True,
+    help=_("Forget what was set before; again for each."),
+)
 @yes_option
 @json_option
 @click.pass_obj
-def provider_set(client: DaemonClient, /, name: str, yes: bool, as_json: bool, **fields: Any) -> None:
+def provider_set(
+    client: DaemonClient, /, name: str, forget: tuple[str, ...], yes: bool, as_json: bool, **fields: Any
+) -> None:
     """Add or change a provider."""
     files = {
         "client_secret": fields.pop("client_secret_file"),
@@ -169,6 +185,7 @@ def provider_set(client: DaemonClient, /, name: str, yes: bool, as_json: bool, *
         "service_account": fields.pop("service_account_file"),
     }
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value not in (None, ())}
+    changes |= {key: None if key in files or key == "grant" else "" for word in forget for key in FORGETTABLE[word]}
     for key, path in files.items():
         if path is not None:
             changes[key] = _read(path).strip() if key == "client_secret" else _read(path)
