@@ -24,7 +24,18 @@ from valija.store.sqlite import open_store
 
 VALIJA = Path(sys.executable).with_name("valija")
 START_LIMIT_S = 20.0
-FREE_PORTS = "[sandbox]\nauthorization_port = 0\nsmtp_port = 0\nsmtps_port = 0\npop3_port = 0\npop3s_port = 0\n"
+FREE_PORTS = """[sandbox]
+authorization_port = 0
+smtp_port = 0
+smtps_port = 0
+pop3_port = 0
+pop3s_port = 0
+[panel]
+port = 0
+[web]
+port = 0
+host = "127.0.0.1"
+"""
 
 
 class Daemon:

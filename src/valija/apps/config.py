@@ -61,6 +61,24 @@ class Sandbox(_Section):
     pop3s_port: int = Field(default=10995, ge=0, le=65535)
 
 
+class Panel(_Section):
+    """The panel at the machine, on loopback; port 0 is any free one."""
+
+    enabled: bool = True
+    port: int = Field(default=10480, ge=0, le=65535)
+
+
+class Web(_Section):
+    """The web page from a desk. Without certificate and key (PEM) one is made; ``http`` only if asked for."""
+
+    enabled: bool = True
+    host: str = "0.0.0.0"  # noqa: S104 - it is there for the local network
+    port: int = Field(default=10443, ge=0, le=65535)
+    certificate: Path | None = None
+    key: Path | None = None
+    http: bool = False
+
+
 class Configuration(_Section):
     """All of the file."""
 
@@ -70,6 +88,8 @@ class Configuration(_Section):
     redirect: Redirect = Redirect()
     provider: Provider = Provider()
     sandbox: Sandbox = Sandbox()
+    panel: Panel = Panel()
+    web: Web = Web()
 
 
 def load_configuration(path: Path | None) -> Configuration:

@@ -23,6 +23,7 @@ from valija.apps.config import Configuration, load_configuration
 from valija.apps.http_server import HttpServer, PeerCheckedProtocol, unix_socket
 from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
+from valija.apps.web.faces import Faces
 from valija.domain.account import Actor, Presence
 from valija.domain.errors import ValijaError
 from valija.services.events import EventBus, SettingsChanged, Stopping
@@ -67,6 +68,7 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         )
         await control.start()
         stack.push_async_callback(_stop_control, control, machine, state_dir / SOCKET_NAME)
+        await _start_faces(machine, configuration, stack, loopback_only=sandbox)
         await stack.enter_async_context(_background(_log_events(machine.events), _watchdog()))
         _say_ready(state_dir)
         if board:
@@ -78,6 +80,19 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         log.info("stopping")
     log.info("stopped")
     return 0
+
+
+async def _start_faces(
+    machine: Machine, configuration: Configuration, stack: AsyncExitStack, *, loopback_only: bool
+) -> None:
+    faces = Faces(machine, configuration, loopback_only=loopback_only)
+    stack.push_async_callback(_stop_faces, faces, machine)
+    await faces.start()
+
+
+async def _stop_faces(faces: Faces, machine: Machine) -> None:
+    machine.events.publish(Stopping(machine.clock.now()))
+    await faces.stop()
 
 
 async def _start_machine(

@@ -42,9 +42,17 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """One listener that serves one application; ``protocol`` may look at each connection as it is made."""
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, protocol: type[asyncio.Protocol] = H11Protocol) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        protocol: type[asyncio.Protocol] = H11Protocol,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
+            ssl_certfile=certificate[0] if certificate else None,
+            ssl_keyfile=certificate[1] if certificate else None,
             http=protocol,
             ws="none",
             loop="none",
@@ -53,7 +61,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=200,
+            limit_concurrency=1000,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_LIMIT_S,
         )
@@ -77,12 +85,12 @@ class HttpServer:
             await self._task
 
 
-def loopback_socket(port: int) -> socket.socket:
-    """Return a listening TCP socket on 127.0.0.1. Raises :class:`ConfigurationError` if the port is taken."""
+def tcp_socket(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Return a listening TCP socket, on loopback if nothing else is said. Raises :class:`ConfigurationError`."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise port_taken(port, error) from None

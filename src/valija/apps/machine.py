@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,6 +73,8 @@ class Machine:
     check_timer: CheckTimer
     started_at: datetime
     sandbox: dict[str, str] | None = None
+    web_address: str = ""
+    new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     async def start(self) -> None:

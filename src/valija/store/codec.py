@@ -17,33 +17,21 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 from valija.domain.administrator import Lockout, Session
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
-from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Retrieved, TokenState
+from valija.domain.token import TokenState
 from valija.secret import Secret
 
 FORMAT: Final = 1
 T = TypeVar("T")
+Stored = TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout
 
-_CLASSES: Final[dict[str, type]] = {
-    c.__name__: c
-    for c in (
-        NotRetrieved,
-        AwaitingAuthorization,
-        Retrieved,
-        Invalid,
-        SmtpSettings,
-        PopSettings,
-        Registration,
-        Session,
-        Lockout,
-    )
-}
+_CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}
 
 
 class NotReadable(ValueError):
     """Stored octets are not what this version writes; the text names where, never a value."""
 
 
-def encode_value(value: TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout) -> bytes:
+def encode_value(value: Stored) -> bytes:
     """Return a value's octets."""
     return json.dumps({"format": FORMAT, "value": _encode(value)}, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from valija.domain.account import Actor, Presence, Setting
-from valija.domain.administrator import Lockout, Session
-from valija.domain.errors import MasterKeyError, StoreError
+from valija.domain.errors import MasterKeyError
 from valija.domain.record import AuditAction, AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.text import N_, message
 from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Retrieved, TokenState
-from valija.secret import Secret
 from valija.store import sqlite_engine as engine
 from valija.store import statements as sql
-from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.lock import StateLock
 from valija.store.master_key import load_master_key
 from valija.store.port import (
@@ -35,15 +31,13 @@ from valija.store.port import (
     VersionedSettings,
     VersionedToken,
 )
+from valija.store.sqlite_administrator import AdministratorRows
+from valija.store.sqlite_rows import append_audit, epoch, moment
 from valija.store.vault import BoxNotOpened, Vault
 
 _KEY_CHECK: Final = "key_check"
 _KEY_CHECK_CLEAR: Final = b"valija"
-_PASSWORD: Final = "password"
-_LOCKOUT: Final = "lockout"
 _STATES: Final = (NotRetrieved, AwaitingAuthorization, Retrieved, Invalid)
-T = TypeVar("T")
-_Row = tuple[int, bytes] | None
 
 
 def open_store(state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str]) -> SqliteStore:
@@ -60,7 +54,7 @@ def open_store(state_dir: Path, key_file: Path | None, environment: MutableMappi
         raise
 
 
-class SqliteStore:
+class SqliteStore(AdministratorRows):
     """An open store."""
 
     def __init__(self, state_dir: Path, vault: Vault, lock: StateLock | None = None) -> None:
@@ -90,7 +84,7 @@ class SqliteStore:
         due_at: datetime | None,
         audit: AuditRecord | None = None,
     ) -> VersionedToken | None:
-        box, due = self._seal("tokens", account, state), _epoch(due_at)
+        box, due = self._seal("tokens", account, state), epoch(due_at)
 
         def work(c: sqlite3.Connection) -> int | None:
             if expected_version == 0:
@@ -99,7 +93,7 @@ class SqliteStore:
                 values = (state.name.value, due, box, account, expected_version)
                 found = c.execute(sql.REPLACE_TOKEN, values).fetchone()
             if found is not None and audit is not None:
-                _append_audit(c, audit)
+                append_audit(c, audit)
             return found[0] if found else None
 
         version = await self._db.write(work)
@@ -110,12 +104,12 @@ class SqliteStore:
         return {account: self._token(account, version, box) for account, version, box in rows}
 
     async def tokens_due(self, now: datetime, limit: int) -> list[str]:
-        rows = await self._db.read(lambda c: c.execute(sql.TOKENS_DUE, (_epoch(now), limit)).fetchall())
+        rows = await self._db.read(lambda c: c.execute(sql.TOKENS_DUE, (epoch(now), limit)).fetchall())
         return [row[0] for row in rows]
 
     async def next_due(self) -> datetime | None:
         row = await self._db.read(lambda c: c.execute(sql.NEXT_DUE).fetchone())
-        return _moment(row[0]) if row and row[0] is not None else None
+        return moment(row[0]) if row and row[0] is not None else None
 
     # --- settings -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +172,7 @@ class SqliteStore:
             if c.execute(sql.DELETE_REGISTRATION, (name,)).fetchone() is None:
                 return False
             c.executemany(sql.FORGET_TOKEN, boxes)
-            _append_audit(c, audit)
+            append_audit(c, audit)
             return True
 
         return await self._db.write(work)
@@ -198,7 +192,7 @@ class SqliteStore:
             if found is None:
                 return None
             c.executemany(sql.FORGET_TOKEN, boxes)
-            _append_audit(c, audit)
+            append_audit(c, audit)
             return int(found[0])
 
         return await self._db.write(work)
@@ -217,7 +211,7 @@ class SqliteStore:
 
     async def record_received(self, message: ReceivedMessage) -> StoredMessage | None:
         m = message
-        at = _epoch(m.received_at)
+        at = epoch(m.received_at)
         values = (m.account, m.maildrop, m.unique_id, at, m.file, m.size, m.sender, m.subject)
         row = await self._db.write(lambda c: c.execute(sql.RECORD_RECEIVED, values).fetchone())
         return StoredMessage(row[0], message) if row else None
@@ -230,128 +224,19 @@ class SqliteStore:
         row = await self._db.read(lambda c: c.execute(sql.LOAD_RECEIVED, (message_id,)).fetchone())
         return _message(row) if row else None
 
-    # --- the administrator ----------------------------------------------------------------------------------------------
-
-    async def load_password_hash(self) -> Secret | None:
-        return self._password_hash(await self._db.read(_administrator_row(_PASSWORD)))
-
-    async def save_password_hash(self, expected: Secret | None, new: Secret, record: AuditRecord | None) -> bool:
-        box = self._seal_octets("administrator", _PASSWORD, new.reveal().encode())
-        records = () if record is None else (record,)
-        return await self._swap(_PASSWORD, lambda row: self._password_hash(row) == expected, box, records)
-
-    async def load_lockout(self) -> Lockout:
-        return self._lockout(await self._db.read(_administrator_row(_LOCKOUT)))
-
-    async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
-        box = self._seal("administrator", _LOCKOUT, new)
-        return await self._swap(_LOCKOUT, lambda row: self._lockout(row) == expected, box, records)
-
-    async def _swap(
-        self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
-    ) -> bool:
-        def work(c: sqlite3.Connection) -> bool:
-            row = _administrator_row(name)(c)
-            if not is_expected(row):
-                return False
-            if row is None:
-                written = c.execute(sql.INSERT_ADMINISTRATOR, (name, box)).fetchone()
-            else:
-                written = c.execute(sql.REPLACE_ADMINISTRATOR, (box, name, row[0])).fetchone()
-            if written is None:
-                return False
-            for record in records:
-                _append_audit(c, record)
-            return True
-
-        return await self._db.write(work)
-
-    def _password_hash(self, row: _Row) -> Secret | None:
-        return None if row is None else Secret(self._open_octets("administrator", _PASSWORD, row[1]).decode())
-
-    def _lockout(self, row: _Row) -> Lockout:
-        return Lockout() if row is None else self._open("administrator", _LOCKOUT, row[1], Lockout)
-
-    async def add_session(self, session: Session, record: AuditRecord) -> None:
-        values = (session.key, _epoch(session.last_seen_at), self._seal("sessions", session.key, session))
-
-        def work(c: sqlite3.Connection) -> None:
-            c.execute(sql.ADD_SESSION, values)
-            _append_audit(c, record)
-
-        await self._db.write(work)
-
-    async def load_session(self, key: str) -> Session | None:
-        row = await self._db.read(lambda c: c.execute(sql.LOAD_SESSION, (key,)).fetchone())
-        if row is None:
-            return None
-        return replace(self._open("sessions", key, row[1], Session), last_seen_at=_moment(row[0]))
-
-    async def touch_session(self, key: str, last_seen_at: datetime) -> None:
-        at = _epoch(last_seen_at)
-        await self._execute(sql.TOUCH_SESSION, (at, key, at))
-
-    async def delete_session(self, key: str) -> None:
-        await self._execute(sql.DELETE_SESSION, (key,))
-
-    async def delete_sessions(self, except_key: str | None) -> None:
-        await self._execute(sql.DELETE_OTHER_SESSIONS, (except_key or "",))
-
-    async def delete_sessions_before(self, moment: datetime) -> None:
-        await self._execute(sql.DELETE_SESSIONS_BEFORE, (_epoch(moment),))
-
-    async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        await self._db.write(lambda c: c.execute(statement, values) and None)
-
     # --- audit ----------------------------------------------------------------------------------------------------------
 
     async def append_audit(self, record: AuditRecord) -> None:
-        await self._db.write(lambda c: _append_audit(c, record))
+        await self._db.write(lambda c: append_audit(c, record))
 
     async def list_audit(self, limit: int, before_id: int | None = None) -> list[StoredAudit]:
         values = (before_id if before_id is not None else 2**62, limit)
         rows = await self._db.read(lambda c: c.execute(sql.LIST_AUDIT, values).fetchall())
         return [_audit(row) for row in rows]
 
-    # --- encryption -----------------------------------------------------------------------------------------------------
-
-    def _seal(self, table: str, row: str, value: TokenState | MailSettings | Registration | Session | Lockout) -> bytes:
-        return self._seal_octets(table, row, encode_value(value))
-
-    def _seal_octets(self, table: str, row: str, clear: bytes) -> bytes:
-        return self._vault.seal(clear, f"{table}|{row}|payload")
-
-    def _open(self, table: str, row: str, box: bytes, *expected: type[T]) -> T:
-        try:
-            return decode_value(self._open_octets(table, row, box), *expected)
-        except NotReadable as error:
-            raise _unreadable(table, row, error) from None
-
-    def _open_octets(self, table: str, row: str, box: bytes) -> bytes:
-        try:
-            return self._vault.open(box, f"{table}|{row}|payload")
-        except BoxNotOpened as error:
-            raise _unreadable(table, row, error) from None
-
     def _token(self, account: str, version: int, box: bytes) -> VersionedToken:
         state: Any = self._open("tokens", account, box, *_STATES)
         return VersionedToken(version, state)
-
-
-def _unreadable(table: str, row: str, error: Exception) -> StoreError:
-    return StoreError(
-        message(N_("An entry of the store cannot be read: {row} in {table}."), row=row, table=table),
-        message(N_("Put the store back from your backup, or delete this entry and set it again.")),
-        diagnostics=str(error),
-    )
-
-
-def _administrator_row(name: str) -> Callable[[sqlite3.Connection], _Row]:
-    def work(c: sqlite3.Connection) -> _Row:
-        row: _Row = c.execute(sql.LOAD_ADMINISTRATOR, (name,)).fetchone()
-        return row
-
-    return work
 
 
 def _check_key(state_dir: Path, vault: Vault) -> None:
@@ -376,30 +261,12 @@ def _check_key(state_dir: Path, vault: Vault) -> None:
         connection.close()
 
 
-def _append_audit(c: sqlite3.Connection, r: AuditRecord) -> None:
-    details = json.dumps(dict(r.details), ensure_ascii=False, sort_keys=True)
-    a = r.actor
-    values = (_epoch(r.at), a.who, a.where, a.presence.value, r.action.value, r.subject, details)
-    c.execute(sql.APPEND_AUDIT, values)
-
-
 def _audit(row: tuple[Any, ...]) -> StoredAudit:
     number, at, who, place, presence, action, subject, details = row
     actor = Actor(who, place, Presence(presence))
-    return StoredAudit(number, AuditRecord(_moment(at), actor, AuditAction(action), subject, json.loads(details)))
+    return StoredAudit(number, AuditRecord(moment(at), actor, AuditAction(action), subject, json.loads(details)))
 
 
 def _message(row: tuple[Any, ...]) -> StoredMessage:
     number, account, maildrop, unique_id, at, file, size, sender, subject = row
-    return StoredMessage(
-        number, ReceivedMessage(account, maildrop, unique_id, _moment(at), file, size, sender, subject)
-    )
-
-
-def _epoch(at: datetime | None) -> int | None:
-    """Return milliseconds since 1970."""
-    return None if at is None else round(at.timestamp() * 1000)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return StoredMessage(number, ReceivedMessage(account, maildrop, unique_id, moment(at), file, size, sender, subject))

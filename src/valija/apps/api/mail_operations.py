@@ -65,7 +65,7 @@ async def send_message(call: Call) -> models.SendReport:
             about = _about(form.get("about"))
             uploads = [item for item in form.getlist("file") if not isinstance(item, str)]
             files = [
-                File(_path_of(u), u.filename or "file", u.content_type or "application/octet-stream") for u in uploads
+                File(path_of(u), u.filename or "file", u.content_type or "application/octet-stream") for u in uploads
             ]
             report = await call.machine.delivery.send(
                 about["to"], about.get("subject", ""), about.get("text", ""), files
@@ -77,7 +77,7 @@ async def send_message(call: Call) -> models.SendReport:
     return models.SendReport(message_id=report.message_id, size=report.size, outcomes=outcomes, exit_status=worst)
 
 
-def _path_of(upload: Any) -> Path:
+def path_of(upload: Any) -> Path:
     """Return where an upload's octets are: a file even for a small one (no name on disk; found by its descriptor)."""
     upload.file.rollover()
     upload.file.flush()

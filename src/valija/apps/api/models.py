@@ -212,7 +212,14 @@ class MachineView(Answer):
     version: str
     started_at: datetime
     sandbox: dict[str, str] | None
+    web_address: str
     tokens: list[TokenView]
+
+
+class PanelAddress(Answer):
+    """An address that opens the panel once, within a minute; it is a secret for so long."""
+
+    url: str
 
 
 class FieldProblemView(Answer):

@@ -10,7 +10,9 @@ from valija import __version__
 from valija.apps.api import models
 from valija.apps.api.calls import WAIT_LIMIT_S, Call
 from valija.apps.api.views import REVOCATION_TEXTS
-from valija.domain.account import GrantKind, Setting
+from valija.domain.account import GrantKind, Presence, Setting
+from valija.domain.errors import NotAtTheMachine, NotReady
+from valija.domain.text import N_, message
 from valija.services.events import Stopping
 
 # --- the machine ----------------------------------------------------------------------------------------------------------
@@ -19,7 +21,19 @@ from valija.services.events import Stopping
 async def show_machine(call: Call) -> models.MachineView:
     m = call.machine
     tokens = [call.views.token(await call.token_report(setting)) for setting in Setting]
-    return models.MachineView(version=__version__, started_at=m.started_at, sandbox=m.sandbox, tokens=tokens)
+    return models.MachineView(
+        version=__version__, started_at=m.started_at, sandbox=m.sandbox, web_address=m.web_address, tokens=tokens
+    )
+
+
+async def open_panel(call: Call) -> models.PanelAddress:
+    if call.actor.presence is not Presence.AT_MACHINE:
+        raise NotAtTheMachine(message(N_("The panel is only for browsers at the machine.")))
+    if call.machine.new_panel_address is None:
+        raise NotReady(
+            message(N_("The panel is switched off.")), message(N_("Set panel.enabled in the configuration."))
+        )
+    return models.PanelAddress(url=call.machine.new_panel_address())
 
 
 async def list_audit(call: Call) -> list[models.AuditView]:

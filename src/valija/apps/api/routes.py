@@ -11,6 +11,7 @@ from valija.apps.api.calls import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", "/machine", on.show_machine, "Show the machine and its tokens", models.MachineView),
+    Route("POST", "/panel", on.open_panel, "Get an address that opens the panel once", models.PanelAddress),
     Route("GET", "/settings/{setting}", on.show_setting, "Show a mail setting", models.SettingView),
     Route(
         "PATCH",

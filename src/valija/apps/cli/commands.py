@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from valija import __version__
-from valija.apps.cli import mail_commands, output, settings_commands, status_command, token_commands
+from valija.apps.cli import mail_commands, output, panel_command, settings_commands, status_command, token_commands
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
 from valija.apps.cli.run_command import run_daemon
 from valija.apps.state_directory import state_directory
@@ -38,6 +38,7 @@ def cli(context: click.Context, state_dir: Path | None) -> None:
 
 cli.add_command(run_daemon)
 cli.add_command(status_command.status)
+cli.add_command(panel_command.panel)
 cli.add_command(settings_commands.provider)
 cli.add_command(settings_commands.smtp)
 cli.add_command(settings_commands.pop)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from valija.apps import config
-from valija.apps.http_server import HttpServer, loopback_socket
+from valija.apps.certificates import make_certificates
+from valija.apps.http_server import HttpServer, tcp_socket
 from valija.apps.machine import Machine
 from valija.apps.sandbox.authorization import PUBLIC_CLIENT, Authorization
-from valija.apps.sandbox.certificates import make_certificates
 from valija.apps.sandbox.mail_server import MailPorts, SandboxMail
 from valija.apps.sandbox.maildrop import Maildrops
 from valija.apps.sandbox.web import SandboxWeb
@@ -32,7 +32,7 @@ class Sandbox:
 
     def __init__(self, directory: Path, ports: config.Sandbox) -> None:
         self._wanted = ports
-        self.ca_file, certificate, key = make_certificates(directory)
+        self.ca_file, certificate, key = make_certificates(directory, "Valija sandbox authority")
         self._authorization = Authorization(directory / "grants.json", time.time)
         self._web = SandboxWeb(self._authorization)
         maildrops = Maildrops(directory / "mail")
@@ -43,7 +43,7 @@ class Sandbox:
     async def start(self, machine: Machine, sample_dir: Path) -> None:
         """Listen, and make the machine know its provider. Raises :class:`ConfigurationError` for a port that is taken."""
         wanted = self._wanted
-        listener = loopback_socket(wanted.authorization_port)
+        listener = tcp_socket(wanted.authorization_port)
         self._web.issuer = f"http://localhost:{listener.getsockname()[1]}"
         self._server = HttpServer(self._web.app, listener)
         await self._server.start()

@@ -1,4 +1,4 @@
-"""An authority and a server certificate for the sandbox, made once and renewed in time."""
+"""An authority and a server certificate of our own, made once and renewed in time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LIFE: Final = timedelta(days=365)
 RENEW_BEFORE: Final = timedelta(days=30)
 
 
-def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
-    """Return (authority, certificate, key), PEM files in ``directory``; the server is ``localhost``."""
+def make_certificates(directory: Path, authority: str, host: str = "localhost") -> tuple[Path, Path, Path]:
+    """Return (authority, certificate, key), PEM files in ``directory``; the server is ``host`` and this machine."""
     from cryptography import x509
 
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -22,25 +22,25 @@ def make_certificates(directory: Path) -> tuple[Path, Path, Path]:
         end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
         if end - datetime.now(UTC) > RENEW_BEFORE:
             return ca, certificate, key
-    _make(ca, certificate, key)
+    _make(ca, certificate, key, authority, host)
     return ca, certificate, key
 
 
-def _make(ca: Path, certificate: Path, key: Path) -> None:
+def _make(ca: Path, certificate: Path, key: Path, authority_name: str, host: str) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     ca_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = _build("Valija sandbox authority", ca_key.public_key(), "Valija sandbox authority", ca_key, None)
+    authority = _build(authority_name, ca_key.public_key(), authority_name, ca_key, None)
     names = x509.SubjectAlternativeName(
         [
-            x509.DNSName("localhost"),
+            *(x509.DNSName(name) for name in dict.fromkeys((host, "localhost"))),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
             x509.IPAddress(ipaddress.ip_address("::1")),
         ]
     )
-    server = _build("localhost", server_key.public_key(), "Valija sandbox authority", ca_key, names)
+    server = _build(host, server_key.public_key(), authority_name, ca_key, names)
     _write(key, server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
     _write(certificate, server.public_bytes(Encoding.PEM), 0o644)
     _write(ca, authority.public_bytes(Encoding.PEM), 0o644)

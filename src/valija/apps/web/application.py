@@ -1,0 +1,148 @@
+"""A face as an ASGI application: the table of its pages, and who may see them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from valija.apps.machine import Machine
+from valija.apps.web import home_views, login_views, settings_views, token_views
+from valija.apps.web.launch import COOKIE
+from valija.apps.web.pages import Pages
+from valija.apps.web.screens import BY_SLUG
+from valija.apps.web.visit import Face, Handler, ScreenHandler, Visit, make_visit, redirect
+from valija.domain.errors import ValijaError
+from valija.services.administrator import AdministratorDesk
+
+log: Final = logging.getLogger(__name__)
+
+OPEN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/", home_views.home),
+    ("POST", "/language", home_views.set_language),
+    ("GET", "/login", login_views.show_login),
+    ("POST", "/login", login_views.log_in),
+    ("POST", "/logout", login_views.log_out),
+    ("POST", "/lift", login_views.lift),
+)
+AT_MACHINE_OR_SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/status", home_views.status),
+    ("GET", "/send", home_views.show_send),
+    ("POST", "/send", home_views.send),
+)
+SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/settings", settings_views.show_tree),
+    ("GET", "/settings/password", login_views.show_password),
+    ("POST", "/settings/password", login_views.change_password),
+    ("GET", "/settings/audit", home_views.audit),
+)
+SCREEN: Final[tuple[tuple[str, str, ScreenHandler], ...]] = (
+    ("GET", "", settings_views.show_screen),
+    ("POST", "", settings_views.change_screen),
+    ("POST", "/test", settings_views.test_screen),
+    ("GET", "/get-token", token_views.ask_get),
+    ("POST", "/get-token", token_views.get_token),
+    ("GET", "/authorization", token_views.show_authorization),
+    ("POST", "/authorization/cancel", token_views.cancel),
+    ("GET", "/authorization/picture.svg", token_views.picture),
+    ("GET", "/delete-token", token_views.ask_delete),
+    ("POST", "/delete-token", token_views.delete),
+    ("GET", "/events", token_views.events),
+)
+
+
+class _Server:
+    """Turns handlers into endpoints of one face."""
+
+    def __init__(self, machine: Machine, administrator: AdministratorDesk, pages: Pages, face: Face) -> None:
+        self._machine = machine
+        self._administrator = administrator
+        self._pages = pages
+        self._face = face
+
+    async def visit(self, request: Request) -> Visit:
+        return await make_visit(request, self._machine, self._administrator, self._pages, self._face)
+
+    def page(self, handler: Handler, allowed: Callable[[Visit], bool]) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            visit = await self.visit(request)
+            launch = self._face.launch
+            if launch is not None and not launch.knows(request.cookies.get(COOKIE, "")):
+                return await visit.render("entrance.html", 403)
+            if not allowed(visit):
+                return redirect(f"/login?next={request.url.path}")
+            return await _answer(handler, visit)
+
+        return answer
+
+    def screen(self, handler: ScreenHandler) -> Callable[[Request], Any]:
+        async def answer(visit: Visit) -> Response:
+            screen = BY_SLUG.get(visit.request.path_params["slug"])
+            if screen is None:
+                return await visit.render("problem.html", 404)
+            return await handler(visit, screen)
+
+        return self.page(answer, _signed_in)
+
+
+async def _answer(handler: Handler, visit: Visit) -> Response:
+    try:
+        return await handler(visit)
+    except ValijaError as error:
+        problem = visit.views.problem(error)
+        visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
+        return await visit.render("problem.html", error.http_status)
+
+
+def _anybody(_visit: Visit) -> bool:
+    return True
+
+
+def _at_machine_or_signed_in(visit: Visit) -> bool:
+    return visit.face.at_machine or visit.session is not None
+
+
+def _signed_in(visit: Visit) -> bool:
+    return visit.session is not None
+
+
+def make_face(machine: Machine, administrator: AdministratorDesk, pages: Pages, face: Face) -> Starlette:
+    """Return the application of a face."""
+    server = _Server(machine, administrator, pages, face)
+    tables = ((OPEN, _anybody), (AT_MACHINE_OR_SIGNED_IN, _at_machine_or_signed_in), (SIGNED_IN, _signed_in))
+    routes = [
+        Route(path, server.page(handler, allowed), methods=[method])
+        for table, allowed in tables
+        for method, path, handler in table
+    ]
+    routes += [Route("/settings/{slug}" + path, server.screen(h), methods=[method]) for method, path, h in SCREEN]
+    routes += [Route("/static/{version}/{name}", pages.static)]
+    if face.launch is not None:
+        routes += [Route("/launch", _launch(face), methods=["GET"])]
+    return Starlette(routes=routes, exception_handlers={Exception: _broken})
+
+
+def _launch(face: Face) -> Callable[[Request], Any]:
+    """Return the page that takes a launch key: once, for a cookie."""
+
+    async def answer(request: Request) -> Response:
+        cookie = face.launch.spend(request.query_params.get("key", "")) if face.launch else None
+        if cookie is None:
+            return redirect("/")
+        # a page that leads on, not a redirection: a strict cookie would not go with one that began elsewhere
+        page = '<!doctype html><html lang="en"><title>Valija</title><meta http-equiv="refresh" content="0; url=/"></html>'
+        response = Response(page, headers={"Cache-Control": "no-store"}, media_type="text/html")
+        response.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/")
+        return response
+
+    return answer
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("page_broke", exc_info=error, extra={"fields": {"path": request.url.path}})
+    return Response("500\n", 500, media_type="text/plain")

@@ -1,0 +1,97 @@
+"""The listeners of the pages: the panel on a Unix socket and on loopback, the web page over HTTPS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Final
+
+from valija.apps.certificates import make_certificates
+from valija.apps.config import Configuration
+from valija.apps.http_server import HttpServer, PeerCheckedProtocol, tcp_socket, unix_socket
+from valija.apps.machine import Machine
+from valija.apps.web.application import make_face
+from valija.apps.web.launch import LaunchKeys
+from valija.apps.web.pages import Pages, load_pages
+from valija.apps.web.visit import Face
+from valija.domain.account import Presence
+from valija.domain.administrator import PANEL, WEB
+from valija.domain.errors import ConfigurationError
+from valija.domain.text import N_, message
+from valija.services.administrator import AdministratorDesk
+
+PANEL_SOCKET: Final = "panel.sock"
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Faces:
+    """All of them; each is there if the configuration says so."""
+
+    def __init__(self, machine: Machine, configuration: Configuration, *, loopback_only: bool) -> None:
+        self._machine = machine
+        self._configuration = configuration
+        self._loopback_only = loopback_only
+        self._launch = LaunchKeys(machine.clock)
+        self._servers: list[HttpServer] = []
+        self._panel_port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises :class:`ConfigurationError`."""
+        pages = await load_pages()
+        administrator = AdministratorDesk(self._machine.store, self._machine.clock, self._machine.events)
+        if self._configuration.panel.enabled:
+            await self._start_panel(administrator, pages)
+        if self._configuration.web.enabled:
+            await self._start_web(administrator, pages)
+
+    async def _start_panel(self, administrator: AdministratorDesk, pages: Pages) -> None:
+        listener = tcp_socket(self._configuration.panel.port)
+        self._panel_port = listener.getsockname()[1]
+        by_key = Face(PANEL, Presence.AT_MACHINE, secure=False, launch=self._launch)
+        await self._serve(HttpServer(make_face(self._machine, administrator, pages, by_key), listener))
+        by_peer = Face(PANEL, Presence.AT_MACHINE, secure=False)
+        app = make_face(self._machine, administrator, pages, by_peer)
+        path = self._machine.state_dir / PANEL_SOCKET
+        await self._serve(HttpServer(app, unix_socket(path), PeerCheckedProtocol))
+        self._machine.new_panel_address = self.new_panel_address
+
+    def new_panel_address(self) -> str:
+        """Return an address that opens the panel once, within a minute."""
+        return f"http://{LOOPBACK}:{self._panel_port}/launch?key={self._launch.new_key()}"
+
+    async def _start_web(self, administrator: AdministratorDesk, pages: Pages) -> None:
+        web = self._configuration.web
+        certificate = None if web.http else await asyncio.to_thread(self._certificate)
+        face = Face(WEB, Presence.REMOTE, secure=not web.http)
+        listener = tcp_socket(web.port, LOOPBACK if self._loopback_only else web.host)
+        app = make_face(self._machine, administrator, pages, face)
+        try:
+            await self._serve(HttpServer(app, listener, certificate=certificate))
+        except OSError as error:
+            raise ConfigurationError(
+                message(N_("The web page's certificate cannot be used: {why}."), why=str(error)),
+                message(N_("Check web.certificate and web.key: PEM files that belong together.")),
+            ) from None
+        scheme = "http" if web.http else "https"
+        host = "localhost" if self._loopback_only else socket.gethostname()
+        self._machine.web_address = f"{scheme}://{host}:{listener.getsockname()[1]}/"
+
+    def _certificate(self) -> tuple[Path, Path]:
+        web = self._configuration.web
+        if web.certificate is not None and web.key is not None:
+            return web.certificate, web.key
+        name = socket.gethostname()
+        host = name if name.isascii() and len(name) < 64 else "localhost"
+        _ca, certificate, key = make_certificates(self._machine.state_dir / "web", "Valija at this machine", host)
+        return certificate, key
+
+    async def _serve(self, server: HttpServer) -> None:
+        await server.start()
+        self._servers.append(server)
+
+    async def stop(self) -> None:
+        """Listen no more; pages under way end."""
+        for server in self._servers:
+            await server.stop()
+        await asyncio.to_thread((self._machine.state_dir / PANEL_SOCKET).unlink, missing_ok=True)

@@ -1,0 +1,96 @@
+"""Home, language, the state of the machine, sending a file."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.formparsers import MultiPartException
+from starlette.responses import Response
+
+from valija.apps.api.mail_operations import path_of
+from valija.apps.language import LANGUAGES
+from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, redirect
+from valija.domain.account import Setting
+from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.text import N_, message
+from valija.services.delivery import File
+from valija.services.login import LoginFailed
+
+FILES_LIMIT: Final = 20
+AUDIT_SHOWN: Final = 100
+
+
+async def home(visit: Visit) -> Response:
+    """Show what a person wants."""
+    return await visit.render("home.html", first_start=not await visit.administrator.is_set())
+
+
+async def set_language(visit: Visit) -> Response:
+    """Change the language of this browser, and stay where one was."""
+    form = await visit.form()
+    here = form.get("here", "/")
+    response = redirect(here if here.startswith("/") and not here.startswith(("//", "/\\")) else "/")
+    if form.get("language") in LANGUAGES:
+        visit.set_cookie(response, LANGUAGE_COOKIE, form["language"], lasting=True)
+    return response
+
+
+async def status(visit: Visit) -> Response:
+    """Show whether the machine can send and receive, since when, and why not."""
+    tokens = [await visit.token(setting) for setting in Setting]
+    settings = {s.value: await visit.machine.settings.load(s) for s in Setting}
+    return await visit.render("status.html", tokens=tokens, settings=settings, started_at=visit.machine.started_at)
+
+
+async def audit(visit: Visit) -> Response:
+    """Show who did what."""
+    records = [visit.views.audit(record) for record in await visit.machine.store.list_audit(AUDIT_SHOWN, None)]
+    return await visit.render("audit.html", records=records)
+
+
+async def show_send(visit: Visit) -> Response:
+    """Show the form for a file."""
+    return await _send_page(visit, {})
+
+
+async def send(visit: Visit) -> Response:
+    """Send files to an address; what was typed is kept if something is wrong."""
+    typed: dict[str, str] = {}
+    try:
+        async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
+            typed = {k: v for k, v in form.items() if isinstance(v, str)}
+            visit.check_csrf(typed.get("csrf", ""))
+            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
+            if not uploads:
+                raise RequestError(message(N_("Choose a file.")))
+            files = [
+                File(
+                    await asyncio.to_thread(path_of, u),
+                    u.filename or "file",
+                    u.content_type or "application/octet-stream",
+                )
+                for u in uploads
+            ]
+            recipients = [a for a in typed.get("to", "").replace(";", ",").replace(",", " ").split() if a]
+            report = await visit.machine.delivery.send(
+                recipients, typed.get("subject", ""), typed.get("text", ""), files
+            )
+    except MultiPartException as error:
+        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.message))
+        return await _send_page(visit, typed, 400)
+    except (ValijaError, LoginFailed) as error:
+        return await _send_page(visit, typed, 422, error)
+    outcomes = [visit.views.delivered(outcome) for outcome in report.outcomes]
+    return await visit.render("sent.html", outcomes=outcomes)
+
+
+async def _send_page(
+    visit: Visit, typed: dict[str, str], status_code: int = 200, error: ValijaError | LoginFailed | None = None
+) -> Response:
+    problem = visit.views.problem(error) if error else None
+    trouble = problem.trouble if problem else None
+    by_field: dict[str, Any] = {p.field: p.problem for p in problem.problems} if problem else {}
+    if problem and not isinstance(error, InvalidFields) and trouble is None:
+        visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
+    return await visit.render("send.html", status_code, typed=typed, problems=by_field, trouble=trouble)

@@ -1,0 +1,130 @@
+"""The tree of settings and its screens: show, change, test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from valija.apps.web.screens import ROOT_LABEL, SCREENS, Screen, tree
+from valija.apps.web.visit import Visit, redirect
+from valija.domain.account import Authentication
+from valija.domain.errors import ConfirmationNeeded, InvalidFields, ValijaError
+from valija.domain.text import N_
+from valija.services.connection_test import StageOutcome
+
+NUMBERS = ("port", "timeout", "check_interval")
+TEXTS = ("server", "sender_name", "sender_address", "account")
+
+
+async def show_tree(visit: Visit) -> Response:
+    """Show the first level of the settings."""
+    items = [
+        {"label": " · ".join(visit.text(part) for part in screen.path), "href": screen.base, "screen": screen}
+        for screen in SCREENS
+    ]
+    for item, screen in zip(items, SCREENS, strict=True):
+        token = await visit.token(screen.setting)
+        item |= {"state": token.state, "state_label": token.state_label}
+    return await visit.render("settings.html", items=items)
+
+
+async def show_screen(visit: Visit, screen: Screen) -> Response:
+    """Show a screen with its values and its token."""
+    if "saved" in visit.request.query_params:
+        visit.notice("good", N_("Saved."))
+    return await _screen_page(visit, screen, await _values(visit, screen))
+
+
+async def change_screen(visit: Visit, screen: Screen) -> Response:
+    """Store what was typed, all or nothing; ask first if it would delete a token."""
+    form = await visit.form()
+    typed = _typed(form, is_pop=screen.setting.is_pop)
+    changes = {k: v for k, v in typed.items() if k != "password" or v}
+    try:
+        await visit.machine.settings.change(
+            screen.setting, changes, confirm=form.get("confirm") == "yes", actor=visit.actor
+        )
+    except InvalidFields as error:
+        problem = visit.views.problem(error)
+        return await _screen_page(visit, screen, typed, 422, problems=problem.problems)
+    except ConfirmationNeeded as error:
+        fields = {k: v for k, v in form.items() if k not in ("csrf", "confirm")} | {"confirm": "yes"}
+        values = await _screen_values(visit, screen)
+        return await visit.render("confirm_change.html", 409, question=visit.text(error.what), fields=fields, **values)
+    except ValijaError as error:
+        visit.notice("bad", error.what)
+        return await _screen_page(visit, screen, typed, error.http_status)
+    return redirect(f"{screen.base}?saved")
+
+
+async def test_screen(visit: Visit, screen: Screen) -> Response:
+    """Test the connection, stage by stage."""
+    await visit.form()
+    stages, passed = [], True
+    async for report in visit.machine.test.run(screen.setting):
+        stages.append(visit.views.stage(report))
+        passed = passed and report.outcome is not StageOutcome.FAILED
+    values = await _screen_values(visit, screen)
+    return await visit.render("test.html", stages=stages, passed=passed, **values)
+
+
+def _typed(form: dict[str, str], *, is_pop: bool) -> dict[str, Any]:
+    """Return the fields of a screen as they were typed."""
+    names = {n for n in (*NUMBERS, *TEXTS) if n in form}
+    typed: dict[str, Any] = {name: form[name].strip() for name in names}
+    if is_pop:
+        typed = {k: v for k, v in typed.items() if k not in ("sender_name", "sender_address")}
+    if "provider" in form:
+        typed["provider"] = form["provider"]
+    if "auth" in form:
+        typed["auth"] = form["auth"]
+    typed["tls"] = form.get("tls") == "on"
+    typed["password"] = form.get("password", "")
+    return typed
+
+
+async def _values(visit: Visit, screen: Screen) -> dict[str, Any]:
+    settings = await visit.machine.settings.load(screen.setting)
+    return visit.views.setting(screen.setting, settings, await visit.token_report(screen.setting)).fields
+
+
+async def _screen_page(
+    visit: Visit, screen: Screen, values: dict[str, Any], status: int = 200, problems: list[Any] | None = None
+) -> Response:
+    providers = [(r.name, r.name) for r in await visit.machine.providers.all()]
+    own = await _screen_values(visit, screen)
+    return await visit.render(
+        "screen.html",
+        status,
+        values=values,
+        problems=problems or [],
+        problem_of={p.field: p.problem for p in problems or []},
+        providers=[("", "—"), *providers],
+        authentications=[
+            (Authentication.NONE.value, visit.text(N_("None"))),
+            (Authentication.PASSWORD.value, visit.text(N_("Password"))),
+            (Authentication.OAUTH2.value, "OAuth 2.0"),
+        ],
+        stream=f"{screen.base}/events",
+        **own,
+    )
+
+
+async def _screen_values(visit: Visit, screen: Screen) -> dict[str, Any]:
+    """Return what every page of a screen needs."""
+    labels = [visit.text(part) for part in screen.path]
+    crumbs = [(visit.text(ROOT_LABEL), "/settings"), *((label, "/settings") for label in labels[:-1])]
+    return {
+        "screen": screen,
+        "base": screen.base,
+        "title": labels[-1],
+        "crumbs": [*crumbs, (labels[-1], screen.base)],
+        "nodes": _translated(visit, tree()),
+        "token": await visit.token(screen.setting),
+        "is_pop": screen.setting.is_pop,
+    }
+
+
+def _translated(visit: Visit, nodes: Any) -> list[dict[str, Any]]:
+    return [n | {"label": visit.text(n["label"]), "nodes": _translated(visit, n["nodes"])} for n in nodes]

@@ -1,0 +1,67 @@
+"""What the rows of all subjects have in common: values sealed for their place, moments, the audit trail's next row."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from valija.domain.errors import StoreError
+from valija.domain.record import AuditRecord
+from valija.domain.text import N_, message
+from valija.store import sqlite_engine as engine
+from valija.store import statements as sql
+from valija.store.codec import NotReadable, Stored, decode_value, encode_value
+from valija.store.vault import BoxNotOpened, Vault
+
+T = TypeVar("T")
+
+
+class SealedRows:
+    """A database and the vault that its values are sealed with."""
+
+    _db: engine.SqliteEngine
+    _vault: Vault
+
+    def _seal(self, table: str, row: str, value: Stored) -> bytes:
+        return self._seal_octets(table, row, encode_value(value))
+
+    def _seal_octets(self, table: str, row: str, clear: bytes) -> bytes:
+        return self._vault.seal(clear, f"{table}|{row}|payload")
+
+    def _open(self, table: str, row: str, box: bytes, *expected: type[T]) -> T:
+        try:
+            return decode_value(self._open_octets(table, row, box), *expected)
+        except NotReadable as error:
+            raise unreadable(table, row, error) from None
+
+    def _open_octets(self, table: str, row: str, box: bytes) -> bytes:
+        try:
+            return self._vault.open(box, f"{table}|{row}|payload")
+        except BoxNotOpened as error:
+            raise unreadable(table, row, error) from None
+
+
+def unreadable(table: str, row: str, error: Exception) -> StoreError:
+    return StoreError(
+        message(N_("An entry of the store cannot be read: {row} in {table}."), row=row, table=table),
+        message(N_("Put the store back from your backup, or delete this entry and set it again.")),
+        diagnostics=str(error),
+    )
+
+
+def append_audit(c: sqlite3.Connection, r: AuditRecord) -> None:
+    details = json.dumps(dict(r.details), ensure_ascii=False, sort_keys=True)
+    a = r.actor
+    values = (epoch(r.at), a.who, a.where, a.presence.value, r.action.value, r.subject, details)
+    c.execute(sql.APPEND_AUDIT, values)
+
+
+def epoch(at: datetime | None) -> int | None:
+    """Return milliseconds since 1970."""
+    return None if at is None else round(at.timestamp() * 1000)
+
+
+def moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
