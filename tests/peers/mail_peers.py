@@ -79,8 +79,7 @@ def start_dovecot(directory: Path, names: Mapping[str, str]) -> Peer:
     """Configure Dovecot in the language of the version that is installed, and start it."""
     etc = make_directory(directory / "etc")
     make_directory(directory / "mail", "mail")
-    said = subprocess.run(["dovecot", "--version"], capture_output=True, text=True, timeout=START_LIMIT_S, check=True)
-    version = "2.3" if said.stdout.startswith("2.3") else "2.4"
+    version = "2.3" if _run(["dovecot", "--version"]).startswith("2.3") else "2.4"
     names = {**names, "DIR": str(directory)}
     fill(f"dovecot/{version}.conf", etc / "dovecot.conf", names)
     if version == "2.3":
@@ -96,7 +95,18 @@ def start_postfix(directory: Path, names: Mapping[str, str]) -> Peer:
     names = {**names, "DIR": str(directory)}
     fill("postfix/main.cf", etc / "main.cf", names)
     fill("postfix/master.cf", etc / "master.cf", names)
-    return Peer("postfix", ["postfix", "-c", str(etc), "start-fg"], directory / "start.log")
+    _run(["postfix", "-c", str(etc), "check"])  # makes the queue's directories
+    found = _run(["postconf", "-c", str(etc), "-h", "daemon_directory"])
+    # "postfix start-fg" would leave a shell between us and the daemon, which does not hand on our signal to end.
+    return Peer("postfix", [f"{found.strip()}/master", "-c", str(etc), "-s"], directory / "start.log")
+
+
+def _run(command: list[str]) -> str:
+    """Return what a program prints; if it fails, raise with its own words."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_LIMIT_S, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def answers(port: int) -> bool:
@@ -109,11 +119,16 @@ def answers(port: int) -> bool:
 def wait_until_ready(peers: list[Peer], ports: list[int]) -> None:
     """Return when all ports answer; raise when a peer ends or time is up."""
     end = time.monotonic() + START_LIMIT_S
-    while not all(answers(port) for port in ports):
-        ended = [peer.name for peer in peers if not peer.alive()]
-        if ended or time.monotonic() > end:
-            raise RuntimeError(f"{', '.join(ended) or 'the mail servers'} did not start")
-        time.sleep(0.05)
+    for port in ports:
+        while not answers(port):
+            _see_alive(peers, end)
+            time.sleep(0.02)
+
+
+def _see_alive(peers: list[Peer], end: float) -> None:
+    ended = [peer.name for peer in peers if not peer.alive()]
+    if ended or time.monotonic() > end:
+        raise RuntimeError(f"{', '.join(ended) or 'the mail servers'} did not start")
 
 
 def logs(directory: Path) -> str:

@@ -51,7 +51,7 @@ class CountedPasswords(Passwords):
         """Let ``before`` see each computation from now on."""
         hasher = WatchedHasher.from_parameters(self._parameters)
         assert isinstance(hasher, WatchedHasher)
-        hasher.before = before  # type: ignore[method-assign]
+        hasher.before = before
         self._hasher = hasher
 
     async def hash(self, password: Secret) -> Secret:

@@ -175,7 +175,7 @@ function makeProvider(issuer) {
       await sideChannel(provider, ctx);
       return;
     }
-    count(ctx.path);
+    count(ctx.path.replace(/^(\/(?:interaction|device|auth))\/[\w-]{40,}/, '$1/:uid')); // pages have an identifier
     if (await fail(ctx)) return;
     await next();
     if (ctx.path === '/token' && ctx.oidc?.params?.grant_type) count(`/token ${ctx.oidc.params.grant_type}`);

@@ -89,7 +89,7 @@ class Visit:
 
     async def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page in its frame."""
-        values |= await self.frame()
+        values = await self.frame() | values
         response = self.pages.render(self.language, template, values, status)
         name = self.face.cookie(CSRF_COOKIE)
         if self.session is None and self.request.cookies.get(name) != self.csrf:

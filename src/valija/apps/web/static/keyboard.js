@@ -44,6 +44,8 @@
   let field = null;
   let waitingAccent = "";
   let released = null;
+  let pressing = false;
+  let leaving = false;
 
   function show(name) {
     if (!keyboard) {
@@ -125,7 +127,13 @@
     if (work && field) work();
   }
 
+  function leave() {
+    if (pressing) leaving = true;
+    else hide();
+  }
+
   function hide() {
+    leaving = false;
     dock.hidden = true;
     document.body.append(dock);
     document.body.classList.remove("typing");
@@ -138,6 +146,7 @@
   function attend(input) {
     if (page.dataset.keyboard !== "on") return;
     field = input;
+    leaving = false;
     waitingAccent = "";
     dock.hidden = false;
     // the keyboard belongs to the dialog while one is open: nothing outside it can be pressed then
@@ -175,8 +184,14 @@
   document.addEventListener("pointercancel", () => { released = null; });
   document.addEventListener("focusin", (event) => {
     if (event.target.matches?.(TYPED)) attend(event.target);
-    else if (!dock.hidden && !dock.contains(event.target)) hide();
+    else if (!dock.hidden && !dock.contains(event.target)) leave();
   });
+  // a key that is being pressed must not move away under the finger: the keyboard goes when the press is over
+  document.addEventListener("pointerdown", () => { pressing = true; }, true);
+  document.addEventListener("pointerup", () => {
+    pressing = false;
+    if (leaving) setTimeout(() => { if (leaving) hide(); }, 80);
+  }, true);
   document.addEventListener("click", (event) => {
     if (event.target.matches?.(TYPED) && dock.hidden) attend(event.target);
   });
