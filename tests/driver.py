@@ -16,6 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,12 @@ class Daemon:
         decide(asked["verification_uri_complete"], mailbox, deny=deny)
         return self.until(setting, lambda status: status["state"] != "awaiting_authorization")
 
+    def revoke_at_provider(self, setting: str) -> None:
+        """End a grant at the sandbox's provider, as the mailbox's owner would there."""
+        form = {"client_id": "valija-sandbox", "token": kept_tokens(self, setting)[-1]}
+        url = self.place("issuer") + "/revoke"
+        urllib.request.urlopen(url, urllib.parse.urlencode(form).encode(), timeout=10).close()
+
     def until(self, setting: str, reached: Callable[[Any], bool], seconds: float = 15.0) -> Any:
         """Wait until a token's status is as wanted; return it."""
         end = time.monotonic() + seconds
@@ -170,7 +177,8 @@ def kept_tokens(machine: Daemon, setting: str = "smtp") -> list[str]:
         assert kept is not None
         return [kept.access_token.reveal(), *([kept.refresh_token.reveal()] if kept.refresh_token else [])]
 
-    return asyncio.run(read())
+    with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
+        return thread.submit(asyncio.run, read()).result()
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):

@@ -59,6 +59,10 @@ class Board:
     def _places(self) -> Table:
         table = Table.grid(padding=(0, 2))
         table.add_row(" " + self._text(N_("State")), str(self._machine.state_dir))
+        if self._machine.new_panel_address is not None:
+            table.add_row(" " + self._text(N_("Panel")), "valija panel --open")
+        if self._machine.web_address:
+            table.add_row(" " + self._text(N_("Web page")), self._machine.web_address)
         s = self._machine.sandbox
         if s is not None:
             host = s["server"]

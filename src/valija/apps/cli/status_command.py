@@ -21,6 +21,8 @@ def status(client: DaemonClient, as_json: bool) -> None:
         output.print_json(machine)
         return
     rows = [("Valija", machine["version"]), (_("Runs since"), output.moment(machine["started_at"]))]
+    if machine["web_address"]:
+        rows.append((_("Web page"), machine["web_address"]))
     inside = machine["sandbox"]
     if inside:
         host = inside["server"]

@@ -135,7 +135,9 @@ def _launch(face: Face) -> Callable[[Request], Any]:
         if cookie is None:
             return redirect("/")
         # a page that leads on, not a redirection: a strict cookie would not go with one that began elsewhere
-        page = '<!doctype html><html lang="en"><title>Valija</title><meta http-equiv="refresh" content="0; url=/"></html>'
+        page = (
+            '<!doctype html><html lang="en"><title>Valija</title><meta http-equiv="refresh" content="0; url=/"></html>'
+        )
         response = Response(page, headers={"Cache-Control": "no-store"}, media_type="text/html")
         response.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", path="/")
         return response

@@ -1,0 +1,306 @@
+"""Panel and web page without a browser: who gets in, what a page may do, and that from afar no token can be got."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from valija.apps.config import Configuration
+from valija.apps.machine import Machine, SystemClock, build
+from valija.apps.web.application import make_face
+from valija.apps.web.launch import KEY_LIFE, LaunchKeys
+from valija.apps.web.pages import Pages
+from valija.apps.web.screens import SCREENS
+from valija.apps.web.visit import Face
+from valija.domain.account import Actor, Presence, Setting
+from valija.domain.administrator import PANEL, WEB
+from valija.secret import Secret
+from valija.services.administrator import AdministratorDesk
+from valija.store.memory import MemoryStore
+
+PASSWORD = "correct horse 7"
+AT_MACHINE = Actor("uid 0", "cli", Presence.AT_MACHINE)
+BASE = "http://machine"
+SMTP = SCREENS[0].base
+
+
+@dataclass
+class Machinery:
+    """A machine, its administrator and its faces."""
+
+    machine: Machine
+    administrator: AdministratorDesk
+    launch: LaunchKeys
+    pages: Pages
+
+    def browser(self, face: Face, language: str = "en") -> httpx2.AsyncClient:
+        """Return a browser that visits a face."""
+        app = make_face(self.machine, self.administrator, self.pages, face)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=True)
+        return httpx2.AsyncClient(transport=transport, base_url=BASE, headers={"Accept-Language": language})
+
+    def panel(self, language: str = "en") -> httpx2.AsyncClient:
+        """Return a browser at the panel's Unix socket."""
+        return self.browser(Face(PANEL, Presence.AT_MACHINE, secure=False), language)
+
+    def web(self, language: str = "en") -> httpx2.AsyncClient:
+        """Return a browser at the web page (over plain HTTP, so that the client keeps its cookies)."""
+        return self.browser(Face(WEB, Presence.REMOTE, secure=False), language)
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
+    """A machine with an administrator's password and a provider."""
+    machine = build(Configuration(), MemoryStore(), SystemClock(), tmp_path)
+    administrator = AdministratorDesk(machine.store, machine.clock, machine.events)
+    await administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
+    changes = {"kind": "microsoft", "client_id": "id-1", "tenant": "example.com"}
+    await machine.providers.set("microsoft", changes, confirm=False, actor=AT_MACHINE)
+    yield Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
+    await machine.stop()
+
+
+def _csrf(page: str) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page)
+    assert found is not None, page
+    return found[1]
+
+
+async def _log_in(browser: httpx2.AsyncClient, password: str = PASSWORD) -> httpx2.Response:
+    page = await browser.get("/login")
+    return await browser.post("/login", data={"csrf": _csrf(page.text), "password": password, "next": "/settings"})
+
+
+async def _form(browser: httpx2.AsyncClient, path: str) -> dict[str, str]:
+    return {"csrf": _csrf((await browser.get(path)).text)}
+
+
+SECURED = ["/settings", "/settings/audit", "/settings/password", *(s.base for s in SCREENS), SMTP + "/get-token"]
+
+
+@pytest.mark.parametrize("path", SECURED)
+async def test_settings_are_behind_the_password(here: Machinery, path: str) -> None:
+    """At the machine and from afar."""
+    for browser in (here.panel(), here.web()):
+        async with browser:
+            answer = await browser.get(path)
+            assert answer.status_code == 303
+            assert answer.headers["location"].startswith("/login")
+
+
+@pytest.mark.parametrize("path", ["/status", "/send"])
+async def test_from_afar_nothing_is_seen_without_log_in(here: Machinery, path: str) -> None:
+    """Whoever stands at the machine may send and look; a desk must log in."""
+    async with here.panel() as panel, here.web() as web:
+        assert (await panel.get(path)).status_code == 200
+        assert (await web.get(path)).status_code == 303
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/send", "/settings", "/settings/audit", "/settings/password", *(s.base for s in SCREENS)]
+)
+async def test_every_page_is_shown_in_both_languages(here: Machinery, language: str, path: str) -> None:
+    """With a strict policy, without inline script or style, and not kept in a cache."""
+    for browser in (here.panel(language), here.web(language)):
+        async with browser:
+            assert (await _log_in(browser)).status_code == 303
+            page = await browser.get(path)
+            assert page.status_code == 200
+            assert f'<html lang="{language}"' in page.text
+            assert "unsafe" not in page.headers["content-security-policy"]
+            assert page.headers["cache-control"] == "no-store"
+            assert page.headers["x-frame-options"] == "DENY"
+            assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son[a-z]+=", page.text)
+            assert "http://" not in re.sub(r"http://machine|http://www.w3.org\S*", "", page.text), (
+                "nothing from outside"
+            )
+
+
+FORGED: list[dict[str, str]] = [
+    {},
+    {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"},
+    {"X-Forwarded-Host": "localhost", "X-Valija-Presence": "at_machine"},
+]
+
+
+@pytest.mark.parametrize("headers", FORGED)
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [
+        ("en", "The setup cannot be completed on the web page."),
+        ("es", "La configuración no se puede completar en la página web."),
+    ],
+)
+async def test_the_web_page_cannot_get_a_token(
+    here: Machinery, headers: dict[str, str], language: str, sentence: str
+) -> None:
+    """Not by the page, not by a forged header, not with the panel's cookies, not with a launch key."""
+    async with here.panel() as panel, here.web(language) as web:
+        await _log_in(panel)
+        await _log_in(web)
+        for name, value in panel.cookies.items():
+            web.cookies.set(name, value)
+            web.cookies.set(
+                name.replace("panel", "web"), value
+            ) if "csrf" not in name and "session" not in name else None
+        web.cookies.set("valija_panel", here.launch.spend(here.launch.new_key()) or "")
+        screen = await web.get(SMTP)
+        assert sentence in screen.text
+        assert SMTP + "/get-token" not in screen.text
+        for grant in ("", "device", "code", "client-credentials"):
+            form = {"csrf": _csrf(screen.text), "grant": grant, "presence": "at_machine"}
+            answer = await web.post(f"{SMTP}/get-token?key={here.launch.new_key()}", data=form, headers=headers)
+            assert answer.status_code == 403
+            assert sentence in answer.text
+    assert (await here.machine.tokens.state("smtp")).version == 0
+
+
+async def test_the_panels_session_is_worth_nothing_at_the_web_page(here: Machinery) -> None:
+    """A session counts only where it was opened."""
+    async with here.panel() as panel, here.web() as web:
+        await _log_in(panel)
+        web.cookies.set("valija_session_web", panel.cookies["valija_session_panel"])
+        assert (await web.get("/settings")).status_code == 303
+
+
+async def test_the_panel_over_tcp_opens_only_with_a_launch_key_and_only_once(here: Machinery) -> None:
+    """No key, a wrong one, a spent one, an old one: the entrance says how it is done."""
+    face = Face(PANEL, Presence.AT_MACHINE, secure=False, launch=here.launch)
+    async with here.browser(face) as stranger:
+        entrance = await stranger.get("/")
+        assert (entrance.status_code, "valija panel" in entrance.text) == (403, True)
+        assert (await stranger.get("/launch?key=wrong")).status_code == 303
+        assert (await stranger.get("/", headers={"Cookie": "valija_panel=guess"})).status_code == 403
+    key = here.launch.new_key()
+    async with here.browser(face) as browser:
+        assert (await browser.get(f"/launch?key={key}")).status_code == 200
+        assert (await browser.get("/")).status_code == 200
+    async with here.browser(face) as replayed:
+        await replayed.get(f"/launch?key={key}")
+        assert (await replayed.get("/")).status_code == 403
+
+
+def test_a_launch_key_is_good_for_a_minute() -> None:
+    """Then it is worthless."""
+
+    class Later(SystemClock):
+        def __init__(self) -> None:
+            self.ahead = 0.0
+
+        def now(self) -> Any:
+            from datetime import timedelta
+
+            return super().now() + timedelta(seconds=self.ahead)
+
+    clock = Later()
+    keys = LaunchKeys(clock)
+    key = keys.new_key()
+    clock.ahead = KEY_LIFE.total_seconds() + 1
+    assert keys.spend(key) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_a_form_of_another_site_is_refused(here: Machinery, headers: dict[str, str]) -> None:
+    """Also with the right token in it."""
+    async with here.panel() as panel:
+        await _log_in(panel)
+        form = await _form(panel, SMTP) | {"server": "evil.example"}
+        assert (await panel.post(SMTP, data=form, headers=headers)).status_code == 400
+        assert (await panel.post(SMTP, data=form | {"csrf": "guess"})).status_code == 400
+        assert (await panel.post(SMTP, data={"server": "evil.example"})).status_code == 400
+    assert (await here.machine.settings.load(Setting.SMTP)).server == ""
+
+
+async def test_three_wrong_passwords_lock_and_the_machine_lifts(here: Machinery) -> None:
+    """From a desk it takes five minutes; at the machine it can be lifted."""
+    async with here.web() as web, here.panel() as panel:
+        for _try in range(3):
+            refused = await _log_in(web, "wrong password 1")
+            assert refused.status_code == 403
+        assert (await _log_in(web)).status_code == 403, "the right password is not even looked at"
+        page = await _log_in(panel)
+        assert "Lift the lock" in page.text
+        await panel.post("/lift", data=await _form(panel, "/login"))
+        assert (await _log_in(web)).status_code == 303
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "/settings\\@evil"])
+async def test_the_log_in_leads_nowhere_else(here: Machinery, target: str) -> None:
+    """No open redirect."""
+    async with here.web() as web:
+        form = await _form(web, "/login") | {"password": PASSWORD, "next": target}
+        assert (await web.post("/login", data=form)).headers["location"] == "/settings"
+        form = {"csrf": _csrf((await web.get("/")).text), "language": "es", "here": target}
+        assert (await web.post("/language", data=form)).headers["location"] in ("/", "/settings%5C@evil")
+
+
+async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here: Machinery) -> None:
+    """Nothing is stored; all problems at once."""
+    async with here.panel() as panel:
+        await _log_in(panel)
+        typed = {
+            "server": "a b",
+            "port": "99999",
+            "timeout": "20",
+            "auth": "oauth2",
+            "provider": "microsoft",
+            "tls": "on",
+        }
+        page = await panel.post(SMTP, data=await _form(panel, SMTP) | typed | {"account": "<b>ana"})
+        assert page.status_code == 422
+        assert 'value="a b"' in page.text
+        assert 'value="99999"' in page.text
+        assert "&lt;b&gt;ana" in page.text
+        assert page.text.count('aria-invalid="true"') == 2
+    assert (await here.machine.settings.load(Setting.SMTP)).server == ""
+
+
+async def test_the_first_password_is_set_at_the_machine_only(tmp_path: Path) -> None:
+    """The web page says so."""
+    machine = build(Configuration(), MemoryStore(), SystemClock(), tmp_path)
+    administrator = AdministratorDesk(machine.store, machine.clock, machine.events)
+    new = Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
+    async with new.web() as web, new.panel() as panel:
+        page = await web.get("/login")
+        assert "It is set at the machine" in page.text
+        form = {"csrf": _csrf(page.text), "password": PASSWORD, "again": PASSWORD}
+        assert (await web.post("/login", data=form)).status_code == 422
+        assert not await administrator.is_set()
+        form = await _form(panel, "/login")
+        assert (await panel.post("/login", data=form | {"password": PASSWORD, "again": "other"})).status_code == 422
+        assert (await panel.post("/login", data=form | {"password": PASSWORD, "again": PASSWORD})).status_code == 303
+        assert (await panel.get("/settings")).status_code == 200
+    await machine.stop()
+
+
+async def test_all_four_smtp_screens_are_one_setting_and_each_pop_screen_its_own(here: Machinery) -> None:
+    """Rows 14 and 19 of the manual."""
+    async with here.panel() as panel:
+        await _log_in(panel)
+        typed = {
+            "server": "mail.example.com",
+            "port": "587",
+            "timeout": "20",
+            "auth": "none",
+            "tls": "on",
+            "provider": "",
+        }
+        assert (await panel.post(SMTP, data=await _form(panel, SMTP) | typed)).status_code == 303
+        for screen in SCREENS:
+            shown = "mail.example.com" in (await panel.get(screen.base)).text
+            assert shown is (screen.setting is Setting.SMTP)
