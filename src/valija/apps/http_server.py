@@ -19,6 +19,8 @@ from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
 
 STOP_LIMIT_S: Final = 30
+CONNECTIONS_LIMIT_S: Final = 2.0
+TICK_S: Final = 0.2  # uvicorn looks at its orders ten times a second
 UNIX_PATH_LIMIT: Final = 107  # octets, unix(7)
 _BACKLOG: Final = 128
 
@@ -79,10 +81,20 @@ class HttpServer:
             self._task.result()
 
     async def stop(self) -> None:
-        """Take no more connections; wait for requests under way, at most :data:`STOP_LIMIT_S` seconds."""
+        """Take no more connections; wait for requests under way, at most :data:`STOP_LIMIT_S` seconds.
+
+        Connections without a request (a browser keeps some, perhaps half-way through TLS) get two seconds.
+        """
         self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        await asyncio.sleep(TICK_S)  # what was just sent is taken, then nothing more
+        if requests := set(self._server.server_state.tasks):
+            await asyncio.wait(requests, timeout=STOP_LIMIT_S)
+        await asyncio.wait({self._task}, timeout=CONNECTIONS_LIMIT_S)
+        self._server.force_exit = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def tcp_socket(port: int, host: str = "127.0.0.1") -> socket.socket:

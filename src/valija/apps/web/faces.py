@@ -92,6 +92,5 @@ class Faces:
 
     async def stop(self) -> None:
         """Listen no more; pages under way end."""
-        for server in self._servers:
-            await server.stop()
+        await asyncio.gather(*(server.stop() for server in self._servers))
         await asyncio.to_thread((self._machine.state_dir / PANEL_SOCKET).unlink, missing_ok=True)
