@@ -1,6 +1,7 @@
 # make run    set everything up and start the machine with its sandbox
 # make test   set everything up, check, and pass the tests with real peers
 # make check  formatting, types, the house's import rules
+# make pictures  draw the pictures of the user's guides anew
 # make bench  measure speed and memory beside the named peers
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STATE ?= $(CURDIR)/var
 CATALOGUES := $(wildcard src/valija/locale/*/LC_MESSAGES/valija.po)
 
-.PHONY: run test check bench clean requirements
+.PHONY: run test check bench pictures clean requirements
 .DEFAULT_GOAL := run
 
 run: $(VENV)/run.stamp $(CATALOGUES:.po=.mo)
@@ -26,6 +27,9 @@ check: $(VENV)/dev.stamp $(CATALOGUES:.po=.mo)
 
 bench: $(VENV)/bench.stamp $(CATALOGUES:.po=.mo) peers
 	$(BIN)/python -m bench
+
+pictures: $(VENV)/dev.stamp $(CATALOGUES:.po=.mo) peers
+	VALIJA_PICTURES=1 $(BIN)/pytest tests/web/test_guide_pictures.py
 
 .PHONY: peers
 peers:

@@ -4,81 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
+from asgi_faces import PASSWORD, SMTP, Machinery, blank, csrf, log_in, machinery
 
-from valija.apps.config import Configuration
-from valija.apps.machine import Machine, SystemClock, build
-from valija.apps.web.application import make_face
+from valija.apps.machine import SystemClock
 from valija.apps.web.launch import KEY_LIFE, LaunchKeys
-from valija.apps.web.pages import Pages
 from valija.apps.web.screens import SCREENS
 from valija.apps.web.visit import Face
-from valija.domain.account import Actor, Presence, Setting
-from valija.domain.administrator import PANEL, WEB
-from valija.secret import Secret
-from valija.services.administrator import AdministratorDesk
-from valija.store.memory import MemoryStore
-
-PASSWORD = "correct horse 7"
-AT_MACHINE = Actor("uid 0", "cli", Presence.AT_MACHINE)
-BASE = "http://machine"
-SMTP = SCREENS[0].base
-
-
-@dataclass
-class Machinery:
-    """A machine, its administrator and its faces."""
-
-    machine: Machine
-    administrator: AdministratorDesk
-    launch: LaunchKeys
-    pages: Pages
-
-    def browser(self, face: Face, language: str = "en") -> httpx2.AsyncClient:
-        """Return a browser that visits a face."""
-        app = make_face(self.machine, self.administrator, self.pages, face)
-        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=True)
-        return httpx2.AsyncClient(transport=transport, base_url=BASE, headers={"Accept-Language": language})
-
-    def panel(self, language: str = "en") -> httpx2.AsyncClient:
-        """Return a browser at the panel's Unix socket."""
-        return self.browser(Face(PANEL, Presence.AT_MACHINE, secure=False), language)
-
-    def web(self, language: str = "en") -> httpx2.AsyncClient:
-        """Return a browser at the web page (over plain HTTP, so that the client keeps its cookies)."""
-        return self.browser(Face(WEB, Presence.REMOTE, secure=False), language)
+from valija.domain.account import Presence, Setting
+from valija.domain.administrator import PANEL
 
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
     """A machine with an administrator's password and a provider."""
-    machine = build(Configuration(), MemoryStore(), SystemClock(), tmp_path)
-    administrator = AdministratorDesk(machine.store, machine.clock, machine.events)
-    await administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
-    changes = {"kind": "microsoft", "client_id": "id-1", "tenant": "example.com"}
-    await machine.providers.set("microsoft", changes, confirm=False, actor=AT_MACHINE)
-    yield Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
-    await machine.stop()
-
-
-def _csrf(page: str) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page)
-    assert found is not None, page
-    return found[1]
-
-
-async def _log_in(browser: httpx2.AsyncClient, password: str = PASSWORD) -> httpx2.Response:
-    page = await browser.get("/login")
-    return await browser.post("/login", data={"csrf": _csrf(page.text), "password": password, "next": "/settings"})
-
-
-async def _form(browser: httpx2.AsyncClient, path: str) -> dict[str, str]:
-    return {"csrf": _csrf((await browser.get(path)).text)}
+    async with machinery(tmp_path) as made:
+        yield made
 
 
 SECURED = ["/settings", "/settings/audit", "/settings/password", *(s.base for s in SCREENS), SMTP + "/get-token"]
@@ -95,7 +39,7 @@ async def test_settings_are_behind_the_password(here: Machinery, path: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/status", "/send"])
-async def test_from_afar_nothing_is_seen_without_log_in(here: Machinery, path: str) -> None:
+async def test_from_afar_nothing_is_seen_withoutlog_in(here: Machinery, path: str) -> None:
     """Whoever stands at the machine may send and look; a desk must log in."""
     async with here.panel() as panel, here.web() as web:
         assert (await panel.get(path)).status_code == 200
@@ -110,7 +54,7 @@ async def test_every_page_is_shown_in_both_languages(here: Machinery, language: 
     """With a strict policy, without inline script or style, and not kept in a cache."""
     for browser in (here.panel(language), here.web(language)):
         async with browser:
-            assert (await _log_in(browser)).status_code == 303
+            assert (await log_in(browser)).status_code == 303
             page = await browser.get(path)
             assert page.status_code == 200
             assert f'<html lang="{language}"' in page.text
@@ -143,8 +87,8 @@ async def test_the_web_page_cannot_get_a_token(
 ) -> None:
     """Not by the page, not by a forged header, not with the panel's cookies, not with a launch key."""
     async with here.panel() as panel, here.web(language) as web:
-        await _log_in(panel)
-        await _log_in(web)
+        await log_in(panel)
+        await log_in(web)
         for name, value in panel.cookies.items():
             web.cookies.set(name, value)
             web.cookies.set(
@@ -155,7 +99,7 @@ async def test_the_web_page_cannot_get_a_token(
         assert sentence in screen.text
         assert SMTP + "/get-token" not in screen.text
         for grant in ("", "device", "code", "client-credentials"):
-            form = {"csrf": _csrf(screen.text), "grant": grant, "presence": "at_machine"}
+            form = {"csrf": csrf(screen.text), "grant": grant, "presence": "at_machine"}
             answer = await web.post(f"{SMTP}/get-token?key={here.launch.new_key()}", data=form, headers=headers)
             assert answer.status_code == 403
             assert sentence in answer.text
@@ -165,7 +109,7 @@ async def test_the_web_page_cannot_get_a_token(
 async def test_the_panels_session_is_worth_nothing_at_the_web_page(here: Machinery) -> None:
     """A session counts only where it was opened."""
     async with here.panel() as panel, here.web() as web:
-        await _log_in(panel)
+        await log_in(panel)
         web.cookies.set("valija_session_web", panel.cookies["valija_session_panel"])
         assert (await web.get("/settings")).status_code == 303
 
@@ -218,8 +162,8 @@ def test_a_launch_key_is_good_for_a_minute() -> None:
 async def test_a_form_of_another_site_is_refused(here: Machinery, headers: dict[str, str]) -> None:
     """Also with the right token in it."""
     async with here.panel() as panel:
-        await _log_in(panel)
-        form = await _form(panel, SMTP) | {"server": "evil.example"}
+        await log_in(panel)
+        form = await blank(panel, SMTP) | {"server": "evil.example"}
         assert (await panel.post(SMTP, data=form, headers=headers)).status_code == 400
         assert (await panel.post(SMTP, data=form | {"csrf": "guess"})).status_code == 400
         assert (await panel.post(SMTP, data={"server": "evil.example"})).status_code == 400
@@ -230,29 +174,29 @@ async def test_three_wrong_passwords_lock_and_the_machine_lifts(here: Machinery)
     """From a desk it takes five minutes; at the machine it can be lifted."""
     async with here.web() as web, here.panel() as panel:
         for _try in range(3):
-            refused = await _log_in(web, "wrong password 1")
+            refused = await log_in(web, "wrong password 1")
             assert refused.status_code == 403
-        assert (await _log_in(web)).status_code == 403, "the right password is not even looked at"
-        page = await _log_in(panel)
+        assert (await log_in(web)).status_code == 403, "the right password is not even looked at"
+        page = await log_in(panel)
         assert "Lift the lock" in page.text
-        await panel.post("/lift", data=await _form(panel, "/login"))
-        assert (await _log_in(web)).status_code == 303
+        await panel.post("/lift", data=await blank(panel, "/login"))
+        assert (await log_in(web)).status_code == 303
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "/settings\\@evil"])
 async def test_the_log_in_leads_nowhere_else(here: Machinery, target: str) -> None:
     """No open redirect."""
     async with here.web() as web:
-        form = await _form(web, "/login") | {"password": PASSWORD, "next": target}
+        form = await blank(web, "/login") | {"password": PASSWORD, "next": target}
         assert (await web.post("/login", data=form)).headers["location"] == "/settings"
-        form = {"csrf": _csrf((await web.get("/")).text), "language": "es", "here": target}
+        form = {"csrf": csrf((await web.get("/")).text), "language": "es", "here": target}
         assert (await web.post("/language", data=form)).headers["location"] in ("/", "/settings%5C@evil")
 
 
 async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here: Machinery) -> None:
     """Nothing is stored; all problems at once."""
     async with here.panel() as panel:
-        await _log_in(panel)
+        await log_in(panel)
         typed = {
             "server": "a b",
             "port": "99999",
@@ -261,7 +205,7 @@ async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here
             "provider": "microsoft",
             "tls": "on",
         }
-        page = await panel.post(SMTP, data=await _form(panel, SMTP) | typed | {"account": "<b>ana"})
+        page = await panel.post(SMTP, data=await blank(panel, SMTP) | typed | {"account": "<b>ana"})
         assert page.status_code == 422
         assert 'value="a b"' in page.text
         assert 'value="99999"' in page.text
@@ -272,26 +216,22 @@ async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here
 
 async def test_the_first_password_is_set_at_the_machine_only(tmp_path: Path) -> None:
     """The web page says so."""
-    machine = build(Configuration(), MemoryStore(), SystemClock(), tmp_path)
-    administrator = AdministratorDesk(machine.store, machine.clock, machine.events)
-    new = Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
-    async with new.web() as web, new.panel() as panel:
+    async with machinery(tmp_path, new=True) as new, new.web() as web, new.panel() as panel:
         page = await web.get("/login")
         assert "It is set at the machine" in page.text
-        form = {"csrf": _csrf(page.text), "password": PASSWORD, "again": PASSWORD}
+        form = {"csrf": csrf(page.text), "password": PASSWORD, "again": PASSWORD}
         assert (await web.post("/login", data=form)).status_code == 422
-        assert not await administrator.is_set()
-        form = await _form(panel, "/login")
+        assert not await new.administrator.is_set()
+        form = await blank(panel, "/login")
         assert (await panel.post("/login", data=form | {"password": PASSWORD, "again": "other"})).status_code == 422
         assert (await panel.post("/login", data=form | {"password": PASSWORD, "again": PASSWORD})).status_code == 303
         assert (await panel.get("/settings")).status_code == 200
-    await machine.stop()
 
 
 async def test_all_four_smtp_screens_are_one_setting_and_each_pop_screen_its_own(here: Machinery) -> None:
     """Rows 14 and 19 of the manual."""
     async with here.panel() as panel:
-        await _log_in(panel)
+        await log_in(panel)
         typed = {
             "server": "mail.example.com",
             "port": "587",
@@ -300,7 +240,7 @@ async def test_all_four_smtp_screens_are_one_setting_and_each_pop_screen_its_own
             "tls": "on",
             "provider": "",
         }
-        assert (await panel.post(SMTP, data=await _form(panel, SMTP) | typed)).status_code == 303
+        assert (await panel.post(SMTP, data=await blank(panel, SMTP) | typed)).status_code == 303
         for screen in SCREENS:
             shown = "mail.example.com" in (await panel.get(screen.base)).text
             assert shown is (screen.setting is Setting.SMTP)

@@ -19,10 +19,10 @@ from rich.text import Text
 
 from valija import __version__
 from valija.apps.api.views import STATE_LABELS
-from valija.apps.cli.output import SETTING_LABELS, STATE_COLOURS
+from valija.apps.cli.output import STATE_COLOURS
 from valija.apps.language import translate
 from valija.apps.machine import Machine
-from valija.domain.account import Setting
+from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.text import N_
 from valija.domain.token import StateName
 from valija.services.status import TokenReport
@@ -80,7 +80,7 @@ class Board:
         for report in reports:
             state = report.state.value
             table.add_row(
-                self._text(SETTING_LABELS[report.setting.value]),
+                self._text(SETTING_LABELS[report.setting]),
                 Text("● " + self._text(STATE_LABELS[state]), style=f"bold {STATE_COLOURS[state]}"),
                 report.account or "—",
                 report.provider_name or "—",

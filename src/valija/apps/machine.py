@@ -20,12 +20,14 @@ from valija.domain.explanations import Explainer
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
 from valija.net.tls import client_context
+from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
 from valija.services.delivery import Delivery
 from valija.services.events import EventBus
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
+from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
 from valija.services.refresher import BackgroundRefresher
@@ -65,6 +67,8 @@ class Machine:
     tokens: TokenManager
     desk: AuthorizationDesk
     settings: MailSettingsDesk
+    preferences: PreferencesDesk
+    api_access: ApiAccess
     status: StatusDesk
     delivery: Delivery
     retrieval: Retrieval
@@ -125,6 +129,8 @@ def build(
         tokens=tokens,
         desk=desk,
         settings=MailSettingsDesk(store, providers, desk, clock, events),
+        preferences=PreferencesDesk(store, clock, events),
+        api_access=ApiAccess(store, clock, events),
         status=StatusDesk(store, providers, explainer, clock),
         delivery=delivery,
         retrieval=retrieval,

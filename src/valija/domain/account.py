@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from valija.domain.text import N_
+
 
 class Setting(StrEnum):
     """The machine's mail settings, by the names that scripts use."""
@@ -25,6 +27,12 @@ class Setting(StrEnum):
         return self is not Setting.SMTP
 
 
+SETTING_LABELS: Final = {
+    Setting.SMTP: N_("SMTP"),
+    Setting.INTERNET_FAX: N_("Internet Fax"),
+    Setting.EMAIL_PRINT: N_("E-mail Print"),
+    Setting.EMAIL_STATUS: N_("E-mail Status"),
+}
 POP_SETTINGS: Final = (Setting.INTERNET_FAX, Setting.EMAIL_PRINT, Setting.EMAIL_STATUS)
 
 

@@ -28,6 +28,8 @@ class AuditAction(StrEnum):
     LOCKED_OUT = "locked_out"
     LOCKOUT_LIFTED = "lockout_lifted"
     PASSWORD_CHANGED = "password_changed"
+    API_TOKEN_MADE = "api_token_made"
+    API_TOKEN_DELETED = "api_token_deleted"
 
 
 @dataclass(frozen=True, slots=True)

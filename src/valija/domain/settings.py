@@ -7,7 +7,7 @@ check interval 0-480 min (5; 0 is never), names and addresses at most 255 charac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeVar
 
@@ -80,44 +80,47 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+\.?[^\s@<>,;:\"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-class _Bad(Exception):
+class BadValue(Exception):
+    """A value that a field does not take, with what is wrong with it."""
+
     def __init__(self, problem: Message) -> None:
         self.problem = problem
 
 
-def _one_line(value: Any, limit: int) -> str:
+def one_line(value: Any, limit: int) -> str:
+    """Return a text of one line. Raises :class:`BadValue`."""
     if not isinstance(value, str):
-        raise _Bad(message(N_("must be text")))
+        raise BadValue(message(N_("must be text")))
     if _CONTROL.search(value):
-        raise _Bad(message(N_("must be one line, without control characters")))
+        raise BadValue(message(N_("must be one line, without control characters")))
     if len(value) > limit:
-        raise _Bad(message(N_("has {length} characters; at most {limit} fit"), length=len(value), limit=limit))
+        raise BadValue(message(N_("has {length} characters; at most {limit} fit"), length=len(value), limit=limit))
     return value
 
 
 def _text(value: Any) -> str:
-    return _one_line(value.strip(" ") if isinstance(value, str) else value, TEXT_LIMIT).strip()
+    return one_line(value.strip(" ") if isinstance(value, str) else value, TEXT_LIMIT).strip()
 
 
 def _server(value: Any) -> str:
     text = _text(value)
     is_name = _HOST.fullmatch(text) is not None
     if text and not is_name and not (_IPV6.fullmatch(text) and ":" in text):
-        raise _Bad(message(N_("must be a host name or an IP address, without http:// and without a port")))
+        raise BadValue(message(N_("must be a host name or an IP address, without http:// and without a port")))
     return text.strip("[]").lower() if not is_name else text.rstrip(".").lower()
 
 
 def _address(value: Any) -> str:
     text = _text(value)
     if text and not _ADDRESS.fullmatch(text):
-        raise _Bad(message(N_("must be an e-mail address such as scanner@example.com")))
+        raise BadValue(message(N_("must be an e-mail address such as scanner@example.com")))
     return text
 
 
 def _name(value: Any) -> str:
     text = _text(value)
     if text and not _NAME.fullmatch(text):
-        raise _Bad(message(N_("must be a name of small letters, digits, dots and hyphens")))
+        raise BadValue(message(N_("must be a name of small letters, digits, dots and hyphens")))
     return text
 
 
@@ -126,17 +129,18 @@ def _number(low: int, high: int) -> Callable[[Any], int]:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise _Bad(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
+            raise BadValue(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
         if not low <= value <= high:
-            raise _Bad(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
+            raise BadValue(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
         return value
 
     return parse
 
 
-def _switch(value: Any) -> bool:
+def switch(value: Any) -> bool:
+    """Return on or off. Raises :class:`BadValue`."""
     if not isinstance(value, bool):
-        raise _Bad(message(N_("must be on or off")))
+        raise BadValue(message(N_("must be on or off")))
     return value
 
 
@@ -144,14 +148,14 @@ def _authentication(value: Any) -> Authentication:
     try:
         return Authentication(value)
     except ValueError:
-        raise _Bad(message(N_("must be none, password or oauth2"))) from None
+        raise BadValue(message(N_("must be none, password or oauth2"))) from None
 
 
 def _password(value: Any) -> Secret | None:
     if value is None:
         return None
     text = value.reveal() if isinstance(value, Secret) else value
-    return Secret(_one_line(text, PASSWORD_LIMIT)) if text else None  # a space at its end belongs to it
+    return Secret(one_line(text, PASSWORD_LIMIT)) if text else None  # a space at its end belongs to it
 
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -161,7 +165,7 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "sender_name": _text,
     "sender_address": _address,
     "check_interval": _number(*CHECK_INTERVAL_RANGE_MIN),
-    "tls": _switch,
+    "tls": switch,
     "auth": _authentication,
     "provider": _name,
     "account": _text,
@@ -174,7 +178,13 @@ def parse_changes(current: S, changes: Mapping[str, Any]) -> S:
 
     Raises :class:`InvalidFields` that names every field that is unknown or out of its limits; nothing is applied then.
     """
-    known = {field.name for field in fields(current)}
+    return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes))
+
+
+def parse_fields(
+    known: Collection[str], parsers: Mapping[str, Callable[[Any], Any]], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return ``changes`` as values. Raises :class:`InvalidFields` that names all that is wrong."""
     problems: list[FieldProblem] = []
     parsed: dict[str, Any] = {}
     for field, value in changes.items():
@@ -182,12 +192,12 @@ def parse_changes(current: S, changes: Mapping[str, Any]) -> S:
             problems.append(FieldProblem(field, message(N_("is not a field of this setting"))))
             continue
         try:
-            parsed[field] = _PARSERS[field](value)
-        except _Bad as bad:
+            parsed[field] = parsers[field](value)
+        except BadValue as bad:
             problems.append(FieldProblem(field, bad.problem))
     if problems:
         raise InvalidFields(tuple(problems))
-    return replace(current, **parsed)
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)

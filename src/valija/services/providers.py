@@ -72,6 +72,15 @@ class ProviderBook:
         found = await self.find(name)
         return found[1] if found else None
 
+    def offered(self) -> list[Profile]:
+        """Return the first profile of each kind that has one: what can be registered."""
+        found = (self._catalogue.profile(kind) for kind in KINDS)
+        return [profile for profile in found if profile is not None]
+
+    def clouds(self, kind: str) -> tuple[str, ...]:
+        """Return the clouds of a kind."""
+        return self._catalogue.clouds(kind)
+
     def _profile(self, registration: Registration) -> Profile:
         profile = self._catalogue.profile(registration.kind, registration.cloud, registration.tenant)
         if profile is None:  # a profile that a later version knows

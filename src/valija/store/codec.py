@@ -15,6 +15,8 @@ from functools import cache
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from valija.domain.administrator import Lockout, Session
+from valija.domain.api_token import ApiToken
+from valija.domain.preferences import Preferences
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
 from valija.domain.token import TokenState
@@ -22,7 +24,7 @@ from valija.secret import Secret
 
 FORMAT: Final = 1
 T = TypeVar("T")
-Stored = TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout
+Stored = TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout | Preferences | ApiToken
 
 _CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}
 

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
+from valija.domain.api_token import ApiToken
+from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
@@ -36,6 +38,8 @@ class MemoryStore:
         self._password_hash: Secret | None = None
         self._sessions: dict[str, Session] = {}
         self._lockout = Lockout()
+        self._preferences = Preferences()
+        self._api_tokens: dict[str, ApiToken] = {}
 
     async def load_token(self, account: str) -> VersionedToken:
         return self._tokens.get(account) or VersionedToken(0, NotRetrieved())
@@ -185,6 +189,40 @@ class MemoryStore:
         for record in records:
             self._add_audit(record)
         return True
+
+    async def load_preferences(self) -> Preferences:
+        return self._preferences
+
+    async def save_preferences(self, expected: Preferences, new: Preferences, record: AuditRecord) -> bool:
+        if self._preferences != expected:
+            return False
+        self._preferences = new
+        self._add_audit(record)
+        return True
+
+    async def add_api_token(self, token: ApiToken, record: AuditRecord) -> bool:
+        if token.name in self._api_tokens:
+            return False
+        self._api_tokens[token.name] = token
+        self._add_audit(record)
+        return True
+
+    async def list_api_tokens(self) -> list[ApiToken]:
+        return [self._api_tokens[name] for name in sorted(self._api_tokens)]
+
+    async def load_api_token(self, digest: str) -> ApiToken | None:
+        return next((token for token in self._api_tokens.values() if token.digest == digest), None)
+
+    async def delete_api_token(self, name: str, record: AuditRecord) -> bool:
+        if self._api_tokens.pop(name, None) is None:
+            return False
+        self._add_audit(record)
+        return True
+
+    async def note_api_token_use(self, digest: str, at: datetime) -> None:
+        token = await self.load_api_token(digest)
+        if token is not None and (token.last_used_at is None or token.last_used_at < at):
+            self._api_tokens[token.name] = replace(token, last_used_at=at)
 
     async def append_audit(self, record: AuditRecord) -> None:
         self._add_audit(record)

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
+from valija.domain.api_token import ApiToken
+from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings
@@ -183,6 +185,34 @@ class Store(Protocol):
 
     async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
         """Store the count in place of ``expected`` and audit records, all or none; False if another one is stored."""
+        ...
+
+    async def load_preferences(self) -> Preferences:
+        """Return what the machine itself is set to; the defaults if it was never stored."""
+        ...
+
+    async def save_preferences(self, expected: Preferences, new: Preferences, record: AuditRecord) -> bool:
+        """Store preferences in place of ``expected`` and an audit record, all or none; False if others are stored."""
+        ...
+
+    async def add_api_token(self, token: ApiToken, record: AuditRecord) -> bool:
+        """Store a new API token and an audit record, all or none; False if there is one of that name."""
+        ...
+
+    async def list_api_tokens(self) -> list[ApiToken]:
+        """Return all API tokens by name, ended or not."""
+        ...
+
+    async def load_api_token(self, digest: str) -> ApiToken | None:
+        """Return the API token with this digest, ended or not."""
+        ...
+
+    async def delete_api_token(self, name: str, record: AuditRecord) -> bool:
+        """Delete an API token and store an audit record, all or none; False if there is none of that name."""
+        ...
+
+    async def note_api_token_use(self, digest: str, at: datetime) -> None:
+        """Note when an API token was used last; never earlier than noted before, and nothing if it is gone."""
         ...
 
     async def append_audit(self, record: AuditRecord) -> None:

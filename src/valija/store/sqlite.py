@@ -32,6 +32,7 @@ from valija.store.port import (
     VersionedToken,
 )
 from valija.store.sqlite_administrator import AdministratorRows
+from valija.store.sqlite_api_tokens import ApiTokenRows
 from valija.store.sqlite_rows import append_audit, epoch, moment
 from valija.store.vault import BoxNotOpened, Vault
 
@@ -54,7 +55,7 @@ def open_store(state_dir: Path, key_file: Path | None, environment: MutableMappi
         raise
 
 
-class SqliteStore(AdministratorRows):
+class SqliteStore(AdministratorRows, ApiTokenRows):
     """An open store."""
 
     def __init__(self, state_dir: Path, vault: Vault, lock: StateLock | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The administrator's rows in SQLite: the password's hash, the lock-out, the sessions. See the port for the meaning."""
+"""The administrator's rows in SQLite: password hash, lock-out, preferences, sessions. See the port for the meaning."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from valija.domain.administrator import Lockout, Session
+from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
 from valija.secret import Secret
 from valija.store import statements as sql
@@ -16,6 +17,7 @@ from valija.store.sqlite_rows import SealedRows, append_audit, epoch, moment
 
 _PASSWORD: Final = "password"
 _LOCKOUT: Final = "lockout"
+_PREFERENCES: Final = "preferences"
 _Row = tuple[int, bytes] | None
 
 
@@ -36,6 +38,13 @@ class AdministratorRows(SealedRows):
     async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
         box = self._seal("administrator", _LOCKOUT, new)
         return await self._swap(_LOCKOUT, lambda row: self._lockout(row) == expected, box, records)
+
+    async def load_preferences(self) -> Preferences:
+        return self._preferences(await self._db.read(_administrator_row(_PREFERENCES)))
+
+    async def save_preferences(self, expected: Preferences, new: Preferences, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _PREFERENCES, new)
+        return await self._swap(_PREFERENCES, lambda row: self._preferences(row) == expected, box, (record,))
 
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
@@ -61,6 +70,9 @@ class AdministratorRows(SealedRows):
 
     def _lockout(self, row: _Row) -> Lockout:
         return Lockout() if row is None else self._open("administrator", _LOCKOUT, row[1], Lockout)
+
+    def _preferences(self, row: _Row) -> Preferences:
+        return Preferences() if row is None else self._open("administrator", _PREFERENCES, row[1], Preferences)
 
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))

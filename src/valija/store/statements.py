@@ -71,5 +71,16 @@ LIST_AUDIT: Final = (
     "SELECT id, at, who, place, presence, action, subject, details FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?"
 )
 
+ADD_API_TOKEN: Final = (
+    "INSERT INTO api_tokens (name, digest, last_used_at, payload) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (name) DO NOTHING RETURNING name"
+)
+LIST_API_TOKENS: Final = "SELECT name, last_used_at, payload FROM api_tokens ORDER BY name"
+LOAD_API_TOKEN: Final = "SELECT name, last_used_at, payload FROM api_tokens WHERE digest = ?"
+DELETE_API_TOKEN: Final = "DELETE FROM api_tokens WHERE name = ? RETURNING name"
+NOTE_API_TOKEN_USE: Final = (
+    "UPDATE api_tokens SET last_used_at = ? WHERE digest = ? AND (last_used_at IS NULL OR last_used_at < ?)"
+)
+
 LOAD_META: Final = "SELECT value FROM meta WHERE name = ?"
 INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"

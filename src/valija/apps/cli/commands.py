@@ -11,7 +11,15 @@ from pathlib import Path
 import click
 
 from valija import __version__
-from valija.apps.cli import mail_commands, output, panel_command, settings_commands, status_command, token_commands
+from valija.apps.cli import (
+    api_token_commands,
+    mail_commands,
+    output,
+    panel_command,
+    settings_commands,
+    status_command,
+    token_commands,
+)
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
 from valija.apps.cli.run_command import run_daemon
 from valija.apps.state_directory import state_directory
@@ -43,6 +51,7 @@ cli.add_command(settings_commands.provider)
 cli.add_command(settings_commands.smtp)
 cli.add_command(settings_commands.pop)
 cli.add_command(token_commands.token)
+cli.add_command(api_token_commands.api_token)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)
 cli.add_command(mail_commands.receive)

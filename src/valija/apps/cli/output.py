@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.text import N_
 
 STATE_LABELS = {
@@ -22,12 +23,6 @@ STATE_LABELS = {
     "invalid": N_("Invalid"),
 }
 STATE_COLOURS = {"not_retrieved": "white", "awaiting_authorization": "yellow", "retrieved": "green", "invalid": "red"}
-SETTING_LABELS = {
-    "smtp": N_("SMTP"),
-    "internet-fax": N_("Internet Fax"),
-    "email-print": N_("E-mail Print"),
-    "email-status": N_("E-mail Status"),
-}
 WHO_LABELS = {
     "nobody": N_("Nobody has to act."),
     "user": N_("Who must act: the owner of the mailbox."),
@@ -48,7 +43,7 @@ def state_label(state: str) -> str:
 
 def setting_label(setting: str) -> str:
     """Return the label of a mail setting."""
-    return _(SETTING_LABELS[setting])
+    return _(SETTING_LABELS[Setting(setting)])
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -12,9 +12,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from valija.apps.machine import Machine
-from valija.apps.web import home_views, login_views, settings_views, token_views
+from valija.apps.web import (
+    first_start_views,
+    home_views,
+    login_views,
+    machine_views,
+    provider_views,
+    settings_views,
+    token_views,
+)
 from valija.apps.web.launch import COOKIE
 from valija.apps.web.pages import Pages
+from valija.apps.web.pending import PendingForms
 from valija.apps.web.screens import BY_SLUG
 from valija.apps.web.visit import Face, Handler, ScreenHandler, Visit, make_visit, redirect
 from valija.domain.errors import ValijaError
@@ -40,6 +49,18 @@ SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/settings/password", login_views.show_password),
     ("POST", "/settings/password", login_views.change_password),
     ("GET", "/settings/audit", home_views.audit),
+    ("GET", "/settings/machine", machine_views.show_machine),
+    ("POST", "/settings/machine", machine_views.change_machine),
+    ("GET", "/settings/providers", provider_views.show_list),
+    ("POST", "/settings/providers", provider_views.add),
+    ("GET", "/settings/new-provider", provider_views.show_new),
+    ("GET", "/settings/providers/{name}", provider_views.show_one),
+    ("POST", "/settings/providers/{name}", provider_views.change),
+    ("GET", "/settings/providers/{name}/delete", provider_views.ask_delete),
+    ("POST", "/settings/providers/{name}/delete", provider_views.delete),
+    ("GET", "/settings/first-start", first_start_views.show_due),
+    ("GET", "/settings/first-start/step/{step}", first_start_views.show_step),
+    ("POST", "/settings/first-start/step/{step}", first_start_views.take_step),
 )
 SCREEN: Final[tuple[tuple[str, str, ScreenHandler], ...]] = (
     ("GET", "", settings_views.show_screen),
@@ -64,9 +85,10 @@ class _Server:
         self._administrator = administrator
         self._pages = pages
         self._face = face
+        self._pending = PendingForms(machine.clock)
 
     async def visit(self, request: Request) -> Visit:
-        return await make_visit(request, self._machine, self._administrator, self._pages, self._face)
+        return await make_visit(request, self._machine, self._administrator, self._pages, self._face, self._pending)
 
     def page(self, handler: Handler, allowed: Callable[[Visit], bool]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:

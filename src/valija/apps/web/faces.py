@@ -7,6 +7,11 @@ import socket
 from pathlib import Path
 from typing import Final
 
+from starlette.types import ASGIApp
+
+from valija.apps.api.access import beside
+from valija.apps.api.application import make_network_application
+from valija.apps.api.description import PREFIX
 from valija.apps.certificates import make_certificates
 from valija.apps.config import Configuration
 from valija.apps.http_server import HttpServer, PeerCheckedProtocol, tcp_socket, unix_socket
@@ -23,6 +28,11 @@ from valija.services.administrator import AdministratorDesk
 
 PANEL_SOCKET: Final = "panel.sock"
 LOOPBACK: Final = "127.0.0.1"
+
+
+def with_api(machine: Machine, pages: ASGIApp) -> ASGIApp:
+    """Return the web listener's application: the pages, and the API for programs that have a token."""
+    return beside(make_network_application(machine), PREFIX, pages)
 
 
 class Faces:
@@ -65,7 +75,7 @@ class Faces:
         certificate = None if web.http else await asyncio.to_thread(self._certificate)
         face = Face(WEB, Presence.REMOTE, secure=not web.http)
         listener = tcp_socket(web.port, LOOPBACK if self._loopback_only else web.host)
-        app = make_face(self._machine, administrator, pages, face)
+        app = with_api(self._machine, make_face(self._machine, administrator, pages, face))
         try:
             await self._serve(HttpServer(app, listener, certificate=certificate))
         except OSError as error:

@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
 from valija.apps.language import LANGUAGES
-from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, redirect
-from valija.domain.account import Setting
+from valija.apps.web.screens import FIRST_START
+from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, lamps, redirect
+from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
 from valija.domain.text import N_, message
 from valija.services.delivery import File
@@ -19,11 +20,25 @@ from valija.services.login import LoginFailed
 
 FILES_LIMIT: Final = 20
 AUDIT_SHOWN: Final = 100
+# what the record calls its people, places and things, as people call them
+AUDIT_WORDS: Final[dict[str, str]] = {setting.value: label for setting, label in SETTING_LABELS.items()} | {
+    "administrator": N_("administrator"),
+    "visitor": N_("visitor"),
+    "valija": N_("the machine itself"),
+    "daemon": N_("machine"),
+    "machine": N_("This machine"),
+    "panel": N_("panel"),
+    "web": N_("web page"),
+    "cli": N_("command line"),
+}
 
 
 async def home(visit: Visit) -> Response:
     """Show what a person wants."""
-    return await visit.render("home.html", first_start=not await visit.administrator.is_set())
+    is_set = await visit.administrator.is_set()
+    new = not is_set or not (visit.preferences.is_set_up or (await lamps(visit))["send"]["ok"])
+    begin = FIRST_START.base if is_set else f"/login?next={FIRST_START.base}"
+    return await visit.render("home.html", first_start=new, begin=begin)
 
 
 async def set_language(visit: Visit) -> Response:
@@ -40,13 +55,17 @@ async def status(visit: Visit) -> Response:
     """Show whether the machine can send and receive, since when, and why not."""
     tokens = [await visit.token(setting) for setting in Setting]
     settings = {s.value: await visit.machine.settings.load(s) for s in Setting}
-    return await visit.render("status.html", tokens=tokens, settings=settings, started_at=visit.machine.started_at)
+    names = {s.value: visit.text(SETTING_LABELS[s]) for s in Setting}
+    return await visit.render(
+        "status.html", tokens=tokens, settings=settings, names=names, started_at=visit.machine.started_at
+    )
 
 
 async def audit(visit: Visit) -> Response:
     """Show who did what."""
     records = [visit.views.audit(record) for record in await visit.machine.store.list_audit(AUDIT_SHOWN, None)]
-    return await visit.render("audit.html", records=records)
+    words = {word: visit.text(label) for word, label in AUDIT_WORDS.items()}
+    return await visit.render("audit.html", records=records, words=words)
 
 
 async def show_send(visit: Visit) -> Response:

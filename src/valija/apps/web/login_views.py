@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from valija.apps.web.screens import FIRST_START
 from valija.apps.web.visit import SESSION_COOKIE, Visit, redirect
 from valija.domain.errors import InvalidFields, RequestError
 from valija.domain.text import N_, message
@@ -103,6 +104,7 @@ async def _page(
         "login.html",
         status,
         target=target,
+        first_path=target.startswith(FIRST_START.base),
         problem=problem,
         locked=isinstance(found, Locked),
         is_set=await visit.administrator.is_set(),
@@ -111,7 +113,7 @@ async def _page(
 
 def _why(visit: Visit, found: WrongPassword | Locked) -> str:
     if isinstance(found, Locked):
-        until = f"{found.until.astimezone():%H:%M:%S}"
+        until = f"{found.until.astimezone(visit.zone):%H:%M:%S}"
         return visit.text(message(N_("Too many wrong passwords. None is looked at before {time}."), time=until))
     return visit.text(message(N_("The password is wrong. Tries left: {left}."), left=found.left))
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -80,8 +81,9 @@ def _moment(value: Any) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
-def _when(value: Any) -> str:
-    return f"{_moment(value).astimezone():%Y-%m-%d %H:%M}"
+@pass_context
+def _when(context: Context, value: Any) -> str:
+    return f"{_moment(value).astimezone(context.get('zone')):%Y-%m-%d %H:%M}"
 
 
 def _iso(value: Any) -> str:

@@ -41,7 +41,11 @@ SCREENS: Final = (
     Screen("printer-email-print", (N_("Printer Settings"), N_("E-mail Print Settings")), Setting.EMAIL_PRINT),
     Screen("initial-network-quick", (N_("Initial Installation Settings"), N_("Network Quick Settings")), Setting.SMTP),
 )
-BY_SLUG: Final = {screen.slug: screen for screen in SCREENS}
+# the guided path: its token step is a screen of its own, which the tree does not show
+FIRST_START: Final = Screen(
+    "first-start", (N_("Initial Installation Settings"), N_("Network Quick Settings")), Setting.SMTP
+)
+BY_SLUG: Final = {screen.slug: screen for screen in (*SCREENS, FIRST_START)}
 ROOT_LABEL: Final = N_("Settings (Administrator)")
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from valija.apps.web.screens import ROOT_LABEL, SCREENS, Screen, tree
+from valija.apps.api.models import StageView
+from valija.apps.web.provider_views import provider_names
+from valija.apps.web.screens import FIRST_START, ROOT_LABEL, SCREENS, Screen, tree
 from valija.apps.web.visit import Visit, redirect
-from valija.domain.account import Authentication
+from valija.domain.account import Authentication, Setting
 from valija.domain.errors import ConfirmationNeeded, InvalidFields, ValijaError
 from valija.domain.text import N_
 from valija.services.connection_test import StageOutcome
@@ -26,7 +28,14 @@ async def show_tree(visit: Visit) -> Response:
     for item, screen in zip(items, SCREENS, strict=True):
         token = await visit.token(screen.setting)
         item |= {"state": token.state, "state_label": token.state_label}
-    return await visit.render("settings.html", items=items)
+    others = [
+        {"label": visit.text(N_("Guided set-up")), "href": FIRST_START.base, "icon": "onward"},
+        {"label": visit.text(N_("This machine")), "href": "/settings/machine", "icon": "server"},
+        {"label": visit.text(N_("Providers")), "href": "/settings/providers", "icon": "network"},
+        {"label": visit.text(N_("Administrator's password")), "href": "/settings/password", "icon": "lock"},
+        {"label": visit.text(N_("Who did what")), "href": "/settings/audit", "icon": "list"},
+    ]
+    return await visit.render("settings.html", items=items, others=others)
 
 
 async def show_screen(visit: Visit, screen: Screen) -> Response:
@@ -38,7 +47,7 @@ async def show_screen(visit: Visit, screen: Screen) -> Response:
 
 async def change_screen(visit: Visit, screen: Screen) -> Response:
     """Store what was typed, all or nothing; ask first if it would delete a token."""
-    form = await visit.form()
+    form = await visit.form_or_pending()
     typed = _typed(form, is_pop=screen.setting.is_pop)
     changes = {k: v for k, v in typed.items() if k != "password" or v}
     try:
@@ -49,9 +58,7 @@ async def change_screen(visit: Visit, screen: Screen) -> Response:
         problem = visit.views.problem(error)
         return await _screen_page(visit, screen, typed, 422, problems=problem.problems)
     except ConfirmationNeeded as error:
-        fields = {k: v for k, v in form.items() if k not in ("csrf", "confirm")} | {"confirm": "yes"}
-        values = await _screen_values(visit, screen)
-        return await visit.render("confirm_change.html", 409, question=visit.text(error.what), fields=fields, **values)
+        return await visit.ask_first(error, form, **await screen_values(visit, screen))
     except ValijaError as error:
         visit.notice("bad", error.what)
         return await _screen_page(visit, screen, typed, error.http_status)
@@ -61,12 +68,18 @@ async def change_screen(visit: Visit, screen: Screen) -> Response:
 async def test_screen(visit: Visit, screen: Screen) -> Response:
     """Test the connection, stage by stage."""
     await visit.form()
+    stages, passed = await run_test(visit, screen.setting)
+    values = await screen_values(visit, screen)
+    return await visit.render("test.html", stages=stages, passed=passed, **values)
+
+
+async def run_test(visit: Visit, setting: Setting) -> tuple[list[StageView], bool]:
+    """Return the stages of a connection test, and whether it passed."""
     stages, passed = [], True
-    async for report in visit.machine.test.run(screen.setting):
+    async for report in visit.machine.test.run(setting):
         stages.append(visit.views.stage(report))
         passed = passed and report.outcome is not StageOutcome.FAILED
-    values = await _screen_values(visit, screen)
-    return await visit.render("test.html", stages=stages, passed=passed, **values)
+    return stages, passed
 
 
 def _typed(form: dict[str, str], *, is_pop: bool) -> dict[str, Any]:
@@ -92,8 +105,8 @@ async def _values(visit: Visit, screen: Screen) -> dict[str, Any]:
 async def _screen_page(
     visit: Visit, screen: Screen, values: dict[str, Any], status: int = 200, problems: list[Any] | None = None
 ) -> Response:
-    providers = [(r.name, r.name) for r in await visit.machine.providers.all()]
-    own = await _screen_values(visit, screen)
+    providers = await provider_names(visit)
+    own = await screen_values(visit, screen)
     return await visit.render(
         "screen.html",
         status,
@@ -111,7 +124,7 @@ async def _screen_page(
     )
 
 
-async def _screen_values(visit: Visit, screen: Screen) -> dict[str, Any]:
+async def screen_values(visit: Visit, screen: Screen) -> dict[str, Any]:
     """Return what every page of a screen needs."""
     labels = [visit.text(part) for part in screen.path]
     crumbs = [(visit.text(ROOT_LABEL), "/settings"), *((label, "/settings") for label in labels[:-1])]

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from valija.apps.api.views import REVOCATION_TEXTS
 from valija.apps.web.screens import Screen
-from valija.apps.web.settings_views import _screen_values
+from valija.apps.web.settings_views import screen_values
 from valija.apps.web.visit import Visit, lamps, redirect
 from valija.domain.account import GrantKind
 from valija.domain.errors import NotAtTheMachine, ValijaError
@@ -23,7 +23,7 @@ HEARTBEAT_S = 20.0
 
 async def ask_get(visit: Visit, screen: Screen) -> Response:
     """Ask whether a token should be got."""
-    return await visit.render("get_token.html", **await _screen_values(visit, screen))
+    return await visit.render("get_token.html", **await screen_values(visit, screen))
 
 
 async def get_token(visit: Visit, screen: Screen) -> Response:
@@ -43,13 +43,13 @@ async def _refused(visit: Visit, screen: Screen, error: ValijaError, status: int
     problem = visit.views.problem(error)
     trouble = problem.trouble if isinstance(error, ProviderRefused) else None
     text = problem.detail if trouble else f"{problem.detail} {problem.cure}".strip()
-    values = await _screen_values(visit, screen)
+    values = await screen_values(visit, screen)
     return await visit.render("refused.html", status, text=text, trouble=trouble, **values)
 
 
 async def show_authorization(visit: Visit, screen: Screen) -> Response:
     """Show what the person needs while the machine waits; when it is over, the screen with its new state."""
-    values = await _screen_values(visit, screen)
+    values = await screen_values(visit, screen)
     if values["token"].authorization is None:
         return redirect(screen.base)
     others = await _other_grants(visit, screen, values["token"].authorization.grant)
@@ -84,14 +84,14 @@ async def picture(visit: Visit, screen: Screen) -> Response:
 
 async def ask_delete(visit: Visit, screen: Screen) -> Response:
     """Ask whether the token should be deleted."""
-    return await visit.render("delete_token.html", **await _screen_values(visit, screen))
+    return await visit.render("delete_token.html", **await screen_values(visit, screen))
 
 
 async def delete(visit: Visit, screen: Screen) -> Response:
     """Delete the token, here and at the provider."""
     await visit.form()
     _state, revocation = await visit.machine.desk.delete(screen.setting, visit.actor)
-    values = await _screen_values(visit, screen)
+    values = await screen_values(visit, screen)
     return await visit.render("deleted.html", text=visit.text(REVOCATION_TEXTS[revocation]), **values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,12 +18,15 @@ from valija.apps.language import LANGUAGES, from_accept_language
 from valija.apps.machine import Machine
 from valija.apps.web.launch import LaunchKeys
 from valija.apps.web.pages import Pages
+from valija.apps.web.pending import PendingForms
 from valija.apps.web.screens import Screen
 from valija.domain.account import Actor, Authentication, Presence, Setting
 from valija.domain.administrator import Session
-from valija.domain.errors import RequestError
+from valija.domain.errors import ConfirmationNeeded, RequestError
+from valija.domain.preferences import Preferences
 from valija.domain.text import N_, message
 from valija.services.administrator import AdministratorDesk
+from valija.services.preferences import zone_of
 from valija.services.status import TokenReport
 
 FORM_LIMIT: Final = 65536
@@ -63,7 +67,14 @@ class Visit:
     language: str
     views: Views
     csrf: str
+    preferences: Preferences
+    pending: PendingForms
     notices: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """Return the time zone that times are shown in; None is the system's."""
+        return zone_of(self.preferences)
 
     @property
     def actor(self) -> Actor:
@@ -99,7 +110,7 @@ class Visit:
     async def frame(self) -> dict[str, Any]:
         """Return what the frame of a page needs."""
         return {
-            "machine_name": "Valija",
+            "machine_name": self.preferences.name,
             "at_machine": self.face.at_machine,
             "signed_in": self.session is not None,
             "csrf_token": self.csrf,
@@ -108,7 +119,8 @@ class Visit:
             "notices": self.notices,
             "stream": "",
             "theme": "",
-            "keyboard": "on",
+            "keyboard": "on" if self.preferences.keyboard else "off",
+            "zone": self.zone,
         }
 
     async def form(self) -> dict[str, str]:
@@ -124,6 +136,22 @@ class Visit:
             raise RequestError(message(N_("The form is too large."))) from None
         self.check_csrf(fields.get("csrf", ""))
         return fields
+
+    async def form_or_pending(self) -> dict[str, str]:
+        """Return the form that was sent, or the one whose question was just answered with yes."""
+        form = await self.form()
+        if "pending" not in form:
+            return form
+        kept = self.pending.take(self.session.key if self.session else "", form["pending"])
+        if kept is None:
+            raise RequestError(message(N_("This form was too old. Please decide again.")))
+        return kept | {"confirm": "yes"}
+
+    async def ask_first(self, error: ConfirmationNeeded, form: dict[str, str], **values: Any) -> Response:
+        """Ask whether a change should be made; the form waits here for the answer."""
+        kept = {k: v for k, v in form.items() if k not in ("csrf", "confirm", "pending")}
+        fields = {"pending": self.pending.keep(self.session.key if self.session else "", kept)}
+        return await self.render("confirm_change.html", 409, question=self.text(error.what), fields=fields, **values)
 
     def check_csrf(self, sent: str) -> None:
         """Refuse a form that another site made this browser send. Raises :class:`RequestError`."""
@@ -156,19 +184,26 @@ ScreenHandler = Callable[[Visit, Screen], Awaitable[Response]]
 
 
 async def make_visit(
-    request: Request, machine: Machine, administrator: AdministratorDesk, pages: Pages, face: Face
+    request: Request,
+    machine: Machine,
+    administrator: AdministratorDesk,
+    pages: Pages,
+    face: Face,
+    pending: PendingForms,
 ) -> Visit:
     """Look at a request's cookies."""
     token = request.cookies.get(face.cookie(SESSION_COOKIE), "")
     session = await administrator.find(token, presence=face.presence) if token else None
+    preferences = await machine.preferences.load()
     language = request.cookies.get(face.cookie(LANGUAGE_COOKIE), "")
+    if language not in LANGUAGES and face.at_machine:
+        language = preferences.language
     if language not in LANGUAGES:
         language = from_accept_language(request.headers.get("accept-language", ""))
     csrf = session.csrf.reveal() if session else request.cookies.get(face.cookie(CSRF_COOKIE), "")
     views = Views(language, machine.status)
-    return Visit(
-        request, machine, administrator, pages, face, session, language, views, csrf or secrets.token_urlsafe(24)
-    )
+    csrf = csrf or secrets.token_urlsafe(24)
+    return Visit(request, machine, administrator, pages, face, session, language, views, csrf, preferences, pending)
 
 
 async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
