@@ -1,158 +1,120 @@
-"""The API as an ASGI application, and its OpenAPI description, both from the table of routes."""
+"""The API as an ASGI application: at the machine for whoever reaches the listener, over the network with API tokens."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
+from starlette.types import ASGIApp
 
-from valija import __version__
 from valija.apps.api import models
-from valija.apps.api.calls import Route, make_call
+from valija.apps.api.access import BearerRefused, Door, by_listener, by_token, limit_bodies
+from valija.apps.api.calls import Route, make_call, make_views
+from valija.apps.api.description import PREFIX, describe
 from valija.apps.api.routes import ROUTES
 from valija.apps.machine import Machine
 from valija.domain.account import Actor
 from valija.domain.errors import ValijaError
+from valija.domain.text import N_
 from valija.services.login import LoginFailed
 
-PREFIX: Final = "/v1"
+UPLOAD_LIMIT: Final = 150_000_000  # octets of a request from the network
+NO_STORE: Final = {"Cache-Control": "no-store"}
+Endpoint = Callable[[Request], Awaitable[Response]]
 log: Final = logging.getLogger(__name__)
+_SENTENCES: Final = {
+    400: ("bad_request", N_("The request cannot be read.")),
+    404: ("unknown_address", N_("There is nothing at this address.")),
+    405: ("wrong_method", N_("This address does not take this method.")),
+}
+_OTHER: Final = ("http", N_("The request is refused."))
 
 
 def make_application(machine: Machine, actor_of: Callable[[Request], Actor]) -> Starlette:
     """Return the application for one listener; ``actor_of`` says who asks, and from where (presence)."""
+    return _make(machine, by_listener(actor_of), describe())
 
-    def endpoint(route: Route) -> Callable[[Request], Any]:
-        async def handle(request: Request) -> Response:
-            call = make_call(machine, request, actor_of(request))
-            try:
-                return _respond(await route.operation(call))
-            except (ValijaError, LoginFailed) as error:
-                return _problem(call.views.problem(error))
 
-        return handle
+def make_network_application(machine: Machine) -> ASGIApp:
+    """Return the application for programs in the network, which send API tokens."""
+    return limit_bodies(_make(machine, by_token(machine.api_access), describe(over_network=True)), UPLOAD_LIMIT)
 
-    rows = [StarletteRoute(PREFIX + r.path, endpoint(r), methods=[r.method], name=_operation_id(r)) for r in ROUTES]
-    description = describe()
+
+def _make(machine: Machine, door: Door, description: dict[str, Any]) -> Starlette:
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for route in ROUTES:
+        by_path.setdefault(route.path, {})[route.method] = _endpoint(machine, door, route)
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(description)
 
-    return Starlette(
-        routes=[*rows, StarletteRoute(PREFIX + "/openapi.json", openapi)],
-        exception_handlers={HTTPException: _http_problem, Exception: _broken},
+    async def refused(request: Request, error: Exception) -> Response:
+        return _http_problem(machine, request, error)
+
+    async def broken(request: Request, error: Exception) -> Response:
+        return _broken(machine, request, error)
+
+    rows = [_row(path, methods) for path, methods in by_path.items()]
+    app = Starlette(
+        routes=[*rows, _row("/openapi.json", {"GET": openapi})],
+        exception_handlers={HTTPException: refused, Exception: broken},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
-def _respond(answer: Any) -> Response:
+def _row(path: str, endpoints: dict[str, Endpoint]) -> StarletteRoute:
+    """Return one path with all its methods: so that a wrong one is told the right ones."""
+
+    async def choose(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return StarletteRoute(PREFIX + path, choose, methods=[*endpoints])
+
+
+def _endpoint(machine: Machine, door: Door, route: Route) -> Endpoint:
+    async def handle(request: Request) -> Response:
+        try:
+            call = make_call(machine, request, await door(request, route), route)
+            return _respond(await route.operation(call), route.status)
+        except (ValijaError, LoginFailed) as error:
+            challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, BearerRefused) else {}
+            return _problem(make_views(machine, request).problem(error), challenge)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+
+    return handle
+
+
+def _respond(answer: Any, status: int) -> Response:
     if isinstance(answer, Response):
         return answer
-    return Response(_ANY.dump_json(answer), media_type="application/json", headers={"Cache-Control": "no-store"})
+    return Response(_ANY.dump_json(answer), status, NO_STORE, "application/json")
 
 
 _ANY: Final = TypeAdapter(Any)
 
 
-def _problem(problem: models.Problem) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(problem.model_dump_json(), problem.status, headers, "application/problem+json")
+def _problem(problem: models.Problem, headers: dict[str, str]) -> Response:
+    return Response(problem.model_dump_json(), problem.status, NO_STORE | headers, "application/problem+json")
 
 
-async def _http_problem(_request: Request, error: Exception) -> Response:
+def _http_problem(machine: Machine, request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    detail = error.detail if isinstance(error, HTTPException) else "error"
-    return _problem(models.Problem(title=detail, status=status, detail=detail, code="http", exit_status=2))
+    code, sentence = _SENTENCES.get(status, _OTHER)
+    text = make_views(machine, request).text(sentence)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    return _problem(models.Problem(title=text, status=status, detail=text, code=code, exit_status=2), headers)
 
 
-async def _broken(request: Request, error: Exception) -> Response:
+def _broken(machine: Machine, request: Request, error: Exception) -> Response:
     log.error("request_broke", exc_info=error, extra={"fields": {"path": request.url.path}})
-    text = "Something broke inside; the log has the details."
-    return _problem(models.Problem(title=text, status=500, detail=text, code="internal", exit_status=4))
-
-
-# --- OpenAPI ----------------------------------------------------------------------------------------------------------------
-
-
-def describe() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description of all routes."""
-    components: dict[str, Any] = {}
-    paths: dict[str, Any] = {}
-    for route in ROUTES:
-        paths.setdefault(PREFIX + route.path, {})[route.method.lower()] = _describe_route(route, components)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Valija",
-            "version": __version__,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "paths": paths,
-        "components": {"schemas": dict(sorted(components.items()))},
-    }
-
-
-def _describe_route(route: Route, components: dict[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "operationId": _operation_id(route),
-        "summary": route.summary,
-        "parameters": _parameters(route),
-        "responses": {
-            "200": {
-                "description": "Done",
-                "content": {route.media_type: {"schema": _schema(route.answer, components)}},
-            },
-            "default": {
-                "description": "Why not (RFC 9457)",
-                "content": {"application/problem+json": {"schema": _schema(models.Problem, components)}},
-            },
-        },
-    }
-    if route.body is not None:
-        content = {"application/json": {"schema": _schema(route.body, components)}}
-        described["requestBody"] = {"required": True, "content": content}
-    if route.upload:
-        form = {
-            "type": "object",
-            "required": ["about"],
-            "properties": {
-                "about": {"type": "string", "description": "JSON with to (a list), subject, text"},
-                "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-            },
-        }
-        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
-    return described
-
-
-def _parameters(route: Route) -> list[dict[str, Any]]:
-    inside = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)\}", route.path)
-    ]
-    asked = [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in route.query
-    ]
-    return inside + asked
-
-
-def _schema(answer: Any, components: dict[str, Any]) -> dict[str, Any]:
-    if answer is None:
-        return {"type": "string"}
-    schema = TypeAdapter(answer).json_schema(ref_template="#/components/schemas/{model}")
-    components.update(schema.pop("$defs", {}))
-    if isinstance(answer, type) and issubclass(answer, BaseModel):
-        components[answer.__name__] = schema
-        return {"$ref": f"#/components/schemas/{answer.__name__}"}
-    return schema
-
-
-def _operation_id(route: Route) -> str:
-    return getattr(route.operation, "__name__", "operation")
+    text = make_views(machine, request).text(N_("Something broke inside; the log has the details."))
+    return _problem(models.Problem(title=text, status=500, detail=text, code="internal", exit_status=4), {})

@@ -1,4 +1,4 @@
-"""One request to the API, with what an operation needs of it."""
+"""One request to the API, with what an operation needs of it, and one row of the table of routes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,47 @@ from valija.apps.api import models
 from valija.apps.api.views import Views
 from valija.apps.language import from_accept_language
 from valija.apps.machine import Machine
-from valija.domain.account import Actor, Setting
+from valija.domain.account import Actor, Presence, Setting
+from valija.domain.api_token import Scope
 from valija.domain.errors import FieldProblem, InvalidFields, RequestError, UnknownName
 from valija.domain.text import N_, message
 from valija.services.status import TokenReport
 
 JSON_LIMIT: Final = 1_000_000
-WAIT_LIMIT_S: Final = 25.0
+WAIT_LIMIT_S: Final = 25
+NUMBER_LIMIT: Final = 999_999_999
+# what opens the provider's door for whoever has it: not for those who may only look on from afar
+_AT_MACHINE_ONLY: Final = ("verification_uri", "verification_uri_complete", "user_code", "authorization_url")
+
+
+class BodyTooLarge(RequestError):
+    """The body has more octets than are taken."""
+
+    code = "body_too_large"
+    http_status = 413
+
+    def __init__(self) -> None:
+        super().__init__(message(N_("The body is too large.")))
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number in the query, from ``low`` to ``high``; ``default`` where there is none."""
+
+    name: str
+    description: str
+    low: int
+    high: int
+    default: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words in the query; an empty text where there is none."""
+
+    name: str
+    description: str
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +64,7 @@ class Call:
     request: Request
     actor: Actor
     views: Views
+    route: Route
 
     @property
     def setting(self) -> Setting:
@@ -43,21 +78,33 @@ class Call:
                 message(N_("The settings are: {names}."), names=", ".join(s.value for s in Setting)),
             ) from None
 
-    def number(self, name: str, default: int, low: int, high: int) -> int:
+    def number(self, name: str) -> int:
         """Return a number of the query. Raises :class:`InvalidFields`."""
-        text = self.request.query_params.get(name, str(default))
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
-            problem = message(N_("must be a whole number from {low} to {high}"), low=low, high=high)
+        row = next(q for q in self.route.query if isinstance(q, Number) and q.name == name)
+        text = self.request.query_params.get(name)
+        if text is None:
+            return row.default
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and row.low <= int(text) <= row.high):
+            problem = message(N_("must be a whole number from {low} to {high}"), low=row.low, high=row.high)
             raise InvalidFields((FieldProblem(name, problem),))
         return int(text)
 
+    def choice(self, name: str) -> str:
+        """Return a word of the query. Raises :class:`InvalidFields`."""
+        row = next(q for q in self.route.query if isinstance(q, Choice) and q.name == name)
+        text = self.request.query_params.get(name)
+        if text is not None and text not in row.words:
+            names = ", ".join(row.words)
+            raise InvalidFields((FieldProblem(name, message(N_("must be one of {names}"), names=names)),))
+        return text or ""
+
     async def body(self, model: type[BaseModel]) -> Any:
-        """Return the body, checked. Raises :class:`InvalidFields` or :class:`RequestError`."""
+        """Return the body, checked. Raises :class:`InvalidFields` or :class:`BodyTooLarge`."""
         raw = b""
         async for piece in self.request.stream():
             raw += piece
             if len(raw) > JSON_LIMIT:
-                raise RequestError(message(N_("The body is too large.")))
+                raise BodyTooLarge
         try:
             return model.model_validate_json(raw or b"{}")
         except ValidationError as error:
@@ -69,9 +116,13 @@ class Call:
         """Report a setting's token."""
         return await self.machine.status.report(setting or self.setting, unsaved=self.machine.tokens.unsaved)
 
-    async def token(self) -> models.TokenView:
-        """Show the setting's token."""
-        return self.views.token(await self.token_report())
+    async def token(self, setting: Setting | None = None) -> models.TokenView:
+        """Show a token; the codes with which a token is got only at the machine."""
+        view = self.views.token(await self.token_report(setting))
+        if view.authorization is None or self.actor.presence is Presence.AT_MACHINE:
+            return view
+        bare = view.authorization.model_copy(update=dict.fromkeys(_AT_MACHINE_ONLY))
+        return view.model_copy(update={"authorization": bare})
 
 
 Operation = Callable[[Call], Awaitable[Any]]
@@ -79,7 +130,11 @@ Operation = Callable[[Call], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the API: what it takes and gives is what the OpenAPI description says."""
+    """One row of the API: what it takes and gives is what the OpenAPI description says.
+
+    ``scope`` is what a token must have; None: only at the machine, and ``elsewhere`` says so to everybody else.
+    ``refusals`` are the statuses of problems besides those that follow from the row itself.
+    """
 
     method: str
     path: str
@@ -87,12 +142,21 @@ class Route:
     summary: str
     answer: Any
     body: type[BaseModel] | None = None
-    query: tuple[tuple[str, str], ...] = ()
+    scope: Scope | None = None
+    query: tuple[Number | Choice, ...] = ()
     media_type: str = "application/json"
     upload: bool = False
+    status: int = 200
+    refusals: tuple[int, ...] = ()
+    pop_only: bool = False
+    elsewhere: str = N_("This can only be done at the machine.")
 
 
-def make_call(machine: Machine, request: Request, actor: Actor) -> Call:
+def make_call(machine: Machine, request: Request, actor: Actor, route: Route) -> Call:
     """Return a call in the language that the client asked for."""
-    language = from_accept_language(request.headers.get("accept-language", ""))
-    return Call(machine, request, actor, Views(language, machine.status))
+    return Call(machine, request, actor, make_views(machine, request), route)
+
+
+def make_views(machine: Machine, request: Request) -> Views:
+    """Return what shows answers in the language that the client asked for."""
+    return Views(from_accept_language(request.headers.get("accept-language", "")), machine.status)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final, cast
 
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from valija.apps.api import models
@@ -70,8 +70,8 @@ async def send_message(call: Call) -> models.SendReport:
             report = await call.machine.delivery.send(
                 about["to"], about.get("subject", ""), about.get("text", ""), files
             )
-    except MultiPartException as error:
-        raise RequestError(message(N_("The form cannot be read: {why}."), why=error.message)) from None
+    except HTTPException as error:  # what the reader of forms makes of one that is broken
+        raise RequestError(message(N_("The form cannot be read: {why}."), why=error.detail)) from None
     worst = max((_EXIT_BY_VERDICT[o.verdict] for o in report.outcomes), default=0)
     outcomes = [call.views.delivered(o) for o in report.outcomes]
     return models.SendReport(message_id=report.message_id, size=report.size, outcomes=outcomes, exit_status=worst)
@@ -122,8 +122,7 @@ def _pop(call: Call) -> Setting:
 
 
 async def list_received(call: Call) -> list[models.ReceivedView]:
-    account = call.request.query_params.get("setting") or None
-    stored = await call.machine.store.list_received(account, call.number("limit", 50, 1, 500))
+    stored = await call.machine.store.list_received(call.choice("setting") or None, call.number("limit"))
     return [call.views.received(m, call.machine.state_dir) for m in stored]
 
 

@@ -3,31 +3,53 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from valija.apps.api.fields import CHANGES_LIMIT, PROVIDER_FIELDS, SETTING_FIELDS
+from valija.domain.api_token import DAYS, DAYS_RANGE, NAME_PATTERN
 
 SettingName = Literal["smtp", "internet-fax", "email-print", "email-status"]
 PopName = Literal["internet-fax", "email-print", "email-status"]
 GrantName = Literal["device", "code", "client-credentials", "service-account"]
+ScopeName = Literal["read", "settings", "tokens", "mail"]
 StateValue = Literal["not_retrieved", "awaiting_authorization", "retrieved", "invalid"]
 
 
 class Body(BaseModel):
     """What a client sends: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Answer(BaseModel):
     """What the daemon sends."""
 
 
-class Changes(Body):
+class SettingChanges(Body):
     """Fields to change; the others stay as they are. ``confirm`` agrees to the deletion of a token."""
 
-    changes: dict[str, Any] = Field(max_length=40)
+    # checked field by field in the domain, which names each one that is wrong in the reader's language
+    changes: Annotated[dict[str, Any], WithJsonSchema(SETTING_FIELDS)] = Field(max_length=CHANGES_LIMIT)
     confirm: bool = False
+
+
+class ProviderChanges(Body):
+    """Fields to change; the others stay as they are. ``confirm`` agrees to the deletion of tokens."""
+
+    changes: Annotated[dict[str, Any], WithJsonSchema(PROVIDER_FIELDS)] = Field(max_length=CHANGES_LIMIT)
+    confirm: bool = False
+
+
+class MakeApiToken(Body):
+    """A token for a program: its name, what it may do, and for how many days."""
+
+    name: str = Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})
+    scopes: list[str] = Field(
+        json_schema_extra={"items": {"type": "string", "enum": ["read", "settings", "tokens", "mail"]}, "minItems": 1}
+    )
+    days: int = Field(default=DAYS, json_schema_extra={"minimum": DAYS_RANGE[0], "maximum": DAYS_RANGE[1]})
 
 
 class GetToken(Body):
@@ -214,6 +236,30 @@ class MachineView(Answer):
     sandbox: dict[str, str] | None
     web_address: str
     tokens: list[TokenView]
+
+
+class ApiTokenView(Answer):
+    """A token for a program; the token itself is shown once, when it is made."""
+
+    name: str
+    scopes: list[ScopeName]
+    created_at: datetime
+    expires_at: datetime
+    ended: bool
+    created_by: str
+    last_used_at: datetime | None
+
+
+class MadeApiToken(ApiTokenView):
+    """A new token; ``token`` is what the program sends, and is shown this once."""
+
+    token: str
+
+
+class Deleted(Answer):
+    """It is gone."""
+
+    deleted: Literal[True] = True
 
 
 class PanelAddress(Answer):

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from valija import __version__
 from valija.apps.api import models
-from valija.apps.api.calls import WAIT_LIMIT_S, Call
+from valija.apps.api.calls import Call
 from valija.apps.api.views import REVOCATION_TEXTS
-from valija.domain.account import GrantKind, Presence, Setting
-from valija.domain.errors import NotAtTheMachine, NotReady
+from valija.domain.account import GrantKind, Setting
+from valija.domain.errors import NotReady
 from valija.domain.text import N_, message
 from valija.services.events import Stopping
 
@@ -20,15 +20,13 @@ from valija.services.events import Stopping
 
 async def show_machine(call: Call) -> models.MachineView:
     m = call.machine
-    tokens = [call.views.token(await call.token_report(setting)) for setting in Setting]
+    tokens = [await call.token(setting) for setting in Setting]
     return models.MachineView(
         version=__version__, started_at=m.started_at, sandbox=m.sandbox, web_address=m.web_address, tokens=tokens
     )
 
 
 async def open_panel(call: Call) -> models.PanelAddress:
-    if call.actor.presence is not Presence.AT_MACHINE:
-        raise NotAtTheMachine(message(N_("The panel is only for browsers at the machine.")))
     if call.machine.new_panel_address is None:
         raise NotReady(
             message(N_("The panel is switched off.")), message(N_("Set panel.enabled in the configuration."))
@@ -37,8 +35,7 @@ async def open_panel(call: Call) -> models.PanelAddress:
 
 
 async def list_audit(call: Call) -> list[models.AuditView]:
-    before = call.number("before", 0, 0, 999_999_999) or None
-    records = await call.machine.store.list_audit(call.number("limit", 50, 1, 500), before)
+    records = await call.machine.store.list_audit(call.number("limit"), call.number("before") or None)
     return [call.views.audit(record) for record in records]
 
 
@@ -51,7 +48,7 @@ async def show_setting(call: Call) -> models.SettingView:
 
 
 async def change_setting(call: Call) -> models.SettingView:
-    body: models.Changes = await call.body(models.Changes)
+    body: models.SettingChanges = await call.body(models.SettingChanges)
     setting = call.setting
     value = await call.machine.settings.change(setting, body.changes, confirm=body.confirm, actor=call.actor)
     return call.views.setting(setting, value, await call.token_report())
@@ -66,16 +63,16 @@ async def show_provider(call: Call) -> models.ProviderView:
 
 
 async def change_provider(call: Call) -> models.ProviderView:
-    body: models.Changes = await call.body(models.Changes)
+    body: models.ProviderChanges = await call.body(models.ProviderChanges)
     name = call.request.path_params["name"]
     await call.machine.providers.set(name, body.changes, confirm=body.confirm, actor=call.actor)
     return await _provider(call, name)
 
 
-async def delete_provider(call: Call) -> dict[str, bool]:
-    confirm = call.request.query_params.get("confirm") == "true"
+async def delete_provider(call: Call) -> models.Deleted:
+    confirm = call.choice("confirm") == "true"
     await call.machine.providers.delete(call.request.path_params["name"], confirm=confirm, actor=call.actor)
-    return {"deleted": True}
+    return models.Deleted()
 
 
 async def _provider(call: Call, name: str) -> models.ProviderView:
@@ -87,15 +84,14 @@ async def _provider(call: Call, name: str) -> models.ProviderView:
 
 
 async def list_tokens(call: Call) -> list[models.TokenView]:
-    return [call.views.token(await call.token_report(setting)) for setting in Setting]
+    return [await call.token(setting) for setting in Setting]
 
 
 async def show_token(call: Call) -> models.TokenView:
     setting = call.setting
-    wait = call.number("wait", 0, 0, int(WAIT_LIMIT_S))
+    wait = call.number("wait")
     if wait:
-        after = call.number("after_version", 0, 0, 999_999_999)
-        await _wait_for_change(call, setting, after, wait)
+        await _wait_for_change(call, setting, call.number("after_version"), wait)
     return await call.token()
 
 

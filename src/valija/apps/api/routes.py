@@ -1,32 +1,59 @@
-"""The one table of the API: what it serves, and what its description says."""
+"""The one table of the API: what it serves, to whom, and what its description says."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from valija.apps.api import access_operations as access
 from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
-from valija.apps.api.calls import Route
+from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route
+from valija.domain.account import POP_SETTINGS
+from valija.domain.api_token import Scope
+from valija.domain.text import N_
+
+_LIMIT: Final = Number("limit", "how many at the most", 1, 500, default=50)
+_NOT_HERE: Final = N_("The setup cannot be completed on the web page.")
+_TOKENS_NOT_HERE: Final = N_("API tokens are made, listed and deleted at the machine only.")
 
 ROUTES: Final[tuple[Route, ...]] = (
-    Route("GET", "/machine", on.show_machine, "Show the machine and its tokens", models.MachineView),
-    Route("POST", "/panel", on.open_panel, "Get an address that opens the panel once", models.PanelAddress),
-    Route("GET", "/settings/{setting}", on.show_setting, "Show a mail setting", models.SettingView),
+    Route("GET", "/machine", on.show_machine, "Show the machine and its tokens", models.MachineView, scope=Scope.READ),
+    Route(
+        "POST",
+        "/panel",
+        on.open_panel,
+        "Get an address that opens the panel once",
+        models.PanelAddress,
+        refusals=(409,),
+        elsewhere=N_("The panel is only for browsers at the machine."),
+    ),
+    Route(
+        "GET",
+        "/settings/{setting}",
+        on.show_setting,
+        "Show a mail setting",
+        models.SettingView,
+        scope=Scope.READ,
+    ),
     Route(
         "PATCH",
         "/settings/{setting}",
         on.change_setting,
         "Change fields of a mail setting",
         models.SettingView,
-        models.Changes,
+        models.SettingChanges,
+        scope=Scope.SETTINGS,
+        refusals=(409,),
     ),
     Route(
         "POST",
         "/settings/{setting}/test",
         mail.test_setting,
-        "Test a setting's connection, stage by stage",
+        "Test a setting's connection, stage by stage; with Accept: application/x-ndjson as it goes",
         models.TestReport,
+        scope=Scope.SETTINGS,
+        refusals=(409,),
     ),
     Route(
         "POST",
@@ -34,38 +61,76 @@ ROUTES: Final[tuple[Route, ...]] = (
         mail.receive_mail,
         "Fetch new mail of a POP setting",
         models.ReceiveReport,
+        scope=Scope.MAIL,
+        refusals=(400, 409, 502),
+        pop_only=True,
     ),
-    Route("GET", "/providers", on.list_providers, "List the client registrations", list[models.ProviderView]),
-    Route("GET", "/providers/{name}", on.show_provider, "Show a client registration", models.ProviderView),
+    Route(
+        "GET",
+        "/providers",
+        on.list_providers,
+        "List the client registrations",
+        list[models.ProviderView],
+        scope=Scope.READ,
+    ),
+    Route(
+        "GET",
+        "/providers/{name}",
+        on.show_provider,
+        "Show a client registration",
+        models.ProviderView,
+        scope=Scope.READ,
+    ),
     Route(
         "PUT",
         "/providers/{name}",
         on.change_provider,
         "Add or change a registration",
         models.ProviderView,
-        models.Changes,
+        models.ProviderChanges,
+        scope=Scope.SETTINGS,
+        refusals=(409,),
     ),
     Route(
         "DELETE",
         "/providers/{name}",
         on.delete_provider,
         "Delete a registration and its tokens",
-        dict[str, bool],
-        query=(("confirm", "true agrees to the deletion of tokens"),),
+        models.Deleted,
+        scope=Scope.SETTINGS,
+        query=(Choice("confirm", "true agrees to the deletion of tokens", ("true", "false")),),
+        refusals=(409,),
     ),
-    Route("GET", "/tokens", on.list_tokens, "Show all tokens", list[models.TokenView]),
+    Route("GET", "/tokens", on.list_tokens, "Show all tokens", list[models.TokenView], scope=Scope.READ),
     Route(
         "GET",
         "/tokens/{setting}",
         on.show_token,
         "Show a token; wait until it changes",
         models.TokenView,
-        query=(("wait", "seconds to wait, 0-25"), ("after_version", "wait for a later version than this")),
+        scope=Scope.READ,
+        query=(
+            Number("wait", "seconds to wait", 0, WAIT_LIMIT_S, default=0),
+            Number("after_version", "wait for a later version than this", 0, NUMBER_LIMIT, default=0),
+        ),
     ),
     Route(
-        "DELETE", "/tokens/{setting}", on.delete_token, "Delete a token and revoke it at the provider", models.Deletion
+        "DELETE",
+        "/tokens/{setting}",
+        on.delete_token,
+        "Delete a token and revoke it at the provider",
+        models.Deletion,
+        scope=Scope.TOKENS,
     ),
-    Route("POST", "/tokens/{setting}/refresh", on.refresh_token, "Refresh a token now", models.TokenView),
+    Route(
+        "POST",
+        "/tokens/{setting}/refresh",
+        on.refresh_token,
+        "Refresh a token now",
+        models.TokenView,
+        scope=Scope.TOKENS,
+        refusals=(409,),
+    ),
     Route(
         "POST",
         "/tokens/{setting}/authorization",
@@ -73,6 +138,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Get a token: ask the provider for leave (only at the machine)",
         models.TokenView,
         models.GetToken,
+        refusals=(409, 502),
+        elsewhere=_NOT_HERE,
     ),
     Route(
         "DELETE",
@@ -80,14 +147,17 @@ ROUTES: Final[tuple[Route, ...]] = (
         on.cancel_authorization,
         "Stop waiting for authorization",
         models.TokenView,
+        scope=Scope.TOKENS,
     ),
     Route(
         "POST",
         "/tokens/{setting}/authorization/redirect",
         on.paste_redirect,
-        "Hand in the address that the browser was sent to",
+        "Hand in the address that the browser was sent to (only at the machine)",
         models.TokenView,
         models.PastedRedirect,
+        refusals=(409, 502),
+        elsewhere=_NOT_HERE,
     ),
     Route(
         "POST",
@@ -95,7 +165,9 @@ ROUTES: Final[tuple[Route, ...]] = (
         mail.send_message,
         "Send files by e-mail: multipart/form-data with about (JSON: to, subject, text) and file, again for each",
         models.SendReport,
+        scope=Scope.MAIL,
         upload=True,
+        refusals=(409, 502),
     ),
     Route(
         "GET",
@@ -103,7 +175,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         mail.list_received,
         "List received mail",
         list[models.ReceivedView],
-        query=(("setting", "only of this POP setting"), ("limit", "how many at the most, 1-500")),
+        scope=Scope.MAIL,
+        query=(Choice("setting", "only of this POP setting", tuple(s.value for s in POP_SETTINGS)), _LIMIT),
     ),
     Route(
         "GET",
@@ -111,6 +184,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         mail.download_received,
         "Download a received message",
         None,
+        scope=Scope.MAIL,
         media_type="message/rfc822",
     ),
     Route(
@@ -119,7 +193,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         on.list_audit,
         "Show who did what, latest first",
         list[models.AuditView],
-        query=(("limit", "how many at the most, 1-500"), ("before", "only records before this id")),
+        scope=Scope.READ,
+        query=(_LIMIT, Number("before", "only records before this id", 1, NUMBER_LIMIT, default=0)),
     ),
     Route(
         "GET",
@@ -127,6 +202,33 @@ ROUTES: Final[tuple[Route, ...]] = (
         mail.stream_events,
         "Follow what happens (server-sent events)",
         None,
+        scope=Scope.READ,
         media_type="text/event-stream",
+    ),
+    Route(
+        "GET",
+        "/api-tokens",
+        access.list_api_tokens,
+        "List the tokens for programs (only at the machine)",
+        list[models.ApiTokenView],
+        elsewhere=_TOKENS_NOT_HERE,
+    ),
+    Route(
+        "POST",
+        "/api-tokens",
+        access.make_api_token,
+        "Make a token for a program; it is shown this once (only at the machine)",
+        models.MadeApiToken,
+        models.MakeApiToken,
+        status=201,
+        elsewhere=_TOKENS_NOT_HERE,
+    ),
+    Route(
+        "DELETE",
+        "/api-tokens/{name}",
+        access.delete_api_token,
+        "Delete a token for a program (only at the machine)",
+        models.Deleted,
+        elsewhere=_TOKENS_NOT_HERE,
     ),
 )

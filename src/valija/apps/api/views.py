@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, Final, cast
 
 from valija.apps.api import models
 from valija.apps.language import translate
 from valija.domain.account import Authentication, Setting
+from valija.domain.api_token import ApiToken, has_ended
 from valija.domain.errors import InvalidFields, ValijaError
+from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.registration import Registration
 from valija.domain.settings import FIELD_LABELS, MailSettings
 from valija.domain.text import N_
@@ -64,6 +67,8 @@ ACTION_LABELS: Final = {
     "locked_out": N_("locked after wrong passwords"),
     "lockout_lifted": N_("lock lifted"),
     "password_changed": N_("administrator's password changed"),
+    "api_token_made": N_("API token made"),
+    "api_token_deleted": N_("API token deleted"),
 }
 AUTHENTICATION_LABELS: Final = {
     Authentication.NONE: N_("None"),
@@ -260,6 +265,18 @@ class Views:
             details=dict(r.details),
         )
 
+    def api_token(self, token: ApiToken, now: datetime) -> models.ApiTokenView:
+        """Show an API token: never what the program sends."""
+        return models.ApiTokenView(
+            name=token.name,
+            scopes=[cast(models.ScopeName, scope) for scope in token.scopes],
+            created_at=token.created_at,
+            expires_at=token.expires_at,
+            ended=has_ended(token, now),
+            created_by=token.created_by,
+            last_used_at=token.last_used_at,
+        )
+
     def problem(self, error: ValijaError | LoginFailed) -> models.Problem:
         """Show why something was refused."""
         if isinstance(error, LoginFailed):
@@ -271,7 +288,7 @@ class Views:
             )
         problems = []
         if isinstance(error, InvalidFields):
-            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **OTHER_LABELS}
+            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **PREFERENCE_LABELS, **OTHER_LABELS}
             problems = [
                 models.FieldProblemView(
                     field=p.field, label=self.text(labels.get(p.field, p.field)), problem=self.text(p.problem)
@@ -291,7 +308,13 @@ class Views:
         )
 
 
-OTHER_LABELS: Final = {"to": N_("Recipient"), "subject": N_("Subject"), "text": N_("Text"), "name": N_("Name")}
+OTHER_LABELS: Final = {
+    "to": N_("Recipient"),
+    "subject": N_("Subject"),
+    "text": N_("Text"),
+    "name": N_("Name"),
+    "days": N_("Days"),
+}
 
 
 def _public(value: Any) -> Any:

@@ -1,0 +1,62 @@
+"""What changes may name, as JSON Schema. It describes; the domain checks, and says what is wrong in the reader's language."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from valija.domain import settings as limits
+from valija.domain.account import Authentication, GrantKind
+
+CHANGES_LIMIT: Final = 40  # fields; more than anything has
+PROVIDER_NAME_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,62}"
+
+
+def _text(limit: int = limits.TEXT_LIMIT) -> dict[str, Any]:
+    return {"type": "string", "maxLength": limit}
+
+
+def _number(low: int, high: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _fields(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "description": description, "properties": properties, "additionalProperties": False}
+
+
+_SECRET: Final = _or_null({"type": "string", "writeOnly": True})
+SETTING_FIELDS: Final = _fields(
+    "sender_name and sender_address are SMTP's, check_interval (minutes, 0 is never) is POP's",
+    {
+        "server": _text(),
+        "port": _number(*limits.PORT_RANGE),
+        "timeout": _number(*limits.TIMEOUT_RANGE_S),
+        "sender_name": _text(),
+        "sender_address": _text(),
+        "check_interval": _number(*limits.CHECK_INTERVAL_RANGE_MIN),
+        "tls": {"type": "boolean"},
+        "auth": {"type": "string", "enum": [kind.value for kind in Authentication]},
+        "provider": _text(),
+        "account": _text(),
+        "password": _SECRET,
+    },
+)
+PROVIDER_FIELDS: Final = _fields(
+    "null or an empty text forgets what was set",
+    {
+        "kind": {"type": "string", "enum": ["microsoft", "google", "yahoo", "aol", "custom"]},
+        "cloud": _or_null(_text()),
+        "issuer": _text(500),
+        "tenant": _or_null(_text()),
+        "client_id": _or_null(_text()),
+        "client_secret": _SECRET,
+        "certificate": _or_null({"type": "string"}),
+        "private_key": _SECRET,
+        "service_account": _SECRET,
+        "grant": _or_null({"type": "string", "enum": [kind.value for kind in GrantKind]}),
+        "scopes": {"type": "array", "items": _text(), "maxItems": 50},
+    },
+)
