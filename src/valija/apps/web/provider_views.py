@@ -184,7 +184,7 @@ async def form_values(
         "first": first,
         "more": more,
         "more_open": any(p.field in more for p in problems) or any(stored[f] for f in more if f != "scopes"),
-        "values": values,
+        "filled": values,
         "there": {f for f in SECRETS if stored.get(f)},
         "labels": {f: visit.text(text) for f, text in PROVIDER_LABELS.items()},
         "problems": problems,
