@@ -1,0 +1,89 @@
+"""A machine whose API is called without sockets: at the machine, and over the network with tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import httpx2
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from valija.apps.api.application import make_application, make_network_application
+from valija.apps.api.calls import Route
+from valija.apps.config import Configuration
+from valija.apps.machine import Machine, SystemClock, build
+from valija.domain.account import Actor, Presence
+from valija.services.events import Stopping
+from valija.store.memory import MemoryStore
+
+AT_MACHINE: Final = Actor("uid 0", "cli", Presence.AT_MACHINE)
+PROVIDER: Final = "microsoft"
+PLACES: Final = {"setting": "internet-fax", "id": "1", "name": PROVIDER}
+
+
+class MovedClock(SystemClock):
+    """The clock of this machine, put forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        """Return the time in UTC."""
+        return super().now() + self.ahead
+
+
+@dataclass
+class ApiBench:
+    """A machine, its clock, and the application that serves the network."""
+
+    machine: Machine
+    clock: MovedClock
+    network: ASGIApp
+    _numbers: list[int] = field(default_factory=list)
+
+    async def token(self, *scopes: str, days: int = 90) -> str:
+        """Make a token; return what a program sends."""
+        self._numbers.append(0)
+        made = await self.machine.api_access.make(f"program-{len(self._numbers)}", scopes, days, AT_MACHINE)
+        return made.secret.reveal()
+
+    def afar(self, token: str | None = None, **headers: str) -> httpx2.AsyncClient:
+        """Return a client in the network; ``headers`` with ``_`` for ``-``."""
+        own = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return client(self.network, own | {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def here(self, language: str = "en") -> httpx2.AsyncClient:
+        """Return a client at the machine."""
+
+        def who(_request: Request) -> Actor:
+            return AT_MACHINE
+
+        return client(make_application(self.machine, who), {"Accept-Language": language})
+
+
+def client(app: ASGIApp, headers: dict[str, str]) -> httpx2.AsyncClient:
+    """Return a client of an application."""
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url="http://machine", headers=headers)
+
+
+@asynccontextmanager
+async def api_bench(state_dir: Path) -> AsyncIterator[ApiBench]:
+    """A machine with a provider and no mail server: nothing of it reaches out. Streams and long polls end at once."""
+    clock = MovedClock()
+    machine = build(Configuration(), MemoryStore(), clock, state_dir)
+    changes = {"kind": PROVIDER, "client_id": "id-1", "tenant": "example.com"}
+    await machine.providers.set(PROVIDER, changes, confirm=False, actor=AT_MACHINE)
+    machine.events.publish(Stopping(clock.now()))
+    yield ApiBench(machine, clock, make_network_application(machine))
+    await machine.stop()
+
+
+def address(route: Route) -> str:
+    """Return an address of a row, of something that a path can name."""
+    return "/v1" + route.path.format(**PLACES)
