@@ -60,12 +60,14 @@ class Tour:
         assert answer is not None
         assert answer.ok, (path, answer.status)
 
-    def shoot(self, name: str) -> None:
-        """Check that the screen fits, and draw its picture."""
+    def shoot(self, name: str, top: str = "") -> None:
+        """Check that the screen fits, and draw its picture, from the element ``top`` down."""
         for size in (*SMALL, PANEL):
             self.page.set_viewport_size(size)  # type: ignore[arg-type]
             if found := self.page.evaluate(TOO_WIDE):
                 self.faults.append((f"{name} {size['width']}", found))
+        if top:
+            self.page.locator(top).evaluate("e => e.scrollIntoView({block: 'start', behavior: 'instant'})")
         self.draw(name)
 
     def draw(self, name: str) -> None:
@@ -103,6 +105,7 @@ class Tour:
         self.page.locator("#f-port").fill(self._daemon.place("smtp_port"))
         self.page.locator("#f-sender_address").fill(ANA)
         self.page.locator("h1").click()
+        self.page.wait_for_selector("#keyboard", state="hidden")
         self.shoot("first-4-smtp")
         self.press("main button.primary")
         self.shoot("first-5-token")
@@ -149,8 +152,7 @@ class Tour:
         self._daemon.revoke_at_provider("smtp")
         self._daemon.run("token", "refresh", "smtp")
         self.page.wait_for_selector("#token-smtp[data-state=invalid]")
-        self.page.locator("#token-smtp").scroll_into_view_if_needed()
-        self.shoot("invalid")
+        self.shoot("invalid", "#token-smtp")
         self.go(SMTP)
         self.page.locator("#f-server").click()
         self.page.wait_for_selector("#keyboard:not([hidden])")
@@ -165,8 +167,7 @@ class Tour:
         self.page.locator("#f-password").fill(PASSWORD)
         self.press("main button.primary")
         self.go("/settings/alert-smtp")
-        self.page.locator("#token-smtp").scroll_into_view_if_needed()
-        self.shoot("web-smtp")
+        self.shoot("web-smtp", "#token-smtp")
         self.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
         self.go("/status")
         self.draw("web-phone")

@@ -1,5 +1,5 @@
 /* What a page can do better with JavaScript; without it everything still works, with a whole page for each answer.
-   Password keys, count-downs, the dialog, toasts, and a word when the events of the machine stop or come back. */
+   Password keys, files in the page's language, keys that are at work, count-downs, the dialog, toasts, and a word when the events of the machine stop or come back. */
 (() => {
   "use strict";
   const page = document.documentElement;
@@ -22,6 +22,25 @@
     key.setAttribute("aria-pressed", String(shown));
     input.focus();
   }
+
+  // --- files: the browser's own key speaks the browser's language ---
+  function showPicker(label) {
+    label.hidden = label.nextElementSibling.hidden = false;
+    byId(label.htmlFor).classList.add("unseen");
+  }
+  document.addEventListener("change", ({ target }) => {
+    if (target.type !== "file" || !target.files.length) return;
+    target.parentElement.querySelector(".picked").textContent = [...target.files].map((file) => file.name).join(", ");
+  });
+
+  // --- a key that was pressed is at work until the answer is there; a second press would ask twice ---
+  document.addEventListener("submit", (event) => {
+    const key = event.submitter;
+    if (!key || event.defaultPrevented) return;
+    if (key.getAttribute("aria-busy") === "true") event.preventDefault();
+    else key.setAttribute("aria-busy", "true");
+  });
+  addEventListener("pageshow", () => each(document, "[aria-busy=true]", (key) => key.removeAttribute("aria-busy")));
 
   // --- count-downs: <p data-until="ISO time" data-over-text="..."> with a <time> inside ---
   function count() {
@@ -64,6 +83,7 @@
   // --- new content, from the start or from htmx ---
   function prepare(root) {
     each(root, "[data-shows]", (key) => { key.hidden = false; });
+    each(root, ".picker", showPicker);
     each(root, "[data-toast]", startToast);
   }
 
