@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -114,15 +115,15 @@ def test_open_means_no_lock_and_the_closed_time_is_the_sum(steps: list[tuple[str
         later = now + timedelta(minutes=minutes)
         closed += timedelta() if gate.is_open else later - now
         now, before = later, gate
-        change = {
+        changes: dict[str, Callable[[Gate, datetime], Gate]] = {
             "block": partial(_block, token=minutes % 2 == 0),
             "token": token_works,
             "works": account_works,
             "hold": hold,
             "release": release,
             "probe": probe_now,
-        }[name]
-        gate = change(gate, now)
+        }
+        gate = changes[name](gate, now)
         assert gate.is_open == (gate.blocked is None and gate.held_at is None)
         assert gate.stopped_until(now) == closed
         assert gate is before or gate.version == before.version + 1
