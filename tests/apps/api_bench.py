@@ -17,12 +17,16 @@ from valija.apps.api.application import make_application, make_network_applicati
 from valija.apps.api.calls import Route
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
-from valija.domain.account import Actor, Presence
+from valija.domain.account import Actor, GrantKind, Presence, Setting
+from valija.domain.record import ReceivedMessage
+from valija.domain.token import Retrieved, TokenSet
+from valija.secret import Secret
 from valija.services.events import Stopping
 from valija.store.memory import MemoryStore
 
 AT_MACHINE: Final = Actor("uid 0", "cli", Presence.AT_MACHINE)
 PROVIDER: Final = "microsoft"
+_OWNER: Final = {"auth": "oauth2", "provider": PROVIDER, "account": "ana@example.com"}
 PLACES: Final = {"setting": "internet-fax", "id": "1", "name": PROVIDER}
 
 
@@ -72,16 +76,45 @@ def client(app: ASGIApp, headers: dict[str, str]) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://machine", headers=headers)
 
 
-@asynccontextmanager
-async def api_bench(state_dir: Path) -> AsyncIterator[ApiBench]:
-    """A machine with a provider and no mail server: nothing of it reaches out. Streams and long polls end at once."""
+async def make_bench(state_dir: Path) -> ApiBench:
+    """Return a machine with a provider and no mail server. Streams and long polls end at once, as when it stops."""
     clock = MovedClock()
     machine = build(Configuration(), MemoryStore(), clock, state_dir)
     changes = {"kind": PROVIDER, "client_id": "id-1", "tenant": "example.com"}
     await machine.providers.set(PROVIDER, changes, confirm=False, actor=AT_MACHINE)
     machine.events.publish(Stopping(clock.now()))
-    yield ApiBench(machine, clock, make_network_application(machine))
-    await machine.stop()
+    return ApiBench(machine, clock, make_network_application(machine))
+
+
+async def furnish(machine: Machine) -> None:
+    """Set servers, give SMTP and E-mail Status a token each, and lay down a message: so that all rows have something to do."""
+    smtp: dict[str, object] = {"server": "mail.example.com", "sender_address": "ana@example.com", **_OWNER}
+    pops: dict[str, object] = {"server": "mail.example.com", "check_interval": 0}
+    of_each: dict[Setting, dict[str, object]] = {
+        Setting.SMTP: smtp,
+        Setting.INTERNET_FAX: pops | {"auth": "password", "account": "luis@example.com", "password": "secret"},
+        Setting.EMAIL_STATUS: pops | _OWNER,
+    }
+    for setting, changes in of_each.items():
+        await machine.settings.change(setting, changes, confirm=False, actor=AT_MACHINE)
+    now = machine.clock.now()
+    end = now + timedelta(hours=1)
+    tokens = TokenSet("grant", GrantKind.DEVICE, Secret("access"), end, Secret("refresh"), ("smtp",), now, now)
+    for name in (Setting.SMTP, Setting.EMAIL_STATUS):
+        await machine.store.replace_token(name.value, 0, Retrieved(tokens), due_at=None)
+    file = machine.state_dir / "received" / "1.eml"
+    file.parent.mkdir()
+    file.write_bytes(b"Subject: Contrato\r\n\r\n")
+    kept = ReceivedMessage("internet-fax", "luis@example.com", "1", now, "received/1.eml", 21, "ana", "Contrato")
+    await machine.store.record_received(kept)
+
+
+@asynccontextmanager
+async def api_bench(state_dir: Path) -> AsyncIterator[ApiBench]:
+    """A machine for a test."""
+    bench = await make_bench(state_dir)
+    yield bench
+    await bench.machine.stop()
 
 
 def address(route: Route) -> str:

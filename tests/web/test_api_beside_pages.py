@@ -88,9 +88,7 @@ async def test_an_api_token_does_not_open_a_page(here: Machinery) -> None:
         assert (answer.status_code, answer.headers["location"][:6]) == (303, "/login")
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1", "/v1/", "/v1/nothing", "/v1//tokens", "/v1/static/x", "/v1/%2e%2e/settings"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/nothing", "/v1//tokens", "/v1/static/x", "/v1/%2e%2e/settings"])
 async def test_below_v1_there_are_no_pages(here: Machinery, path: str) -> None:
     """Whatever is not there is a problem for programs, not a page."""
     async with _listener(here) as browser:

@@ -107,8 +107,10 @@ _FORM: Final = {
             },
             "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
         },
-    }
+    },
+    "example": {"about": '{"to": ["luis@example.com"], "subject": "Contrato"}', "file": ["%PDF-1.7"]},
 }
+_NAME_EXAMPLES: Final = {"/providers": "microsoft", "/api-tokens": "backup"}
 
 
 def _responses(route: Route, components: dict[str, Any], *, over_network: bool) -> dict[str, Any]:
@@ -140,10 +142,7 @@ def _refusals(route: Route, *, over_network: bool) -> set[int]:
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
-    inside = [
-        {"name": name, "in": "path", "required": True, "schema": _path_schema(route, name)}
-        for name in re.findall(r"\{(\w+)\}", route.path)
-    ]
+    inside = [_path_parameter(route, name) for name in re.findall(r"\{(\w+)\}", route.path)]
     asked = []
     for row in route.query:
         schema: dict[str, Any] = {"type": "string"}
@@ -156,6 +155,11 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             {"name": row.name, "in": "query", "required": False, "description": row.description, "schema": schema}
         )
     return inside + asked
+
+
+def _path_parameter(route: Route, name: str) -> dict[str, Any]:
+    example = {"example": _NAME_EXAMPLES["/" + route.path.split("/")[1]]} if name == "name" else {}
+    return {"name": name, "in": "path", "required": True, "schema": _path_schema(route, name)} | example
 
 
 def _path_schema(route: Route, name: str) -> dict[str, Any]:

@@ -89,9 +89,9 @@ async def list_tokens(call: Call) -> list[models.TokenView]:
 
 async def show_token(call: Call) -> models.TokenView:
     setting = call.setting
-    wait = call.number("wait")
+    wait, after = call.number("wait"), call.number("after_version")
     if wait:
-        await _wait_for_change(call, setting, call.number("after_version"), wait)
+        await _wait_for_change(call, setting, after, wait)
     return await call.token()
 
 
