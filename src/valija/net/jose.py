@@ -93,7 +93,7 @@ def parse_service_account(text: Secret) -> ServiceAccount:
             raise KeyUnusable("the file is not a service account's key")
         key = SigningKey(Secret(raw["private_key"]), key_id=str(raw["private_key_id"]))
         email = str(raw["client_email"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise KeyUnusable("the file is not a service account's key (JSON)") from None
     check_pair(key)
     return ServiceAccount(email, key)

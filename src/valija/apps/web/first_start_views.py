@@ -168,7 +168,7 @@ async def _provider(visit: Visit, typed: Typed, error: InvalidFields | None) -> 
     there = await provider_views.provider_names(visit)
     if kind not in KINDS:
         return {"there": there, "kinds": provider_views.kinds(visit), "form": None}
-    name = typed.get("name") or await provider_views.free_name(visit, kind)
+    name = typed["name"] if "name" in typed else await provider_views.free_name(visit, kind)
     form = await provider_views.form_values(visit, name, kind, typed, error, new=True)
     return {"there": there, "kinds": (), "form": form}
 

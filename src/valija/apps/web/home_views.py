@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
@@ -77,6 +77,7 @@ async def send(visit: Visit) -> Response:
     """Send files to an address; what was typed is kept if something is wrong."""
     typed: dict[str, str] = {}
     try:
+        _demand_utf8(visit)
         async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
             typed = {k: v for k, v in form.items() if isinstance(v, str)}
             visit.check_csrf(typed.get("csrf", ""))
@@ -95,13 +96,20 @@ async def send(visit: Visit) -> Response:
             report = await visit.machine.delivery.send(
                 recipients, typed.get("subject", ""), typed.get("text", ""), files
             )
-    except MultiPartException as error:
-        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.message))
+    except HTTPException as error:  # no multipart, or one that is too large
+        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
         return await _send_page(visit, typed, 400)
     except (ValijaError, LoginFailed) as error:
         return await _send_page(visit, typed, 422, error)
     outcomes = [visit.views.delivered(outcome) for outcome in report.outcomes]
     return await visit.render("sent.html", outcomes=outcomes)
+
+
+def _demand_utf8(visit: Visit) -> None:
+    """Refuse a form in another encoding, which no browser sends. Raises :class:`RequestError`."""
+    _kind, _, parameters = visit.request.headers.get("content-type", "").partition(";")
+    if "charset" in parameters.lower():
+        raise RequestError(message(N_("The form cannot be read: {why}."), why="charset"))
 
 
 async def _send_page(
