@@ -76,13 +76,14 @@ def client(app: ASGIApp, headers: dict[str, str]) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://machine", headers=headers)
 
 
-async def make_bench(state_dir: Path) -> ApiBench:
-    """Return a machine with a provider and no mail server. Streams and long polls end at once, as when it stops."""
+async def make_bench(state_dir: Path, *, stopping: bool = True) -> ApiBench:
+    """Return a machine with a provider and no mail server. When it is ``stopping``, streams and long polls end at once."""
     clock = MovedClock()
     machine = build(Configuration(), MemoryStore(), clock, state_dir)
     changes = {"kind": PROVIDER, "client_id": "id-1", "tenant": "example.com"}
     await machine.providers.set(PROVIDER, changes, confirm=False, actor=AT_MACHINE)
-    machine.events.publish(Stopping(clock.now()))
+    if stopping:
+        machine.events.publish(Stopping(clock.now()))
     return ApiBench(machine, clock, make_network_application(machine))
 
 
@@ -110,9 +111,9 @@ async def furnish(machine: Machine) -> None:
 
 
 @asynccontextmanager
-async def api_bench(state_dir: Path) -> AsyncIterator[ApiBench]:
+async def api_bench(state_dir: Path, *, stopping: bool = True) -> AsyncIterator[ApiBench]:
     """A machine for a test."""
-    bench = await make_bench(state_dir)
+    bench = await make_bench(state_dir, stopping=stopping)
     yield bench
     await bench.machine.stop()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +16,7 @@ import httpx2
 import pytest
 from api_bench import AT_MACHINE, ApiBench, address, api_bench, client
 
-from valija.apps.api import application
+from valija.apps.api import application, mail_operations
 from valija.apps.api.access import REALM
 from valija.apps.api.calls import JSON_LIMIT, Route
 from valija.apps.api.description import operation_id
@@ -24,6 +26,7 @@ from valija.apps.logs import EventFormatter
 from valija.domain.api_token import Scope
 from valija.domain.errors import StoreFull
 from valija.domain.text import message
+from valija.services.events import Stopping
 from valija.store.sqlite import open_store
 
 SCOPES: Final = [scope.value for scope in Scope]
@@ -406,6 +409,53 @@ async def test_a_name_comes_back_with_another_token(bench: ApiBench) -> None:
     for token, status in zip(made, (401, 200), strict=True):
         async with bench.afar(token) as program:
             assert (await program.get("/v1/tokens")).status_code == status
+
+
+# --- streams ------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _following(bench: ApiBench, token: str) -> AsyncIterator[asyncio.Task[httpx2.Response]]:
+    """Follow the events with a token; give the answer, which is there when the stream ends."""
+    async with bench.afar(token) as program:
+        task = asyncio.create_task(program.get("/v1/events"))
+        for _turn in range(1000):
+            await asyncio.sleep(0)
+        assert not task.done()
+        yield task
+        assert (await asyncio.wait_for(task, 5)).status_code == 200
+
+
+async def test_a_stream_tells_what_happens_and_that_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Server-sent events; a comment when nothing has happened for a while; the end when the machine stops."""
+    monkeypatch.setattr(mail_operations, "QUIET_LIMIT_S", 0.01)
+    async with api_bench(tmp_path, stopping=False) as bench:
+        token = await bench.token("read")
+        async with _following(bench, token) as stream, bench.here() as here:
+            await here.patch("/v1/settings/smtp", json={"changes": {"timeout": 30}})
+            await asyncio.sleep(0.1)
+            bench.machine.events.publish(Stopping(bench.clock.now()))
+    answer = stream.result()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert ": still here" in answer.text
+    first, data = next(part for part in answer.text.split("\n\n") if part.startswith("event")).split("\n")
+    assert first == "event: SettingsChanged"
+    assert json.loads(data.removeprefix("data: "))["subject"] == "smtp"
+
+
+async def test_a_stream_ends_with_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted: at once, and the deletion itself is not told any more. Ended: at the next sign of life."""
+    async with api_bench(tmp_path, stopping=False) as bench:
+        token, other = await bench.token("read"), await bench.token("read")
+        async with _following(bench, token) as stream:
+            await bench.machine.api_access.delete("program-1", AT_MACHINE)
+        assert stream.result().text == ": ok\n\n"
+        monkeypatch.setattr(mail_operations, "QUIET_LIMIT_S", 0.01)
+        async with _following(bench, other) as stream:
+            bench.clock.ahead = timedelta(days=90)
+        assert ": ok" in stream.result().text
 
 
 # --- making them, at the machine --------------------------------------------------------------------------------------

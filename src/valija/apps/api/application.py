@@ -82,7 +82,7 @@ def _row(path: str, endpoints: dict[str, Endpoint]) -> StarletteRoute:
 def _endpoint(machine: Machine, door: Door, route: Route) -> Endpoint:
     async def handle(request: Request) -> Response:
         try:
-            call = make_call(machine, request, await door(request, route), route)
+            call = await make_call(machine, request, route, lambda: door(request, route))
             return _respond(await route.operation(call), route.status)
         except (ValijaError, LoginFailed) as error:
             challenge = {"WWW-Authenticate": error.challenge} if isinstance(error, BearerRefused) else {}

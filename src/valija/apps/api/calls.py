@@ -58,13 +58,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, with what an operation needs of it."""
+    """One request, with what an operation needs of it. ``admit`` looks again at whether the caller may be here."""
 
     machine: Machine
     request: Request
     actor: Actor
     views: Views
     route: Route
+    admit: Callable[[], Awaitable[Actor]]
 
     @property
     def setting(self) -> Setting:
@@ -152,9 +153,9 @@ class Route:
     elsewhere: str = N_("This can only be done at the machine.")
 
 
-def make_call(machine: Machine, request: Request, actor: Actor, route: Route) -> Call:
-    """Return a call in the language that the client asked for."""
-    return Call(machine, request, actor, make_views(machine, request), route)
+async def make_call(machine: Machine, request: Request, route: Route, admit: Callable[[], Awaitable[Actor]]) -> Call:
+    """Return a call, in the language that the client asked for, by somebody who was let in."""
+    return Call(machine, request, await admit(), make_views(machine, request), route, admit)
 
 
 def make_views(machine: Machine, request: Request) -> Views:

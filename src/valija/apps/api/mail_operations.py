@@ -15,15 +15,18 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from valija.apps.api import models
 from valija.apps.api.calls import JSON_LIMIT, Call
 from valija.domain.account import Setting
-from valija.domain.errors import RequestError, UnknownName
+from valija.domain.errors import RequestError, UnknownName, ValijaError
 from valija.domain.text import N_, message
 from valija.protocol.smtp_transaction import Verdict
 from valija.services.connection_test import StageOutcome, StageReport
 from valija.services.delivery import File
-from valija.services.events import Stopping
+from valija.services.events import Event, Stopping
 from valija.services.login import EXIT_STATUS
 
 FILES_LIMIT: Final = 100
+QUIET_LIMIT_S: Final = (
+    15.0  # then a stream says that it is there; connections that are silent for longer are cut on the way
+)
 _EXIT_BY_VERDICT: Final = {Verdict.ACCEPTED: 0, Verdict.DEFERRED: 5, Verdict.IN_DOUBT: 5, Verdict.FAILED: 4}
 
 
@@ -140,10 +143,31 @@ async def stream_events(call: Call) -> Response:
     async def lines() -> AsyncIterator[bytes]:
         async with call.machine.events.subscribe() as queue:
             yield b": ok\n\n"
-            while not isinstance(event := await queue.get(), Stopping):
-                name = type(event).__name__
-                account = getattr(event, "account", getattr(event, "subject", ""))
-                data = json.dumps({"event": name, "subject": account, "at": event.at.isoformat()})
-                yield f"event: {name}\ndata: {data}\n\n".encode()
+            while not isinstance(event := await _next(queue), Stopping) and await _may_follow(call):
+                yield _told(event) if event is not None else b": still here\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _next(queue: asyncio.Queue[Event]) -> Event | None:
+    """Return the next event; None if nothing has happened for a while."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(QUIET_LIMIT_S):
+            return await queue.get()
+    return None
+
+
+async def _may_follow(call: Call) -> bool:
+    """Tell whether the caller would still be let in: a token that was deleted or has ended closes its streams."""
+    try:
+        await call.admit()
+    except ValijaError:
+        return False
+    return True
+
+
+def _told(event: Event) -> bytes:
+    name = type(event).__name__
+    account = getattr(event, "account", getattr(event, "subject", ""))
+    data = json.dumps({"event": name, "subject": account, "at": event.at.isoformat()})
+    return f"event: {name}\ndata: {data}\n\n".encode()
