@@ -1,7 +1,7 @@
 """Domain values to octets and back, strictly: what does not fit is an error, never a silent default.
 
-Values are frozen dataclasses of text, numbers, times, enums, secrets, tuples of text and such dataclasses. A union is told
-apart by the class name. Octets hold secrets in clear: they only ever go into the vault.
+Values are frozen dataclasses of text, numbers, times, enums, secrets, such dataclasses, and tuples of text or of one of
+them. A union is told apart by the class name. Octets hold secrets in clear: those of secrets only ever go into the vault.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import types
 from dataclasses import fields, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from valija.domain.account_gate import Gate
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.preferences import Preferences
+from valija.domain.queue import RecipientState
+from valija.domain.queued_message import QueuedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
 from valija.domain.token import TokenState
@@ -24,7 +27,19 @@ from valija.secret import Secret
 
 FORMAT: Final = 1
 T = TypeVar("T")
-Stored = TokenState | SmtpSettings | PopSettings | Registration | Session | Lockout | Preferences | ApiToken
+Stored = (
+    TokenState
+    | SmtpSettings
+    | PopSettings
+    | Registration
+    | Session
+    | Lockout
+    | Preferences
+    | ApiToken
+    | QueuedMessage
+    | RecipientState
+    | Gate
+)
 
 _CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}
 
@@ -58,6 +73,8 @@ def _encode(value: Any) -> Any:
             return value.reveal()
         case datetime():
             return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
         case Enum():
             return value.value
         case tuple():
@@ -92,12 +109,20 @@ def _decode(raw: Any, hint: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _decode_union(raw, get_args(hint), where)
     if origin is tuple:
-        if not isinstance(raw, list) or not all(isinstance(item, str) for item in raw):
-            raise NotReadable(f"{where} is not a list of text")
-        return tuple(raw)
+        return _decode_tuple(raw, get_args(hint)[0], where)
     if is_dataclass(hint):
         return _decode_object(raw, where, hint if isinstance(hint, type) else None)
     return _decode_scalar(raw, hint, where)
+
+
+def _decode_tuple(raw: Any, hint: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(raw, list):
+        raise NotReadable(f"{where} is not a list")
+    if is_dataclass(hint):
+        return tuple(_decode(item, hint, where) for item in raw)
+    if not all(isinstance(item, str) for item in raw):
+        raise NotReadable(f"{where} is not a list of text")
+    return tuple(raw)
 
 
 def _decode_union(raw: Any, members: tuple[Any, ...], where: str) -> Any:
@@ -117,8 +142,8 @@ def _decode_scalar(raw: Any, hint: Any, where: str) -> Any:
         if not isinstance(raw, str):
             raise NotReadable(f"{where} is not text")
         return _decode_moment(raw, where) if hint is datetime else hint(raw)
-    if hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
-        return float(raw)
+    if hint in (float, timedelta) and isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw) if hint is float else timedelta(seconds=raw)
     if type(raw) is not hint:
         raise NotReadable(f"{where} is not {getattr(hint, '__name__', hint)}")
     return raw

@@ -1,0 +1,50 @@
+"""A message that was accepted for delivery: what the envelope said, who handed it in, for whom. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from valija.domain.queue import RecipientState
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecipient:
+    """One recipient and its DSN parameters (RFC 3461), empty for none."""
+
+    address: str
+    notify: str = ""
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """What does not change about a message after its 250.
+
+    ``account`` is whose mailbox it leaves from; ``device`` who handed it in, empty for the machine itself. ``size`` in octets.
+    ``envelope_id`` and ``ret`` are DSN parameters. ``stopped`` is how long the account's gate had been closed altogether when
+    the message was accepted: the time since then, less what was added, is its waiting time.
+    """
+
+    account: str
+    device: str
+    reverse_path: str
+    message_id: str
+    size: int
+    accepted_at: datetime
+    recipients: tuple[QueuedRecipient, ...]
+    subject: str = ""
+    eight_bit: bool = False
+    envelope_id: str = ""
+    ret: str = ""
+    stopped: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientEntry:
+    """One recipient of a stored message: its number, whose it is, and its state."""
+
+    id: int
+    message_id: int
+    recipient: QueuedRecipient
+    state: RecipientState

@@ -1,0 +1,112 @@
+"""The queue's port: what every engine does, with the same meaning (the contract suite in tests/store holds them to it).
+
+Theory of operation
+-------------------
+1. :meth:`QueueStore.accept` is durable when it returns: only then may a 250 be said.
+2. What waits is taken with :meth:`QueueStore.lease`, in order of ``due_at`` and then of acceptance, all due recipients of a
+   message together. Each lease has a number that was never given before; a lease that is over comes back with
+   :meth:`QueueStore.end_leases`, whoever asks first.
+3. States change only by :meth:`QueueStore.apply`, through the one table (:mod:`valija.domain.queue`): the state is read and
+   replaced in one transaction, so that a stale worker's news cannot win.
+4. A body is either inside the row (small) or a file that was made durable before ``accept``; the file goes after the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from valija.domain.account_gate import Gate
+from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
+from valija.domain.queued_message import QueuedMessage, RecipientEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Where a message's octets are: ``octets``, or the name of a ``file`` in the spool."""
+
+    octets: bytes = b""
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQueued:
+    """A message, its number, and the present states of its recipients."""
+
+    id: int
+    message: QueuedMessage
+    entries: tuple[RecipientEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What a worker may try now: ``entries`` are the recipients under ``lease``, of the message ``id``."""
+
+    lease: int
+    id: int
+    message: QueuedMessage
+    entries: tuple[RecipientEntry, ...]
+
+
+class QueueStore(Protocol):
+    """Durable queue."""
+
+    async def accept(self, message: QueuedMessage, body: Body) -> int:
+        """Store a message, all recipients Queued from its ``accepted_at``; return its number."""
+        ...
+
+    async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
+        """Take up to ``limit`` messages of an account that are due, each under a lease of its own until ``until``."""
+        ...
+
+    async def end_leases(self, now: datetime) -> int:
+        """Put back what is under leases that ended before ``now`` (``LeaseEnded``); return how many recipients."""
+        ...
+
+    async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:
+        """Apply events to recipients by number, all or none; return their states after, None for one that is gone."""
+        ...
+
+    async def next_due(self, account: str) -> datetime | None:
+        """Return when the first of an account's waiting mail is due; None if none waits."""
+        ...
+
+    async def load(self, message_id: int) -> StoredQueued | None:
+        """Return a message; None if it is gone."""
+        ...
+
+    async def list_messages(
+        self, *, account: str | None, state: RecipientStateName | None, limit: int, before_id: int | None = None
+    ) -> list[StoredQueued]:
+        """Return messages, latest first: of an account, with a recipient in a state."""
+        ...
+
+    async def load_body(self, message_id: int) -> Body | None:
+        """Return where a message's octets are; None if it is gone."""
+        ...
+
+    async def counts(self) -> Mapping[tuple[str, RecipientStateName], int]:
+        """Return how many recipients there are by account and state."""
+        ...
+
+    async def forget_ended(self, before: datetime, limit: int) -> list[str]:
+        """Delete up to ``limit`` messages all of whose recipients ended before ``before``; return the files they leave."""
+        ...
+
+    async def files(self) -> set[str]:
+        """Return the files that messages name: what else is in the spool is nobody's."""
+        ...
+
+    async def load_gate(self, account: str) -> Gate:
+        """Return an account's gate; open if none was ever stored."""
+        ...
+
+    async def save_gate(self, account: str, expected_version: int, gate: Gate) -> bool:
+        """Store a gate in place of the one of ``expected_version``; False if another one is stored."""
+        ...
+
+    async def gates(self) -> Mapping[str, Gate]:
+        """Return all gates that were stored, by account."""
+        ...

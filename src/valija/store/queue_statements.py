@@ -1,0 +1,51 @@
+"""The queue's SQL, by name; placeholders are ``?``. Written so that SQLite and PostgreSQL give it the same meaning."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ADD_MESSAGE: Final = (
+    "INSERT INTO queue_messages (account, device, accepted_at, envelope, file, body) "
+    "VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
+)
+ADD_RECIPIENT: Final = (
+    "INSERT INTO queue_recipients (message_id, account, place, state, due_at, state_payload) VALUES (?, ?, ?, ?, ?, ?)"
+)
+# the head of the line, by time and then by acceptance; a message may stand in it several times
+FIRST_DUE: Final = (
+    "SELECT message_id FROM queue_recipients WHERE account = ? AND due_at <= ? ORDER BY due_at, message_id LIMIT ?"
+)
+_RECIPIENT = "SELECT id, message_id, place, due_at, lease_until, state_payload FROM queue_recipients "
+DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER BY place"
+RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
+LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ?"
+ENDED_LEASES: Final = "SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?"
+REPLACE_STATE: Final = (
+    "UPDATE queue_recipients SET state = ?, due_at = ?, lease_until = ?, ended_at = ?, state_payload = ? WHERE id = ?"
+)
+NEXT_LEASE: Final = "UPDATE queue_numbers SET last = last + 1 WHERE name = 'lease' RETURNING last"
+NEXT_DUE: Final = "SELECT min(due_at) FROM queue_recipients WHERE account = ? AND due_at IS NOT NULL"
+COUNTS: Final = "SELECT account, state, count(*) FROM queue_recipients GROUP BY account, state"
+
+LOAD_MESSAGE: Final = "SELECT id, envelope FROM queue_messages WHERE id = ?"
+LOAD_BODY: Final = "SELECT file, body FROM queue_messages WHERE id = ?"
+FILES: Final = "SELECT file FROM queue_messages WHERE file <> ''"
+LIST_MESSAGES: Final = (
+    "SELECT id, envelope FROM queue_messages WHERE id < ? AND (account = ? OR ? = '') AND (? = '' OR EXISTS "
+    "(SELECT 1 FROM queue_recipients r WHERE r.message_id = queue_messages.id AND r.state = ?)) ORDER BY id DESC LIMIT ?"
+)
+ENDED_MESSAGES: Final = (
+    "SELECT DISTINCT message_id FROM queue_recipients r WHERE r.ended_at < ? AND NOT EXISTS (SELECT 1 FROM queue_recipients o "
+    "WHERE o.message_id = r.message_id AND (o.ended_at IS NULL OR o.ended_at >= ?)) LIMIT ?"
+)
+DELETE_MESSAGE: Final = "DELETE FROM queue_messages WHERE id = ? RETURNING file"
+
+LOAD_GATE: Final = "SELECT payload FROM queue_gates WHERE account = ?"
+LIST_GATES: Final = "SELECT account, payload FROM queue_gates ORDER BY account"
+INSERT_GATE: Final = (
+    "INSERT INTO queue_gates (account, version, payload) VALUES (?, ?, ?) "
+    "ON CONFLICT (account) DO NOTHING RETURNING version"
+)
+REPLACE_GATE: Final = (
+    "UPDATE queue_gates SET version = ?, payload = ? WHERE account = ? AND version = ? RETURNING version"
+)

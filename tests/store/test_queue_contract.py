@@ -1,0 +1,225 @@
+"""The queue: the same promises of every engine."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from queue_engines import MINUTE, NOW, TROUBLE, line_fixture, queued
+
+from valija.domain import queue as q
+from valija.domain.account_gate import Gate, block, hold
+from valija.domain.queue import Accepted, Deferred, Delivered, Failed, Held, InFlight, Queued, RecipientStateName
+from valija.store.queue_port import Body, QueueStore
+from valija.store.sqlite_engine import SqliteEngine
+from valija.store.sqlite_queue import SqliteQueue
+
+line = line_fixture
+
+SOON = NOW + MINUTE
+DAY = timedelta(days=1)
+
+
+async def test_a_message_comes_back_as_it_was_accepted(line: QueueStore) -> None:
+    """Envelope, DSN parameters, recipients in their order, octets."""
+    message = queued("b@example.org", "ñ@example.org")
+    number = await line.accept(message, Body(b"Subject: x\r\n\r\n\x00\xff"))
+    stored = await line.load(number)
+    assert stored is not None
+    assert stored.message == message
+    assert [(e.message_id, e.recipient) for e in stored.entries] == [(number, r) for r in message.recipients]
+    assert [e.state for e in stored.entries] == [Queued(NOW)] * 2
+    assert await line.load_body(number) == Body(b"Subject: x\r\n\r\n\x00\xff")
+    assert await line.load(number + 1) is None
+    assert await line.load_body(number + 1) is None
+
+
+async def test_what_is_due_is_leased_in_the_order_of_the_line(line: QueueStore) -> None:
+    """By due time, then by acceptance; other accounts and the future stay where they are."""
+    later = await line.accept(queued(accepted_at=NOW + 2 * MINUTE), Body())
+    first = await line.accept(queued(), Body())
+    second = await line.accept(queued(), Body())
+    await line.accept(queued(account="other"), Body())
+    assert await line.next_due("smtp") == NOW
+    assert await line.next_due("nobody") is None
+    assert [leased.id for leased in await line.lease("smtp", NOW, SOON, 1)] == [first]
+    assert [leased.id for leased in await line.lease("smtp", NOW, SOON, 9)] == [second]
+    assert await line.lease("smtp", NOW, SOON, 9) == []
+    assert await line.next_due("smtp") == NOW + 2 * MINUTE
+    assert [leased.id for leased in await line.lease("smtp", NOW + DAY, SOON, 9)] == [later]
+
+
+async def test_a_lease_takes_all_due_recipients_of_a_message_under_one_number(line: QueueStore) -> None:
+    """Numbers are never given twice."""
+    await line.accept(queued("a@x.org", "b@x.org"), Body())
+    await line.accept(queued("c@x.org"), Body())
+    first, second = await line.lease("smtp", NOW, SOON, 9)
+    assert [e.recipient.address for e in first.entries] == ["a@x.org", "b@x.org"]
+    assert all(e.state == InFlight(first.lease, Queued(NOW)) for e in first.entries)
+    assert second.lease > first.lease
+    await line.apply([(e.id, q.GivenBack(first.lease)) for e in first.entries])
+    again = (await line.lease("smtp", NOW, SOON, 9))[0]
+    assert again.lease > second.lease
+
+
+async def test_only_the_recipients_that_are_due_are_taken_again(line: QueueStore) -> None:
+    """One delivered, one refused, one deferred, one held: each has its own life."""
+    number = await line.accept(queued("a@x.org", "b@x.org", "c@x.org", "d@x.org"), Body())
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    a, b, c, d = (entry.id for entry in leased.entries)
+    events: list[tuple[int, q.RecipientEvent]] = [
+        (a, Accepted(SOON, "250 2.0.0 ok")),
+        (b, q.Refused(leased.lease, TROUBLE)),
+        (c, q.TryFailed(leased.lease, SOON, TROUBLE)),
+        (d, q.HoldAsked(NOW)),
+        (d, q.GivenBack(leased.lease)),
+        (999, q.HoldAsked(NOW)),
+    ]
+    states = await line.apply(events)
+    wanted = [Delivered(SOON, "250 2.0.0 ok"), Failed(NOW, q.FailureCause.REFUSED, TROUBLE), Deferred(SOON, 1, TROUBLE)]
+    assert states[:3] == wanted
+    assert states[4:] == [Held(NOW, Queued(NOW)), None]
+    stored = await line.load(number)
+    assert stored is not None
+    assert [e.state for e in stored.entries] == [*wanted, Held(NOW, Queued(NOW))]
+    assert await line.lease("smtp", NOW, SOON, 9) == []
+    (again,) = await line.lease("smtp", SOON, SOON + MINUTE, 9)
+    assert [e.id for e in again.entries] == [c]
+    names = RecipientStateName
+    counts = {
+        ("smtp", names.DELIVERED): 1,
+        ("smtp", names.FAILED): 1,
+        ("smtp", names.IN_FLIGHT): 1,
+        ("smtp", names.HELD): 1,
+    }
+    assert dict(await line.counts()) == counts
+
+
+async def test_a_stale_worker_cannot_undo_what_another_did(line: QueueStore) -> None:
+    """Its lease is over: only that it delivered is still news."""
+    await line.accept(queued(), Body())
+    (old,) = await line.lease("smtp", NOW, SOON, 9)
+    entry = old.entries[0].id
+    assert await line.end_leases(SOON) == 0
+    assert await line.end_leases(SOON + MINUTE) == 1
+    assert await line.end_leases(SOON + MINUTE) == 0
+    (new,) = await line.lease("smtp", SOON + MINUTE, SOON + 2 * MINUTE, 9)
+    assert new.entries[0].state == InFlight(new.lease, Queued(SOON + MINUTE, in_doubt=True))
+    assert await line.apply([(entry, q.Refused(old.lease, TROUBLE))]) == [new.entries[0].state]
+    assert await line.apply([(entry, Accepted(SOON, "250 ok"))]) == [Delivered(SOON, "250 ok")]
+    assert await line.apply([(entry, q.TryFailed(new.lease, SOON, TROUBLE))]) == [Delivered(SOON, "250 ok")]
+
+
+async def test_a_wish_does_not_free_a_lease(line: QueueStore) -> None:
+    """A message that shall be held still comes back if its worker vanishes."""
+    await line.accept(queued(), Body())
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    entry = leased.entries[0].id
+    await line.apply([(entry, q.HoldAsked(NOW))])
+    assert await line.end_leases(SOON + MINUTE) == 1
+    assert (await line.apply([(entry, q.TimeOver(NOW))]))[0] == Held(
+        SOON + MINUTE, Queued(SOON + MINUTE, in_doubt=True)
+    )
+
+
+async def test_two_workers_never_get_the_same_message(line: QueueStore) -> None:
+    """At one moment."""
+    for _n in range(30):
+        await line.accept(queued(), Body())
+    found = await asyncio.gather(*(line.lease("smtp", NOW, SOON, 4) for _worker in range(10)))
+    numbers = [leased.id for each in found for leased in each]
+    assert sorted(numbers) == sorted(set(numbers))
+    assert len(numbers) == 30
+
+
+async def test_lists_are_latest_first_and_can_be_paged_and_filtered(line: QueueStore) -> None:
+    """By account, by a state that one of the recipients has."""
+    numbers = [await line.accept(queued(account=account), Body()) for account in ("smtp", "other", "smtp", "smtp")]
+    (leased,) = await line.lease("other", NOW, SOON, 1)
+    everything = await line.list_messages(account=None, state=None, limit=3)
+    assert [m.id for m in everything] == numbers[:0:-1]
+    rest = await line.list_messages(account=None, state=None, limit=3, before_id=numbers[1])
+    assert [m.id for m in rest] == numbers[:1]
+    assert [m.id for m in await line.list_messages(account="other", state=None, limit=9)] == [leased.id]
+    flying = await line.list_messages(account=None, state=RecipientStateName.IN_FLIGHT, limit=9)
+    assert [m.id for m in flying] == [leased.id]
+    assert await line.list_messages(account="smtp", state=RecipientStateName.IN_FLIGHT, limit=9) == []
+
+
+async def test_what_has_ended_is_forgotten_with_its_file_and_nothing_else(line: QueueStore) -> None:
+    """Only when all recipients ended, and long enough ago."""
+    gone = await line.accept(queued(), Body(file="one"))
+    half = await line.accept(queued("a@x.org", "b@x.org"), Body(file="two"))
+    small = await line.accept(queued(), Body(b"x"))
+    leased = await line.lease("smtp", NOW, SOON, 9)
+    entries = {each.id: each.entries for each in leased}
+    ended = [entries[gone][0], entries[half][0], entries[small][0]]
+    await line.apply([(entry.id, Accepted(NOW, "250 ok")) for entry in ended])
+    assert await line.files() == {"one", "two"}
+    assert await line.forget_ended(NOW, 9) == []
+    assert await line.forget_ended(NOW + MINUTE, 9) == ["one"]
+    assert await line.load(gone) is None
+    assert await line.load(small) is None
+    assert await line.load(half) is not None
+    assert await line.apply([(ended[0].id, q.HoldAsked(NOW))]) == [None]
+    assert await line.files() == {"two"}
+
+
+async def test_a_gate_is_compared_before_it_is_replaced(line: QueueStore) -> None:
+    """Two workers with news at one moment: one of them reads again."""
+    assert await line.load_gate("smtp") == Gate()
+    closed = block(Gate(), TROUBLE, opens_with_token=True, jitter=0.5)
+    assert await line.save_gate("smtp", 0, closed)
+    assert not await line.save_gate("smtp", 0, hold(Gate(), NOW))
+    assert await line.load_gate("smtp") == closed
+    both = hold(closed, SOON)
+    assert await line.save_gate("smtp", closed.version, both)
+    assert not await line.save_gate("smtp", closed.version, closed)
+    assert await line.gates() == {"smtp": both}
+
+
+async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
+    """With leases, states and gates."""
+    database = SqliteEngine(tmp_path)
+    line = SqliteQueue(database)
+    number = await line.accept(queued("a@x.org", "b@x.org"), Body(b"body"))
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    await line.apply([(leased.entries[0].id, q.InDoubt(leased.lease, SOON, TROUBLE))])
+    await line.save_gate("smtp", 0, hold(Gate(), NOW))
+    await database.close()
+    database = SqliteEngine(tmp_path)
+    line = SqliteQueue(database)
+    stored = await line.load(number)
+    assert stored is not None
+    assert [e.state for e in stored.entries] == [
+        Deferred(SOON, 1, TROUBLE, in_doubt=True),
+        InFlight(leased.lease, Queued(NOW)),
+    ]
+    assert await line.load_gate("smtp") == replace(Gate(), held_at=NOW, closed_at=NOW, version=1)
+    assert await line.end_leases(SOON + MINUTE) == 1
+    assert (await line.lease("smtp", SOON + MINUTE, SOON + DAY, 9))[0].lease > leased.lease
+    await database.close()
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count: int) -> None:
+    """Counted in steps of the database's machine: as many with 5,000 waiting as with one."""
+    database = SqliteEngine(tmp_path)
+    line = SqliteQueue(database)
+    await asyncio.gather(*(line.accept(queued(accepted_at=NOW + n * MINUTE), Body()) for n in range(count)))
+    steps = 0
+
+    def count_step() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(c: object) -> None:
+        c.set_progress_handler(count_step, 10)  # type: ignore[attr-defined]
+
+    await database.write(watch)
+    assert len(await line.lease("smtp", NOW, SOON, 10)) == 1
+    assert steps < 100
+    await database.close()
