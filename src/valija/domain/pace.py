@@ -1,0 +1,102 @@
+"""How fast an account may send: messages a minute, recipients a day, connections. Pure.
+
+Theory of operation
+-------------------
+The limits are the provider's, and counted there when it takes a message, not when this side begins. So a message fills its
+place from the moment it is begun (``begin``) until a window after its end (``end``): whatever the provider counts by, a fixed
+minute, a sliding one or a bucket, it never sees more than the limit. A place is freed ``MARGIN`` later than needed, for clocks
+that do not run alike; a burst is sent at once, and a long queue leaves at 98 % of the limit's pace.
+
+What the provider says against it (``slow_down``) counts more than what is computed: until then nothing is begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+MINUTE: Final = timedelta(minutes=1)
+DAY: Final = timedelta(days=1)
+MARGIN: Final = 1.02
+SLICE: Final = timedelta(minutes=15)  # of the day; recipients are counted by slices
+CONNECTIONS_LEFT: Final = 1  # of a mailbox's connections for others (a person's program)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceLimits:
+    """What the provider allows an account; None for no limit that is known."""
+
+    connections: int | None = None
+    messages_per_minute: int | None = None
+    recipients_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What an account has sent. ``ended``: when messages of the last window ended, earliest first; ``begun``: under way.
+
+    ``day`` counts recipients by slice, as (start of the slice, how many), earliest first, those under way included.
+    """
+
+    ended: tuple[datetime, ...] = ()
+    begun: int = 0
+    day: tuple[tuple[datetime, int], ...] = ()
+    not_before: datetime | None = None
+
+
+def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> timedelta | None:
+    """Return how long to wait before a message to so many recipients may begin; None: until one that is under way ends."""
+    waits = [timedelta(), (pace.not_before - now) if pace.not_before is not None else timedelta()]
+    if limits.messages_per_minute is not None:
+        free = limits.messages_per_minute - pace.begun - 1  # places for those that ended
+        if free < 0:
+            return None
+        filled = _recent(pace.ended, now)
+        if len(filled) > free:
+            waits.append(filled[len(filled) - free - 1] + MINUTE * MARGIN - now)
+    if limits.recipients_per_day is not None:
+        waits.append(_wait_for_day(pace, limits.recipients_per_day, now, recipients))
+    return max(waits)
+
+
+def begin(pace: Pace, now: datetime, recipients: int) -> Pace:
+    """Return the pace after a message was begun."""
+    start = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % SLICE
+    day = [(at, count) for at, count in pace.day if now - at < DAY * MARGIN + SLICE]
+    before = day.pop()[1] if day and day[-1][0] == start else 0
+    return replace(pace, begun=pace.begun + 1, day=(*day, (start, before + recipients)))
+
+
+def end(pace: Pace, now: datetime, *, counted: bool) -> Pace:
+    """Return the pace after a message that was begun has ended; ``counted``: the provider saw it, taken or not."""
+    ended = _recent(pace.ended, now)
+    return replace(pace, begun=max(pace.begun - 1, 0), ended=(*ended, now) if counted else ended)
+
+
+def slow_down(pace: Pace, until: datetime) -> Pace:
+    """Return the pace after the provider said that it is too fast."""
+    return pace if pace.not_before is not None and pace.not_before >= until else replace(pace, not_before=until)
+
+
+def connections_allowed(limits: PaceLimits, most: int) -> int:
+    """Return how many connections to keep at the most: one less than the provider allows, at least one."""
+    return most if limits.connections is None else max(min(most, limits.connections - CONNECTIONS_LEFT), 1)
+
+
+def _recent(ended: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
+    # a moment after now: the clock was set back; such a place would be filled for too long
+    return tuple(at for at in ended if now - MINUTE * MARGIN < at <= now)
+
+
+def _wait_for_day(pace: Pace, limit: int, now: datetime, recipients: int) -> timedelta:
+    recent = [(at, count) for at, count in pace.day if now - at < DAY * MARGIN + SLICE]
+    over = sum(count for _at, count in recent) + min(recipients, limit) - limit
+    for at, count in recent:
+        if over <= 0:
+            break
+        over -= count
+        if over <= 0:
+            return at + SLICE + DAY * MARGIN - now
+    return timedelta()
