@@ -1,0 +1,223 @@
+"""A device of the local network: how it is known, which account its mail leaves from, which senders it may name. Pure.
+
+Theory of operation
+-------------------
+A device is known by its own login (a user name that fits small displays, a generated password of which the hash is kept), or,
+where it can do no AUTH, by the address range that it connects from; the narrowest range wins. Nothing is relayed for anybody
+else. One device can be switched off, or deleted, without the others noticing.
+
+What a device names as its sender need not be what its mailbox may send as. ``rewriting`` says what happens then: the message
+goes out as the mailbox, and what the device had named is kept in Reply-To, so that answers find their way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Final, TypeVar
+
+from valija.domain.preferences import LANGUAGES
+from valija.domain.settings import BadValue, one_line, parse_fields, switch
+from valija.domain.text import N_, message
+from valija.secret import Secret
+
+NAME_LIMIT: Final = 60
+LOGIN_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,31}"
+RANGES_LIMIT: Final = 20
+SENDERS_LIMIT: Final = 50
+WIDEST_RANGE: Final = {4: 16, 6: 48}  # prefix bits; a wider range is no office
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+E = TypeVar("E", bound=StrEnum)
+
+
+class Rewriting(StrEnum):
+    """When a message goes out as the mailbox instead of the sender that the device named."""
+
+    FOREIGN = "foreign"  # where the mailbox may not send as that sender
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class TlsPolicy(StrEnum):
+    """What a device must do before it may log in or hand over mail."""
+
+    REQUIRED = "required"
+    OFFERED = "offered"  # old devices: in clear, if they cannot
+    LEGACY = "legacy"  # TLS 1.0 and up, on the listeners and addresses named for it
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device. ``login`` is its user name and its key; ``password`` a hash, None where it is known by ``ranges`` alone.
+
+    ``senders``: addresses or @domains that it may name; empty for any. ``language`` of its delivery reports, empty for the
+    machine's.
+    """
+
+    login: str
+    name: str
+    account: str
+    password: Secret | None = None
+    ranges: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    rewriting: Rewriting = Rewriting.FOREIGN
+    tls: TlsPolicy = TlsPolicy.REQUIRED
+    language: str = ""
+    enabled: bool = True
+    created_at: datetime | None = None
+    created_by: str = ""
+
+
+DEVICE_LABELS: Final[Mapping[str, str]] = {
+    "login": N_("Login"),
+    "name": N_("Name"),
+    "account": N_("Account"),
+    "ranges": N_("Addresses"),
+    "senders": N_("Allowed senders"),
+    "rewriting": N_("Sender rewriting"),
+    "tls": N_("SSL/TLS"),
+    "language": N_("Language"),
+    "enabled": N_("Switched on"),
+}
+
+
+def parse_device(current: Device, changes: Mapping[str, Any], accounts: Collection[str]) -> Device:
+    """Return ``current`` with ``changes`` applied. Raises :class:`~valija.domain.errors.InvalidFields`, and applies nothing."""
+
+    def account(value: Any) -> str:
+        if value not in accounts:
+            raise BadValue(message(N_("must be one of {names}"), names=", ".join(sorted(accounts))))
+        return str(value)
+
+    parsers = {
+        "login": _login,
+        "name": _name,
+        "account": account,
+        "ranges": _ranges,
+        "senders": _senders,
+        "rewriting": lambda value: _one_of(Rewriting, value),
+        "tls": lambda value: _one_of(TlsPolicy, value),
+        "language": _language,
+        "enabled": switch,
+    }
+    return replace(current, **parse_fields({field.name for field in fields(current)} & set(parsers), parsers, changes))
+
+
+def find_by_address(devices: Iterable[Device], address: str) -> Device | None:
+    """Return the device whose range is the narrowest around ``address``; None if there is none, or two with the same."""
+    try:
+        here = _plain(ip_address(address.partition("%")[0]))
+    except ValueError:
+        return None
+    found: list[tuple[int, Device]] = []
+    for device in devices:
+        lengths = [network.prefixlen for network in map(ip_network, device.ranges) if here in network]
+        if lengths and device.enabled:
+            found.append((max(lengths), device))
+    longest = max((length for length, _device in found), default=-1)
+    best = [device for length, device in found if length == longest]
+    return best[0] if len(best) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class SenderDecision:
+    """What becomes of a sender: refused, or sent as ``reverse_path``; ``rewritten``: not what the device named."""
+
+    allowed: bool
+    reverse_path: str = ""
+    rewritten: bool = False
+
+
+def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collection[str] = ()) -> SenderDecision:
+    """Decide about the sender that a device named.
+
+    ``mailbox`` is the account's address, ``may_send_as`` further ones that it may use. The empty path (a report's) belongs
+    to nobody, so it is never rewritten.
+    """
+    if device.senders and not any(_matches(pattern, named) for pattern in device.senders):
+        return SenderDecision(allowed=False)
+    own = named == "" or _same(named, mailbox) or any(_same(named, other) for other in may_send_as)
+    if named == "" or device.rewriting is Rewriting.NEVER or (own and device.rewriting is Rewriting.FOREIGN):
+        return SenderDecision(allowed=True, reverse_path=named)
+    return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=not _same(named, mailbox))
+
+
+def _plain(address: Address) -> Address:
+    """Return the IPv4 address inside an IPv6 one (RFC 4291 section 2.5.5.2): the same device on a socket of both kinds."""
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()
+
+
+def _matches(pattern: str, address: str) -> bool:
+    if pattern.startswith("@"):
+        return address.casefold().endswith(pattern.casefold())
+    return _same(pattern, address)
+
+
+def _login(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(LOGIN_PATTERN, value):
+        raise BadValue(message(N_("must be at most 32 small letters, digits, dots and hyphens: displays are small")))
+    return value
+
+
+def _name(value: Any) -> str:
+    text = one_line(value.strip() if isinstance(value, str) else value, NAME_LIMIT)
+    if not text:
+        raise BadValue(message(N_("must not be empty")))
+    return text
+
+
+def _language(value: Any) -> str:
+    if value not in ("", *LANGUAGES):
+        raise BadValue(message(N_("must be one of {names}"), names=", ".join(LANGUAGES)))
+    return str(value)
+
+
+def _one_of(kind: type[E], value: Any) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        raise BadValue(message(N_("must be one of {names}"), names=", ".join(kind))) from None
+
+
+def _list(value: Any, limit: int) -> list[str]:
+    items = re.split(r"[\s,;]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise BadValue(message(N_("must be a list of text")))
+    found = [item for item in items if item]
+    if len(found) > limit:
+        raise BadValue(message(N_("has {length} entries; at most {limit} fit"), length=len(found), limit=limit))
+    return found
+
+
+def _ranges(value: Any) -> tuple[str, ...]:
+    found: list[str] = []
+    for item in _list(value, RANGES_LIMIT):
+        try:
+            network = ip_network(item, strict=False)
+        except ValueError:
+            problem = message(
+                N_("{entry} is no address and no range such as 192.168.1.20 or 192.168.1.0/24"), entry=item[:60]
+            )
+            raise BadValue(problem) from None
+        if network.prefixlen < WIDEST_RANGE[network.version]:
+            raise BadValue(message(N_("{entry} is too wide: anybody could send"), entry=str(network)))
+        found.append(str(network))
+    return tuple(dict.fromkeys(found))
+
+
+def _senders(value: Any) -> tuple[str, ...]:
+    found = _list(value, SENDERS_LIMIT)
+    for item in found:
+        local, at, domain = item.rpartition("@")
+        if not at or not domain or "@" in local or len(item) > 255:
+            raise BadValue(message(N_("{entry} is no address and no @domain"), entry=item[:60]))
+    return tuple(dict.fromkeys(found))
