@@ -285,6 +285,53 @@ async def test_refusals_are_spanish_for_who_asks_for_it(
     assert spanish["code"] == english["code"]
 
 
+BODIES: Final[list[tuple[bytes, dict[str, str]]]] = [
+    (b"{", {"body": "no es JSON"}),
+    (b"\xff", {"body": "no es JSON"}),
+    (b"[]", {"body": "debe ser un objeto JSON"}),
+    (b"{}", {"name": "falta", "scopes": "falta"}),
+    (b'{"name": 5, "scopes": "read", "days": "x"}', {"name": "texto", "scopes": "lista", "days": "entero"}),
+    (b'{"name": "a", "scopes": [5], "days": 1.5}', {"scopes.0": "texto", "days": "entero"}),
+    (b'{"name": "a", "scopes": ["read"], "more": 1, "' + b"x" * 90 + b'": 1}', {"more": "no", "x" * 40: "no"}),
+]
+
+
+@pytest.mark.parametrize(("body", "problems"), BODIES)
+async def test_all_that_is_wrong_with_a_body_is_named_in_spanish(
+    bench: ApiBench, body: bytes, problems: dict[str, str]
+) -> None:
+    """Field by field; never in the words of the library that reads it."""
+    async with bench.here("es") as here:
+        answer = await here.post("/v1/api-tokens", content=body)
+    assert answer.status_code == 422
+    told = {p["field"]: p["problem"] for p in answer.json()["problems"]}
+    assert told.keys() == problems.keys()
+    for field, words in problems.items():
+        assert words in told[field]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "problem"),
+    [
+        ("/v1/tokens/smtp/authorization", {"grant": "x"}, "debe ser uno de device, code, client-credentials,"),
+        ("/v1/tokens/smtp/authorization/redirect", {"url": "x" * 20_000}, "es demasiado largo"),
+    ],
+)
+async def test_limits_of_a_body_are_said_in_spanish(bench: ApiBench, path: str, body: Any, problem: str) -> None:
+    """Words that may be chosen are all named."""
+    async with bench.here("es") as here:
+        answer = await here.post(path, json=body)
+    assert answer.json()["problems"][0]["problem"].startswith(problem)
+
+
+async def test_no_body_gets_a_sentence_for_each_of_a_thousand_faults(bench: ApiBench) -> None:
+    """What is wrong is named up to a number."""
+    async with bench.here() as here:
+        answer = await here.post("/v1/api-tokens", json={"name": "a", "scopes": [5] * 100_000})
+    assert answer.status_code == 422
+    assert len(answer.json()["problems"]) == 20
+
+
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 

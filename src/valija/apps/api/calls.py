@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from valija.apps.api import models
@@ -22,6 +24,8 @@ from valija.services.status import TokenReport
 JSON_LIMIT: Final = 1_000_000
 WAIT_LIMIT_S: Final = 25
 NUMBER_LIMIT: Final = 999_999_999
+PROBLEMS_LIMIT: Final = 20  # of a body, named at once
+NAME_LIMIT: Final = 40  # characters of a field's name that are said again
 # what opens the provider's door for whoever has it: not for those who may only look on from afar
 _AT_MACHINE_ONLY: Final = ("verification_uri", "verification_uri_complete", "user_code", "authorization_url")
 
@@ -34,6 +38,31 @@ class BodyTooLarge(RequestError):
 
     def __init__(self) -> None:
         super().__init__(message(N_("The body is too large.")))
+
+
+_PROBLEMS: Final = {
+    "missing": N_("is missing"),
+    "extra_forbidden": N_("is not known here"),
+    "json_invalid": N_("is not JSON"),
+    "model_type": N_("must be a JSON object"),
+    "model_attributes_type": N_("must be a JSON object"),
+    "dict_type": N_("must be a JSON object"),
+    "list_type": N_("must be a list"),
+    "string_type": N_("must be text"),
+    "int_type": N_("must be a whole number"),
+    "bool_type": N_("must be true or false"),
+    "string_too_long": N_("is too long"),
+    "too_long": N_("is too long"),
+}
+
+
+def _field_problem(error: ErrorDetails) -> FieldProblem:
+    """Return what is wrong with a field of a body, as a sentence that can be translated."""
+    where = ".".join(str(part)[:NAME_LIMIT] for part in error["loc"]) or "body"
+    if error["type"] == "literal_error":
+        names = ", ".join(re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+        return FieldProblem(where, message(N_("must be one of {names}"), names=names))
+    return FieldProblem(where, message(_PROBLEMS.get(error["type"], N_("does not fit"))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +138,8 @@ class Call:
         try:
             return model.model_validate_json(raw or b"{}")
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "body"
-            raise InvalidFields((FieldProblem(where, message("{why}", why=first["msg"])),)) from None
+            found = error.errors(include_url=False, include_input=False)[:PROBLEMS_LIMIT]
+            raise InvalidFields(tuple(map(_field_problem, found))) from None
 
     async def token_report(self, setting: Setting | None = None) -> TokenReport:
         """Report a setting's token."""

@@ -309,6 +309,7 @@ class Views:
 
 
 OTHER_LABELS: Final = {
+    "body": N_("Body"),
     "to": N_("Recipient"),
     "subject": N_("Subject"),
     "text": N_("Text"),
