@@ -1,0 +1,194 @@
+"""What a submission server mends in a message before it goes on (RFC 6409 section 8), in pieces, without I/O.
+
+Theory of operation
+-------------------
+1. :class:`LineEnds` makes every line end CRLF: a lone LF or CR is what old devices send, what Exchange refuses, and what
+   message smuggling is made of (RFC 5321 section 2.3.8).
+2. :class:`HeadReader` takes the head off the front of the stream; all that follows it goes through untouched.
+3. :func:`mend_head` keeps every field of the head octet for octet, but for those it must change: it adds what is missing
+   (Date, Message-ID), takes out what nobody else may see (Bcc, Return-Path), writes the trace, and, where the message goes out
+   as the mailbox, puts the mailbox into From and the sender that the device named into Reply-To and X-Original-From.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.utils import format_datetime, formataddr, getaddresses
+from typing import Final
+
+HEAD_LIMIT: Final = 262_144  # octets
+HOPS_LIMIT: Final = 50  # Received fields; more is a loop (RFC 5321 section 6.3)
+_FIELD_NAME: Final = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
+_DROPPED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+
+class LineEnds:
+    """Octets in, the same octets with CRLF at every line's end out."""
+
+    def __init__(self) -> None:
+        self._cr = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is certain after ``data``."""
+        if self._cr:
+            data = b"\r" + data
+        self._cr = data.endswith(b"\r")
+        return _LONE.sub(b"\r\n", data[:-1] if self._cr else data)
+
+    def end(self) -> bytes:
+        """Return what was kept back."""
+        kept, self._cr = self._cr, False
+        return b"\r\n" if kept else b""
+
+
+_LONE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+
+
+class HeadTooLarge(Exception):
+    """The head goes on after ``HEAD_LIMIT`` octets."""
+
+
+class HeadReader:
+    """Takes a head off a stream of CRLF lines.
+
+    A message that begins with no field has no head: the first line is part of the body then.
+    """
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Return (head, beginning of the body) once the head has ended. Raises :class:`HeadTooLarge`."""
+        start = max(len(self._kept) - 3, 0)
+        self._kept += data
+        if self._kept.startswith(b"\r\n"):
+            return b"", bytes(self._kept[2:])
+        end = self._kept.find(b"\r\n\r\n", start)
+        if end > HEAD_LIMIT or (end < 0 and len(self._kept) > HEAD_LIMIT):
+            raise HeadTooLarge
+        return None if end < 0 else _split(bytes(self._kept[: end + 2]), bytes(self._kept[end + 2 :]))
+
+    def end(self) -> tuple[bytes, bytes]:
+        """Return (head, body) of a message that ended before its head did."""
+        kept = bytes(self._kept)
+        return _split(kept if kept.endswith(b"\r\n") or not kept else kept + b"\r\n", b"")
+
+
+def _split(head: bytes, rest: bytes) -> tuple[bytes, bytes]:
+    """Give back to the body what is no field and all after it. ``rest`` begins with the empty line, if there is one."""
+    at = 0
+    for line in head.splitlines(keepends=True):
+        if not _FIELD_NAME.match(line) and not (at and line[:1] in (b" ", b"\t")):
+            return head[:at], head[at:] + rest
+        at += len(line)
+    return head, rest[2:]
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What to write.
+
+    ``sender`` is the envelope's, for a head without From. ``mailbox``: the address that the message goes out as, empty to leave
+    its sender as it is.
+    """
+
+    received: str
+    date: datetime
+    message_id: str
+    sender: str
+    mailbox: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MendedHead:
+    """``octets`` end with the empty line. ``hops``: how many servers had it before; ``subject`` and ``message_id`` as sent."""
+
+    octets: bytes
+    message_id: str
+    subject: str
+    hops: int
+
+
+def mend_head(head: bytes, mending: Mending) -> MendedHead:
+    """Return the head as it goes on."""
+    fields = _fields(head)
+    names = [name for name, _octets in fields]
+    kept = [(name, octets) for name, octets in fields if name not in _DROPPED]
+    message_id = _clean(_first(fields, b"message-id")) or f"<{mending.message_id}>"
+    out = [_field("Received", mending.received)]
+    if mending.mailbox:
+        kept, added = _as_mailbox(kept, mending.mailbox)
+        out += added
+    elif b"from" not in names:
+        out.append(_field("From", _address("", mending.sender)))
+    if not _first(fields, b"date").strip():
+        kept = [(name, octets) for name, octets in kept if name != b"date"]
+        out.append(_field("Date", format_datetime(mending.date)))
+    if not _clean(_first(fields, b"message-id")):
+        kept = [(name, octets) for name, octets in kept if name != b"message-id"]
+        out.append(_field("Message-ID", message_id))
+    octets = b"".join([*out, *(octets for _name, octets in kept), b"\r\n"])
+    return MendedHead(
+        octets, message_id.strip("<>"), _decoded(_first(fields, b"subject"))[:255], names.count(b"received")
+    )
+
+
+def _as_mailbox(kept: list[tuple[bytes, bytes]], mailbox: str) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    """Return the fields without the sender, and the new ones that name the mailbox."""
+    named = _decoded(_first(kept, b"from"))
+    found = [(name, address) for name, address in getaddresses([named]) if address]
+    name, address = found[0] if found else ("", "")
+    added = [_field("From", _address(name, mailbox))]
+    if address and address.casefold() != mailbox.casefold():
+        if not _first(kept, b"reply-to").strip() and "@" in address:
+            added.append(_field("Reply-To", _address(name, address)))
+        added.append(_field("X-Original-From", _address(name, address)))
+    return [(field, octets) for field, octets in kept if field not in (b"from", b"sender")], added
+
+
+def _address(name: str, address: str) -> str:
+    try:
+        return formataddr((name, address))
+    except UnicodeEncodeError:  # an address that is not ASCII (RFC 6532)
+        return f"<{address}>"
+
+
+def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    """Return fields as (name in small letters, octets with their line ends)."""
+    fields: list[tuple[bytes, bytes]] = []
+    for line in head.split(b"\r\n")[:-1] if head else ():
+        if fields and line[:1] in (b" ", b"\t"):
+            name, octets = fields[-1]
+            fields[-1] = name, octets + line + b"\r\n"
+        elif match := _FIELD_NAME.match(line):
+            fields.append((match[1].lower(), line + b"\r\n"))
+    return fields
+
+
+def _first(fields: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    """Return the first such field's value, on one line."""
+    for name, octets in fields:
+        if name == wanted:
+            return octets.partition(b":")[2].replace(b"\r\n", b"").strip()
+    return b""
+
+
+def _clean(value: bytes) -> str:
+    return _CONTROL.sub("", value.decode("ascii", "ignore")).strip()
+
+
+def _decoded(value: bytes) -> str:
+    text = value.decode("utf-8", "replace")
+    with suppress(HeaderParseError, LookupError, ValueError, UnicodeError):
+        text = str(make_header(decode_header(text)))
+    return _CONTROL.sub(" ", text).strip()
+
+
+def _field(name: str, value: str) -> bytes:
+    return f"{name}: {value}\r\n".encode("utf-8", "replace")
