@@ -1,0 +1,210 @@
+"""A tour of every screen: what is checked on each, and the pictures that are drawn of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, ViewportSize
+
+from driver import Daemon, decide
+
+PASSWORD = "correct horse 7"
+ANA = "ana@sandbox.test"
+PANEL: ViewportSize = {"width": 1024, "height": 600}
+PHONE: ViewportSize = {"width": 390, "height": 780}
+SMALL: tuple[ViewportSize, ...] = ({"width": 800, "height": 480}, PHONE)
+SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+STEP = "/settings/first-start/step/"
+SMTP = "/settings/network-services-smtp"
+TOO_WIDE = """() => {
+  const parts = 'main .key, main h1:not(.unseen), main h2:not(.unseen), .state, .tile strong, main label, .lamp';
+  const shows = e => e.offsetParent && getComputedStyle(e).display !== 'inline';
+  const wide = [...document.querySelectorAll(parts)].filter(e => shows(e) && e.scrollWidth > e.clientWidth + 1);
+  const page = document.documentElement.scrollWidth > innerWidth + 1 ? ['page'] : [];
+  return page.concat(wide.map(e => e.outerHTML.slice(0, 120)));
+}"""
+# what can be reached in reading order: one stop for each group of radio buttons, as browsers have it
+STOPS = """() => {
+  const all = document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]');
+  const can = e => !e.disabled && e.type !== 'hidden' && e.tabIndex >= 0 && e.checkVisibility({visibilityProperty: true});
+  const group = e => e.type === 'radio' ? [...e.form.elements].filter(o => o.name === e.name) : [e];
+  const first = e => e === (group(e).find(o => o.checked) || group(e)[0]);
+  const stops = [...all].filter(e => can(e) && (e.type !== 'radio' || first(e)));
+  stops.forEach((e, n) => { e.dataset.stop = n; });
+  return stops.map(e => e.name || e.getAttribute('href') || e.textContent.trim().slice(0, 40));
+}"""
+HERE = """() => {
+  const e = document.activeElement, shown = [e, e.nextElementSibling, e.closest('label')];
+  const seen = shown.some(part => part && getComputedStyle(part).outlineStyle !== 'none');
+  return [Number(e.dataset.stop ?? -1), seen, e.outerHTML.slice(0, 100)];
+}"""
+
+
+class Tour:
+    """A browser that walks through the screens of one machine in one language."""
+
+    def __init__(self, browser: Browser, daemon: Daemon, language: str, pictures: Path) -> None:
+        self._browser = browser
+        self._daemon = daemon
+        self._language = language
+        self._pictures = pictures
+        self.names: list[str] = []
+        self.places: dict[str, tuple[Page, str]] = {}
+        self.faults: list[tuple[str, object]] = []
+        self.page = self._new_page()
+        self.base = ""
+
+    def _new_page(self) -> Page:
+        context = self._browser.new_context(viewport=PANEL, locale=self._language, ignore_https_errors=True)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        return page
+
+    def go(self, path: str) -> None:
+        """Open a page."""
+        answer = self.page.goto(self.base + path)
+        assert answer is not None
+        assert answer.ok, (path, answer.status)
+
+    def shoot(self, name: str, top: str = "") -> None:
+        """Check that the screen fits, and draw its picture, from the element ``top`` down."""
+        for size in (*SMALL, PANEL):
+            self.page.set_viewport_size(size)
+            if found := self.page.evaluate(TOO_WIDE):
+                self.faults.append((f"{name} {size['width']}", found))
+        self._look_for_barriers(name)
+        self.places[name] = self.page, self.page.url
+        if top:
+            self.page.locator(top).evaluate("e => e.scrollIntoView({block: 'start', behavior: 'instant'})")
+        self.draw(name)
+
+    def _look_for_barriers(self, name: str) -> None:
+        """axe-core finds no violation of any impact, in light and in dark colours."""
+        for scheme in SCHEMES:
+            self.page.emulate_media(color_scheme=scheme)
+            for found in Axe().run(self.page).response["violations"]:
+                self.faults.append((f"{name} {scheme}", (found["id"], found["nodes"][0]["html"][:200])))
+
+    def walk(self) -> None:
+        """Go over every screen again with the keyboard alone: each control is reached, in reading order, and seen."""
+        for name, (page, url) in self.places.items():
+            page.goto(url)
+            stops = page.evaluate(STOPS)
+            page.evaluate("() => { document.activeElement.blur(); getSelection().collapse(document.body, 0); }")
+            reached: list[int] = []
+            while len(reached) < 2 * len(stops) + 2 and len(stops) - 1 not in reached:
+                page.keyboard.press("Tab")
+                number, seen, html = page.evaluate(HERE)
+                reached.append(number)
+                if not seen:
+                    self.faults.append((f"{name} focus is not seen", html))
+            if [number for number in reached if number >= 0] != list(range(len(stops))):
+                self.faults.append((f"{name} by keyboard", (stops, reached)))
+
+    def draw(self, name: str) -> None:
+        """Draw the picture as it is."""
+        self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
+        self.names.append(name)
+
+    def press(self, selector: str) -> None:
+        """Press a key that leads to another page."""
+        with self.page.expect_navigation():
+            self.page.locator(selector).first.click()
+
+    # --- the tour -----------------------------------------------------------------------------------------------------
+
+    def first_start(self) -> None:
+        """From the unpacked machine to the first mail."""
+        self.page.goto(self._daemon.json("panel")["url"])
+        self.page.wait_for_selector(".tiles")
+        self.base = self.page.url.rstrip("/")
+        self.shoot("home-new")
+        self.press("main .message a.key")
+        self.shoot("first-1-password")
+        for field in ("#f-password", "#f-again"):
+            self.page.locator(field).fill(PASSWORD)
+        self.press("main button.primary")
+        self.shoot("first-2-machine")
+        self.page.locator("#f-name").fill("Ricoh planta 2" if self._language == "es" else "Ricoh, floor 2")
+        self.page.locator("#f-time_zone").select_option("Europe/Madrid")
+        self.press("main button.primary")
+        self.shoot("first-3-provider")
+        self.go(STEP + "provider?kind=microsoft")
+        self.shoot("first-3-microsoft")
+        self.go(STEP + "smtp?provider=sandbox")
+        self.page.locator("#f-server").fill("localhost")
+        self.page.locator("#f-port").fill(self._daemon.place("smtp_port"))
+        self.page.locator("#f-sender_address").fill(ANA)
+        self.page.locator("h1").click()
+        self.page.wait_for_selector("#keyboard", state="hidden")
+        self.shoot("first-4-smtp")
+        self.press("main button.primary")
+        self.shoot("first-5-token")
+        self.page.locator("#token-smtp a.primary").click()
+        self.page.wait_for_selector("#dialog .keys")
+        self.shoot("get-token")
+        self.press("#dialog button.primary")
+        self.shoot("authorization")
+        decide(self._daemon.json("token", "status", "smtp")["authorization"]["verification_uri_complete"], ANA)
+        self.page.wait_for_selector("#waiting a.primary")
+        self.shoot("authorized")
+        self.press("#waiting a.primary")
+        self.press("main button.primary")
+        self.shoot("first-6-test")
+        self.go(STEP + "mail")
+        self.press("button[form=first-mail]")
+        self.shoot("first-7-mail")
+        self.press("button[form=end]")
+        self.shoot("home")
+
+    def settings(self) -> None:
+        """The administrator's screens."""
+        pages = {
+            "settings": "/settings",
+            "smtp": SMTP,
+            "internet-fax": "/settings/image-send-internet-fax",
+            "machine": "/settings/machine",
+            "providers": "/settings/providers",
+            "provider-custom": "/settings/new-provider?kind=custom",
+            "password": "/settings/password",
+            "audit": "/settings/audit",
+            "status": "/status",
+            "send": "/send",
+        }
+        for name, path in pages.items():
+            self.go(path)
+            self.shoot(name)
+        self.go(SMTP)
+        self.page.locator("#token-smtp").scroll_into_view_if_needed()
+        self.page.locator("#token-smtp a.danger").click()
+        self.page.wait_for_selector("#dialog .keys")
+        self.shoot("delete-token")
+        self.go(SMTP)
+        self._daemon.revoke_at_provider("smtp")
+        self._daemon.run("token", "refresh", "smtp")
+        self.page.wait_for_selector("#token-smtp[data-state=invalid]")
+        self.shoot("invalid", "#token-smtp")
+        self.go(SMTP)
+        self.page.locator("#f-server").click()
+        self.page.wait_for_selector("#keyboard:not([hidden])")
+        self.draw("keyboard")
+
+    def desk(self) -> None:
+        """The web page, on a phone and in the dark as well."""
+        self.page = self._new_page()
+        self.base = self._daemon.json("status")["web_address"].rstrip("/")
+        self.go("/login")
+        self.shoot("web-login")
+        self.page.locator("#f-password").fill(PASSWORD)
+        self.press("main button.primary")
+        self.go("/settings/alert-smtp")
+        self.shoot("web-smtp", "#token-smtp")
+        self.page.set_viewport_size(PHONE)
+        self.go("/status")
+        self.draw("web-phone")
+        self.page.set_viewport_size(PANEL)
+        self.page.emulate_media(color_scheme="dark")
+        self.go("/settings")
+        self.draw("web-dark")
