@@ -8,10 +8,19 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import daemon, mail, tokens
+from bench import daemon, mail, pages, screens, tokens
 from bench.figures import Section
 
-MEASUREMENTS = (tokens.tokens, mail.smtp, mail.pop3, daemon.large_message, daemon.start_and_idle)
+MEASUREMENTS = (
+    tokens.tokens,
+    mail.smtp,
+    mail.pop3,
+    daemon.large_message,
+    daemon.start_and_idle,
+    pages.pages,
+    screens.screens,
+    pages.open_pages,
+)
 REPORT = Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"
 

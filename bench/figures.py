@@ -48,6 +48,11 @@ def worker(*arguments: str, environment: dict[str, str] | None = None) -> dict[s
     return answer
 
 
+def goal(text: str, met: bool) -> str:
+    """Return a goal and whether it was met."""
+    return f"goal {text}: {'met' if met else 'NOT met'}"
+
+
 def free_port() -> int:
     """Return a port that nobody has now."""
     with socket.socket() as probe:
@@ -74,6 +79,12 @@ def memory_kb(pid: int, field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1])
     raise LookupError(field)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, in user and in kernel mode (proc_pid_stat(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def reset_peak(pid: int) -> None:
