@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from tour import Tour
 
 from driver import Daemon
@@ -22,24 +20,15 @@ IMAGES = ROOT / "docs" / "images"
 GUIDES = {"en": ROOT / "docs" / "guide.en.md", "es": ROOT / "docs" / "guide.es.md"}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
-    program = shutil.which("chromium")
-    assert program is not None, "chromium is not installed: run tests/peers/install.sh"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_every_screen_fits_and_has_its_picture(browser: Browser, daemon: Daemon, tmp_path: Path, language: str) -> None:
+def test_every_screen_fits_and_has_its_picture(
+    chromium: Browser, daemon: Daemon, tmp_path: Path, language: str
+) -> None:
     """Nothing is wider than the screen or cut off, at 800x480, 1024x600 and on a phone."""
     wanted = os.environ.get("VALIJA_PICTURES") == "1"
     pictures = IMAGES / language if wanted else tmp_path / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    tour = Tour(browser, daemon, language, pictures)
+    tour = Tour(chromium, daemon, language, pictures)
     tour.first_start()
     tour.settings()
     tour.desk()
