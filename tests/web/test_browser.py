@@ -77,7 +77,7 @@ def test_no_page_has_a_barrier(chromium: Browser, daemon: Daemon, language: str,
     assert found == []
 
 
-def test_a_large_form_can_be_filled_by_keyboard_alone(chromium: Browser, daemon: Daemon, tmp_path: Path) -> None:
+def test_a_large_form_can_be_filled_by_keyboard_alone(chromium: Browser, daemon: Daemon) -> None:
     """Tab reaches every control of a screen in reading order, Enter saves."""
     page, base = panel(chromium, daemon, "en")
     page.goto(f"{base}/settings/{SMTP_SCREENS[0]}")

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that look at pages."""
+"""Pytest plugin: the fixture ``chromium``."""
 
 from __future__ import annotations
 
