@@ -31,13 +31,16 @@ QUIET = [
 WATCH = """() => {
   const shown = () => document.querySelector("#token-smtp .state").textContent.trim();
   const before = shown();
-  window.changed = null;
-  const observer = new MutationObserver(() => {
-    if (shown() === before) return;
-    observer.disconnect();
-    requestAnimationFrame(() => requestAnimationFrame(() => { window.changed = [Date.now(), shown()]; }));
+  window.changed = new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error("nothing has changed")), 10000);
+    const observer = new MutationObserver(() => {
+      if (shown() === before) return;
+      observer.disconnect();
+      requestAnimationFrame(() => requestAnimationFrame(() => resolve([Date.now(), shown()])));
+    });
+    observer.observe(document.body, { childList: true, subtree: true, characterData: true });
   });
-  observer.observe(document.body, { childList: true, subtree: true, characterData: true });
+  return true;
 }"""
 
 
@@ -80,10 +83,7 @@ def _first_visits(browser: Browser, served: Daemon) -> tuple[Row, ...]:
     for _visit in range(VISITS):
         page, base = _visitor(browser, served)
         page.context.new_cdp_session(page).send("Network.clearBrowserCache")
-        asked: list[Request] = []
-        loaded: list[Request] = []
-        page.on("request", asked.append)
-        page.on("requestfinished", loaded.append)
+        asked, loaded = _requests(page)
         page.goto(base + SMTP, wait_until="load")
         page.wait_for_timeout(300)
         weights.append(sum(_octets(request) for request in loaded))
@@ -109,6 +109,22 @@ def _first_visits(browser: Browser, served: Daemon) -> tuple[Row, ...]:
     )
 
 
+def _requests(page: Page) -> tuple[list[Request], list[Request]]:
+    """Return lists that fill with what the page asks for, and with what of it has come."""
+    asked: list[Request] = []
+    loaded: list[Request] = []
+
+    def ask(request: Request) -> None:
+        asked.append(request)
+
+    def load(request: Request) -> None:
+        loaded.append(request)
+
+    page.on("request", ask)
+    page.on("requestfinished", load)
+    return asked, loaded
+
+
 def _octets(request: Request) -> int:
     sizes = request.sizes()
     return int(sizes["responseBodySize"] + sizes["responseHeadersSize"])
@@ -124,7 +140,6 @@ def _changes(browser: Browser, served: Daemon) -> tuple[Row, ...]:
         page.evaluate(WATCH)
         begun = time.time()
         call_machine(served, "DELETE", "/v1/tokens/smtp")
-        page.wait_for_function("window.changed !== null")
         at, words = page.evaluate("window.changed")
         assert words == "Not retrieved", words
         times.append(at / 1000 - begun)
