@@ -244,3 +244,27 @@ async def test_all_four_smtp_screens_are_one_setting_and_each_pop_screen_its_own
         for screen in SCREENS:
             shown = "mail.example.com" in (await panel.get(screen.base)).text
             assert shown is (screen.setting is Setting.SMTP)
+
+
+async def test_an_address_that_has_no_page_leads_on(here: Machinery) -> None:
+    """One that only takes forms leads to the page with the form; any other says that it is none, to whoever may look."""
+    async with here.panel() as panel, here.web() as web:
+        await log_in(panel)
+        for path, leads_to in (
+            (f"{SMTP}/test", SMTP),
+            ("/logout", "/"),
+            (f"{SMTP}/authorization/cancel", f"{SMTP}/authorization"),
+        ):
+            answer = await panel.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, leads_to)
+        for visitor, path, status in (
+            (panel, "/nowhere", 404),
+            (web, "/nowhere", 404),
+            (panel, "/settings/nowhere", 404),
+        ):
+            answer = await visitor.get(path)
+            assert answer.status_code == status
+            assert "There is no such page." in answer.text
+        answer = await panel.put("/settings")
+        assert answer.status_code == 404
+        assert "There is no such page." in answer.text

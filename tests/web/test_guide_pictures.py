@@ -32,6 +32,8 @@ def test_every_screen_fits_and_has_its_picture(
     tour.first_start()
     tour.settings()
     tour.desk()
+    tour.trouble()
+    tour.lock_out()
     tour.walk()
     assert tour.faults == [], "\n".join(map(str, tour.faults))
     assert sorted(path.stem for path in (IMAGES / language).glob("*.png")) == sorted(tour.names), "run `make pictures`"

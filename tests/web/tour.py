@@ -68,14 +68,18 @@ class Tour:
         assert answer is not None
         assert answer.ok, (path, answer.status)
 
-    def shoot(self, name: str, top: str = "") -> None:
-        """Check that the screen fits, and draw its picture, from the element ``top`` down."""
+    def look(self, name: str) -> None:
+        """Check that the screen fits and has no barrier."""
         for size in (*SMALL, PANEL):
             self.page.set_viewport_size(size)
             if found := self.page.evaluate(TOO_WIDE):
                 self.faults.append((f"{name} {size['width']}", found))
         self._look_for_barriers(name)
         self.places[name] = self.page, self.page.url
+
+    def shoot(self, name: str, top: str = "") -> None:
+        """Check the screen, and draw its picture, from the element ``top`` down."""
+        self.look(name)
         if top:
             self.page.locator(top).evaluate("e => e.scrollIntoView({block: 'start', behavior: 'instant'})")
         self.draw(name)
@@ -88,7 +92,7 @@ class Tour:
                 self.faults.append((f"{name} {scheme}", (found["id"], found["nodes"][0]["html"][:200])))
 
     def walk(self) -> None:
-        """Go over every screen again with the keyboard alone: each control is reached, in reading order, and seen."""
+        """Go again over the screens seen since the last walk, by keyboard alone: each control is reached in order, and seen."""
         for name, (page, url) in self.places.items():
             page.goto(url)
             stops = page.evaluate(STOPS)
@@ -102,6 +106,7 @@ class Tour:
                     self.faults.append((f"{name} focus is not seen", html))
             if [number for number in reached if number >= 0] != list(range(len(stops))):
                 self.faults.append((f"{name} by keyboard", (stops, reached)))
+        self.places.clear()
 
     def draw(self, name: str) -> None:
         """Draw the picture as it is."""
@@ -190,6 +195,40 @@ class Tour:
         self.page.locator("#f-server").click()
         self.page.wait_for_selector("#keyboard:not([hidden])")
         self.draw("keyboard")
+
+    def trouble(self) -> None:
+        """What a person sees at the panel when something is wrong: no picture of it stands in the guide."""
+        self.page, url = self.places["home"]
+        self.base = url.rstrip("/")
+        self.go(SMTP)
+        self.page.locator("#token-smtp a.primary").click()
+        self.press("#dialog button.primary")
+        asked = self._daemon.json("token", "status", "smtp")["authorization"]
+        decide(asked["verification_uri_complete"], ANA, deny=True)
+        self.page.wait_for_selector("#waiting .trouble")
+        self.look("denied")
+        self.go(SMTP)
+        self.page.locator("#f-server").fill("nobody.invalid")
+        self.press("main button.primary")
+        self.press(
+            "main button:has-text('onexi')" if self._language == "es" else "main button:has-text('Connection test')"
+        )
+        self.look("test-failed")
+        self.page.goto(self.base + "/settings/nowhere")
+        self.look("nowhere")
+        self.walk()
+        self.page.context.clear_cookies()
+        self.page.goto(self.base + "/")
+        self.look("entrance")
+
+    def lock_out(self) -> None:
+        """Three wrong passwords at the web page."""
+        self.page = self._new_page()
+        self.go("/login")
+        for attempt in range(4):
+            self.page.locator("#f-password").fill(f"wrong {attempt}")
+            self.press("main button.primary")
+            self.look(f"wrong-password-{attempt}")
 
     def desk(self) -> None:
         """The web page, on a phone and in the dark as well."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from valija.apps.web.pending import PendingForms
 from valija.apps.web.screens import BY_SLUG
 from valija.apps.web.visit import Face, Handler, ScreenHandler, Visit, make_visit, redirect
 from valija.domain.errors import ValijaError
+from valija.domain.text import N_
 from valija.services.administrator import AdministratorDesk
 
 log: Final = logging.getLogger(__name__)
@@ -106,10 +107,21 @@ class _Server:
         async def answer(visit: Visit) -> Response:
             screen = BY_SLUG.get(visit.request.path_params["slug"])
             if screen is None:
-                return await visit.render("problem.html", 404)
+                return await _nowhere(visit)
             return await handler(visit, screen)
 
         return self.page(answer, _signed_in)
+
+
+async def _nowhere(visit: Visit) -> Response:
+    """There is no such page."""
+    visit.notice("bad", N_("There is no such page."))
+    return await visit.render("problem.html", 404)
+
+
+async def _only_a_form(visit: Visit) -> Response:
+    """Only a form is sent there: lead to the page that has the form, one step up."""
+    return redirect(visit.request.url.path.rpartition("/")[0] or "/")
 
 
 async def _answer(handler: Handler, visit: Visit) -> Response:
@@ -146,7 +158,15 @@ def make_face(machine: Machine, administrator: AdministratorDesk, pages: Pages, 
     routes += [Route("/static/{version}/{name}", pages.static)]
     if face.launch is not None:
         routes += [Route("/launch", _launch(face), methods=["GET"])]
-    return Starlette(routes=routes, exception_handlers={Exception: _broken})
+    nowhere, only_a_form = server.page(_nowhere, _anybody), server.page(_only_a_form, _anybody)
+
+    async def not_found(request: Request, _error: Exception) -> Response:
+        return cast("Response", await nowhere(request))
+
+    async def wrong_method(request: Request, _error: Exception) -> Response:
+        return cast("Response", await (only_a_form if request.method in ("GET", "HEAD") else nowhere)(request))
+
+    return Starlette(routes=routes, exception_handlers={Exception: _broken, 404: not_found, 405: wrong_method})
 
 
 def _launch(face: Face) -> Callable[[Request], Any]:
