@@ -221,9 +221,13 @@ class Tour:
         self.page.goto(self.base + "/")
         self.look("entrance")
 
+    def _sit_down_at_a_desk(self) -> None:
+        self.page = self._new_page()
+        self.base = self._daemon.json("status")["web_address"].rstrip("/")
+
     def lock_out(self) -> None:
         """Three wrong passwords at the web page."""
-        self.page = self._new_page()
+        self._sit_down_at_a_desk()
         self.go("/login")
         for attempt in range(4):
             self.page.locator("#f-password").fill(f"wrong {attempt}")
@@ -232,8 +236,7 @@ class Tour:
 
     def desk(self) -> None:
         """The web page, on a phone and in the dark as well."""
-        self.page = self._new_page()
-        self.base = self._daemon.json("status")["web_address"].rstrip("/")
+        self._sit_down_at_a_desk()
         self.go("/login")
         self.shoot("web-login")
         self.page.locator("#f-password").fill(PASSWORD)
