@@ -26,27 +26,38 @@ BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->
 
 
 def _markdown(section: Section) -> str:
-    lines = [f"### {section.title}", "", section.how, "", "| What | Valija | Peer | |", "|---|---|---|---|"]
+    lines = [
+        f"### {section.title}",
+        "",
+        f"{section.how} {datetime.now(UTC):%Y-%m-%d}.",
+        "",
+        "| What | Valija | Peer | |",
+        "|---|---|---|---|",
+    ]
     lines += [f"| {r.what} | {r.ours} | {r.peer} | {r.verdict} |" for r in section.rows]
     return "\n".join(lines) + "\n"
 
 
+def _sections(results: str) -> dict[str, str]:
+    """Return what is written down by now, by title."""
+    parts = results.split("### ")[1:]
+    return {part.partition("\n")[0]: f"### {part.rstrip()}\n" for part in parts}
+
+
 def main() -> None:
-    """Measure what is named on the command line, or all; only a whole run is written down."""
+    """Measure what is named on the command line, or all, and write it down: the sections of the others stay as they are."""
     wanted = sys.argv[1:]
-    parts = []
+    before, _begin, rest = REPORT.read_text("utf-8").partition(BEGIN)
+    old, _end, after = rest.partition(END)
+    written = _sections(old) if wanted else {}
     for measurement in MEASUREMENTS:
         if wanted and measurement.__name__ not in wanted:
             continue
         section = measurement()
-        parts.append(_markdown(section))
-        print(parts[-1], flush=True)
-    if wanted:
-        return
+        written[section.title] = _markdown(section)
+        print(written[section.title], flush=True)
     where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    results = f"Measured {datetime.now(UTC):%Y-%m-%d} on {where}.\n\n" + "\n".join(parts)
-    before, _begin, rest = REPORT.read_text("utf-8").partition(BEGIN)
-    _old, _end, after = rest.partition(END)
+    results = f"Measured on {where}; each section says when.\n\n" + "\n".join(written.values())
     REPORT.write_text(f"{before}{BEGIN}\n\n{results}\n{END}{after}", "utf-8")
 
 
