@@ -13,7 +13,7 @@ goes out as the mailbox, and what the device had named is kept in Reply-To, so t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -56,7 +56,7 @@ class Device:
     """One device. ``login`` is its user name and its key; ``password`` a hash, None where it is known by ``ranges`` alone.
 
     ``senders``: addresses or @domains that it may name; empty for any. ``language`` of its delivery reports, empty for the
-    machine's.
+    machine's. ``mailbox`` is the POP setting whose mailbox it may fetch, empty for none.
     """
 
     login: str
@@ -68,6 +68,7 @@ class Device:
     rewriting: Rewriting = Rewriting.FOREIGN
     tls: TlsPolicy = TlsPolicy.REQUIRED
     language: str = ""
+    mailbox: str = ""
     enabled: bool = True
     created_at: datetime | None = None
     created_by: str = ""
@@ -81,23 +82,30 @@ DEVICE_LABELS: Final[Mapping[str, str]] = {
     "senders": N_("Allowed senders"),
     "rewriting": N_("Sender rewriting"),
     "tls": N_("SSL/TLS"),
+    "mailbox": N_("Mailbox to fetch"),
     "language": N_("Language"),
     "enabled": N_("Switched on"),
 }
 
 
-def parse_device(current: Device, changes: Mapping[str, Any], accounts: Collection[str]) -> Device:
+def parse_device(
+    current: Device, changes: Mapping[str, Any], accounts: Collection[str], mailboxes: Collection[str] = ()
+) -> Device:
     """Return ``current`` with ``changes`` applied. Raises :class:`~valija.domain.errors.InvalidFields`, and applies nothing."""
 
-    def account(value: Any) -> str:
-        if value not in accounts:
-            raise BadValue(message(N_("must be one of {names}"), names=", ".join(sorted(accounts))))
-        return str(value)
+    def one_of(names: Collection[str]) -> Callable[[Any], str]:
+        def parse(value: Any) -> str:
+            if value not in names:
+                raise BadValue(message(N_("must be one of {names}"), names=", ".join(sorted(filter(None, names)))))
+            return str(value)
+
+        return parse
 
     parsers = {
         "login": _login,
         "name": _name,
-        "account": account,
+        "account": one_of(accounts),
+        "mailbox": one_of(("", *mailboxes)),
         "ranges": _ranges,
         "senders": _senders,
         "rewriting": lambda value: _one_of(Rewriting, value),

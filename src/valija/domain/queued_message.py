@@ -23,7 +23,8 @@ class QueuedMessage:
 
     ``account`` is whose mailbox it leaves from; ``device`` who handed it in, empty for the machine itself. ``size`` in octets.
     ``envelope_id`` and ``ret`` are DSN parameters. ``stopped`` is how long the account's gate had been closed altogether when
-    the message was accepted: the time since then, less what was added, is its waiting time.
+    the message was accepted: the time since then, less what was added, is its waiting time. ``report_to`` is who is told of
+    trouble where that is not the reverse path (a sender that was rewritten); ``is_report``: nobody is told of its trouble.
     """
 
     account: str
@@ -38,6 +39,8 @@ class QueuedMessage:
     envelope_id: str = ""
     ret: str = ""
     stopped: timedelta = timedelta()
+    report_to: str = ""
+    is_report: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,14 @@ class AuditAction(StrEnum):
     PASSWORD_CHANGED = "password_changed"
     API_TOKEN_MADE = "api_token_made"
     API_TOKEN_DELETED = "api_token_deleted"
+    DEVICE_ADDED = "device_added"
+    DEVICE_CHANGED = "device_changed"
+    DEVICE_PASSWORD_MADE = "device_password_made"
+    DEVICE_DELETED = "device_deleted"
+    MAIL_HELD = "mail_held"
+    MAIL_RELEASED = "mail_released"
+    MAIL_RETRIED = "mail_retried"
+    MAIL_CANCELLED = "mail_cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 from valija.domain.account_gate import Gate
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
+from valija.domain.device import Device
 from valija.domain.preferences import Preferences
 from valija.domain.queue import RecipientState
 from valija.domain.queued_message import QueuedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
+from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
 from valija.secret import Secret
 
@@ -39,6 +41,8 @@ Stored = (
     | QueuedMessage
     | RecipientState
     | Gate
+    | Device
+    | Sighting
 )
 
 _CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}

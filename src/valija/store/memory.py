@@ -9,15 +9,19 @@ from datetime import datetime
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
+from valija.domain.device import Device
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
+from valija.domain.sighting import Sighting
 from valija.domain.token import NotRetrieved, TokenState
 from valija.secret import Secret
+from valija.store.memory_queue import MemoryQueue
 from valija.store.port import (
     StoredAudit,
     StoredMessage,
+    VersionedDevice,
     VersionedRegistration,
     VersionedSettings,
     VersionedToken,
@@ -40,6 +44,9 @@ class MemoryStore:
         self._lockout = Lockout()
         self._preferences = Preferences()
         self._api_tokens: dict[str, ApiToken] = {}
+        self._devices: dict[str, VersionedDevice] = {}
+        self._sightings: dict[str, Sighting] = {}
+        self.queue = MemoryQueue()
 
     async def load_token(self, account: str) -> VersionedToken:
         return self._tokens.get(account) or VersionedToken(0, NotRetrieved())
@@ -236,3 +243,30 @@ class MemoryStore:
 
     async def close(self) -> None:
         pass
+
+    async def list_devices(self) -> list[VersionedDevice]:
+        return [self._devices[login] for login in sorted(self._devices)]
+
+    async def save_device(self, expected_version: int, value: Device, audit: AuditRecord) -> VersionedDevice | None:
+        stored = self._devices.get(value.login)
+        if (stored.version if stored else 0) != expected_version:
+            return None
+        self._devices[value.login] = saved = VersionedDevice(expected_version + 1, value)
+        await self.append_audit(audit)
+        return saved
+
+    async def delete_device(self, login: str, audit: AuditRecord) -> bool:
+        if self._devices.pop(login, None) is None:
+            return False
+        self._sightings.pop(login, None)
+        await self.append_audit(audit)
+        return True
+
+    async def list_sightings(self) -> list[Sighting]:
+        by_subject = sorted(self._sightings.values(), key=lambda s: s.subject)
+        return sorted(by_subject, key=lambda s: s.last_at, reverse=True)
+
+    async def save_sightings(self, sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
+        self._sightings |= {s.subject: s for s in sightings}
+        for subject in forget:
+            self._sightings.pop(subject, None)

@@ -35,6 +35,8 @@ class _Kept:
 class MemoryQueue:
     """See :class:`valija.store.queue_port.QueueStore`; nothing here awaits, so every method is atomic."""
 
+    shared = False
+
     def __init__(self) -> None:
         self._messages: dict[int, _Kept] = {}
         self._entries: dict[int, tuple[_Kept, int]] = {}

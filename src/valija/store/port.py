@@ -15,12 +15,15 @@ from typing import Protocol
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
+from valija.domain.device import Device
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings
+from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
 from valija.secret import Secret
+from valija.store.queue_port import QueueStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,21 @@ class StoredAudit:
     record: AuditRecord
 
 
+@dataclass(frozen=True, slots=True)
+class VersionedDevice:
+    """A device of the local network."""
+
+    version: int
+    value: Device
+
+
 class Store(Protocol):
-    """Durable state of the machine."""
+    """Durable state of the machine; :attr:`queue` is that of its mail."""
+
+    @property
+    def queue(self) -> QueueStore:
+        """Return the queue, in the same database."""
+        ...
 
     async def load_token(self, account: str) -> VersionedToken:
         """Return an account's token state; version 0 and NotRetrieved if there is none."""
@@ -225,4 +241,24 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the files."""
+        ...
+
+    async def list_devices(self) -> list[VersionedDevice]:
+        """Return all devices by login."""
+        ...
+
+    async def save_device(self, expected_version: int, value: Device, audit: AuditRecord) -> VersionedDevice | None:
+        """Store a device (version 0: a new one)."""
+        ...
+
+    async def delete_device(self, login: str, audit: AuditRecord) -> bool:
+        """Delete a device and what was seen of it; False if there is none of that login."""
+        ...
+
+    async def list_sightings(self) -> list[Sighting]:
+        """Return what was seen, latest first."""
+        ...
+
+    async def save_sightings(self, sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
+        """Store what was seen, in place of what was stored for the same subjects; forget others."""
         ...

@@ -51,7 +51,9 @@ class Leased:
 
 
 class QueueStore(Protocol):
-    """Durable queue."""
+    """Durable queue. ``shared``: other processes may have leases too; else all leases of a former process are over."""
+
+    shared: bool
 
     async def accept(self, message: QueuedMessage, body: Body) -> int:
         """Store a message, all recipients Queued from its ``accepted_at``; return its number."""

@@ -33,6 +33,8 @@ from valija.store.port import (
 )
 from valija.store.sqlite_administrator import AdministratorRows
 from valija.store.sqlite_api_tokens import ApiTokenRows
+from valija.store.sqlite_devices import DeviceRows
+from valija.store.sqlite_queue import SqliteQueue
 from valija.store.sqlite_rows import append_audit, epoch, moment
 from valija.store.vault import BoxNotOpened, Vault
 
@@ -55,7 +57,7 @@ def open_store(state_dir: Path, key_file: Path | None, environment: MutableMappi
         raise
 
 
-class SqliteStore(AdministratorRows, ApiTokenRows):
+class SqliteStore(AdministratorRows, ApiTokenRows, DeviceRows):
     """An open store."""
 
     def __init__(self, state_dir: Path, vault: Vault, lock: StateLock | None = None) -> None:
@@ -63,6 +65,7 @@ class SqliteStore(AdministratorRows, ApiTokenRows):
         self._lock = lock
         _check_key(state_dir, vault)
         self._db = engine.SqliteEngine(state_dir)
+        self.queue = SqliteQueue(self._db)
 
     async def close(self) -> None:
         await self._db.close()

@@ -39,6 +39,8 @@ _Row = tuple[int, int, int, int | None, int | None, bytes]
 class SqliteQueue:
     """The queue's rows in an open database."""
 
+    shared = False
+
     def __init__(self, database: SqliteEngine) -> None:
         self._db = database
 

@@ -82,5 +82,20 @@ NOTE_API_TOKEN_USE: Final = (
     "UPDATE api_tokens SET last_used_at = ? WHERE digest = ? AND (last_used_at IS NULL OR last_used_at < ?)"
 )
 
+LIST_DEVICES: Final = "SELECT login, version, payload FROM devices ORDER BY login"
+INSERT_DEVICE: Final = (
+    "INSERT INTO devices (login, version, payload) VALUES (?, 1, ?) ON CONFLICT (login) DO NOTHING RETURNING version"
+)
+REPLACE_DEVICE: Final = (
+    "UPDATE devices SET version = version + 1, payload = ? WHERE login = ? AND version = ? RETURNING version"
+)
+DELETE_DEVICE: Final = "DELETE FROM devices WHERE login = ? RETURNING login"
+LIST_SIGHTINGS: Final = "SELECT subject, payload FROM sightings ORDER BY last_at DESC, subject"
+SAVE_SIGHTING: Final = (
+    "INSERT INTO sightings (subject, last_at, payload) VALUES (?, ?, ?) "
+    "ON CONFLICT (subject) DO UPDATE SET last_at = excluded.last_at, payload = excluded.payload"
+)
+DELETE_SIGHTING: Final = "DELETE FROM sightings WHERE subject = ?"
+
 LOAD_META: Final = "SELECT value FROM meta WHERE name = ?"
 INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"

@@ -1,0 +1,74 @@
+"""What was seen of a device: when, from where, how, and with what result. Pure.
+
+One record for each device, by its login, and one for each address that nobody knows: the list of those is where a device is
+found that was forgotten. ``subject`` is the login, or ``@`` and the address.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+UNKNOWN_LIMIT: Final = 200  # addresses that nobody knows; the longest unseen go first
+TEXT_LIMIT: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """All that is kept. ``tls``: version of the last session, empty for one in clear; ``tried``: the login it last showed."""
+
+    subject: str
+    first_at: datetime
+    last_at: datetime
+    address: str = ""
+    protocol: str = ""
+    tls: str = ""
+    tried: str = ""
+    accepted: int = 0
+    accepted_at: datetime | None = None
+    refused: int = 0
+    refused_at: datetime | None = None
+    last_error: str = ""
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether it is a device's."""
+        return not self.subject.startswith("@")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One thing that was seen: a message taken or a maildrop read (``error`` empty), or a refusal with its reply."""
+
+    at: datetime
+    address: str
+    protocol: str
+    tls: str
+    tried: str = ""
+    error: str = ""
+
+
+def subject_of(login: str | None, address: str) -> str:
+    """Return whose record it is."""
+    return login if login is not None else f"@{address}"
+
+
+def note(before: Sighting | None, subject: str, seen: Seen) -> Sighting:
+    """Return the record after one more thing was seen."""
+    record = before or Sighting(subject, seen.at, seen.at)
+    record = replace(
+        record,
+        last_at=max(record.last_at, seen.at),
+        address=seen.address[:TEXT_LIMIT],
+        protocol=seen.protocol,
+        tls=seen.tls,
+        tried=_one_line(seen.tried) or record.tried,
+    )
+    if seen.error:
+        return replace(record, refused=record.refused + 1, refused_at=seen.at, last_error=_one_line(seen.error))
+    return replace(record, accepted=record.accepted + 1, accepted_at=seen.at)
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:TEXT_LIMIT])
