@@ -43,13 +43,28 @@ class MailReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicesChanged:
+    """A device was added, changed or deleted, or something was seen of one."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueChanged:
+    """Mail of an account was accepted, tried, held or ended, or its gate changed."""
+
+    account: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The daemon is about to stop: whoever follows what happens ends."""
 
     at: datetime
 
 
-Event = TokenChanged | SettingsChanged | MailReceived | Stopping
+Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | QueueChanged | Stopping
 
 
 class EventBus:

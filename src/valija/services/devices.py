@@ -1,0 +1,237 @@
+"""The devices of the local network: added, changed, known again by login or address; what was seen of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from valija.domain.account import POP_SETTINGS, Actor, Setting
+from valija.domain.clock import Clock
+from valija.domain.device import Device, find_by_address, parse_device
+from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
+from valija.domain.guess_guard import GuessGuard
+from valija.domain.record import AuditAction, AuditRecord
+from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting, note, subject_of
+from valija.domain.text import N_, message
+from valija.secret import Secret
+from valija.services.events import DevicesChanged, EventBus
+from valija.services.passwords import Passwords
+from valija.store.port import Store, VersionedDevice
+
+ACCOUNTS: Final = (Setting.SMTP.value,)
+MAILBOXES: Final = tuple(setting.value for setting in POP_SETTINGS)
+LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # none that look alike on a small display
+GROUPS: Final = 3  # of GROUP letters: 60 bits
+GROUP: Final = 4
+DEVICES_LIMIT: Final = 1000
+FLUSH_S: Final = 5.0
+_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MadeDevice:
+    """A device with its new password, which is shown this once; None for one that is known by its address alone."""
+
+    device: Device
+    password: Secret | None
+
+
+class DeviceDesk:
+    """All devices."""
+
+    def __init__(self, store: Store, passwords: Passwords, clock: Clock, events: EventBus) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._clock = clock
+        self._events = events
+        self._devices: dict[str, VersionedDevice] = {}
+        self._sightings: dict[str, Sighting] = {}
+        self._unsaved: set[str] = set()
+        self._forgotten: set[str] = set()
+        self._guard = GuessGuard()
+        self._key = secrets.token_bytes(32)
+        self._known_good: dict[str, tuple[Secret, bytes]] = {}
+
+    async def start(self) -> None:
+        """Read what is stored."""
+        self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
+        self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
+
+    # --- the operator's side ----------------------------------------------------------------------------------------------
+
+    def all(self) -> list[Device]:
+        """Return all devices by login."""
+        return [self._devices[login].value for login in sorted(self._devices)]
+
+    def get(self, login: str) -> Device:
+        """Return a device. Raises :class:`UnknownName`."""
+        return self._stored(login).value
+
+    def sighting(self, login: str) -> Sighting | None:
+        """Return what was seen of a device."""
+        return self._sightings.get(login)
+
+    def strangers(self) -> list[Sighting]:
+        """Return the addresses that tried and are nobody's, latest first."""
+        return sorted((s for s in self._sightings.values() if not s.is_known), key=lambda s: s.last_at, reverse=True)
+
+    async def add(self, changes: Mapping[str, Any], actor: Actor) -> MadeDevice:
+        """Add a device; without ``login`` one is made from its name, and without ``ranges`` it gets a password.
+
+        Raises :class:`InvalidFields`.
+        """
+        if len(self._devices) >= DEVICES_LIMIT:
+            raise InvalidFields(
+                (FieldProblem("name", message(N_("there are {count} devices already"), count=DEVICES_LIMIT)),)
+            )
+        asked = {"account": ACCOUNTS[0], **changes}
+        asked.setdefault("login", self._free_login(asked.get("name")))
+        now = self._clock.now()
+        blank = Device("", "", ACCOUNTS[0], created_at=now, created_by=actor.who)
+        device = parse_device(blank, {"name": "", **asked}, ACCOUNTS, MAILBOXES)
+        password = None if device.ranges else _new_password()
+        if password is not None:
+            device = replace(device, password=await self._passwords.hash(password))
+        record = AuditRecord(now, actor, AuditAction.DEVICE_ADDED, device.login, {"name": device.name})
+        saved = await self._store.save_device(0, device, record)
+        if saved is None:
+            raise InvalidFields((FieldProblem("login", message(N_("is taken: choose another one"))),))
+        self._keep(saved)
+        return MadeDevice(device, password)
+
+    async def change(self, login: str, changes: Mapping[str, Any], actor: Actor) -> Device:
+        """Apply ``changes``, all or none. Raises :class:`UnknownName`, :class:`InvalidFields`."""
+        if "login" in changes:
+            raise InvalidFields(
+                (FieldProblem("login", message(N_("stays as it is: delete the device and add it anew"))),)
+            )
+        for _try in range(_TRIES):
+            stored = self._stored(login)
+            new = parse_device(stored.value, changes, ACCOUNTS, MAILBOXES)
+            changed = [f.name for f in fields(new) if getattr(new, f.name) != getattr(stored.value, f.name)]
+            if not changed:
+                return new
+            if await self._save(stored.version, new, AuditAction.DEVICE_CHANGED, actor, fields=", ".join(changed)):
+                return new
+        raise TryLater(message(N_("The device is being changed by somebody else.")), message(N_("Try again.")))
+
+    async def new_password(self, login: str, actor: Actor) -> MadeDevice:
+        """Give a device a new password; the old one opens nothing any more. Raises :class:`UnknownName`."""
+        password = _new_password()
+        hashed = await self._passwords.hash(password)
+        for _try in range(_TRIES):
+            stored = self._stored(login)
+            new = replace(stored.value, password=hashed)
+            if await self._save(stored.version, new, AuditAction.DEVICE_PASSWORD_MADE, actor):
+                return MadeDevice(new, password)
+        raise TryLater(message(N_("The device is being changed by somebody else.")), message(N_("Try again.")))
+
+    async def delete(self, login: str, actor: Actor) -> None:
+        """Delete a device: it can log in no longer; what it handed in stays. Raises :class:`UnknownName`."""
+        self._stored(login)
+        await self._store.delete_device(login, AuditRecord(self._clock.now(), actor, AuditAction.DEVICE_DELETED, login))
+        self._devices.pop(login, None)
+        self._sightings.pop(login, None)
+        self._known_good.pop(login, None)
+        self._events.publish(DevicesChanged(self._clock.now()))
+
+    # --- the listeners' side ----------------------------------------------------------------------------------------------
+
+    def by_address(self, address: str) -> Device | None:
+        """Return the device that an address belongs to."""
+        return find_by_address([stored.value for stored in self._devices.values()], address)
+
+    def locked_until(self, login: str, address: str) -> datetime | None:
+        """Return until when log-ins are not looked at."""
+        return self._guard.locked_until(address, login.lower(), self._clock.now())
+
+    async def verify(self, login: str, password: Secret, address: str) -> Device | None:
+        """Return the device whose login and password these are; a wrong one takes as long as a right one.
+
+        A password that was right is known again without the slow hash, by a keyed digest that never leaves this process.
+        """
+        login = login.strip().lower()
+        stored = self._devices.get(login)
+        hashed = stored.value.password if stored is not None else None
+        digest = hmac.digest(self._key, password.reveal().encode("utf-8", "surrogatepass"), hashlib.sha256)
+        known = self._known_good.get(login)
+        if known is not None and known[0] is hashed and hmac.compare_digest(known[1], digest):
+            good = True
+        else:
+            good = await self._passwords.matches(hashed, password)
+        if not good or stored is None or hashed is None:
+            self._guard.failed(address, login, self._clock.now())
+            return None
+        self._known_good[login] = (hashed, digest)
+        self._guard.worked(address, login)
+        return stored.value if stored.value.enabled else None
+
+    def saw(self, login: str | None, seen: Seen) -> None:
+        """Note what a device did; kept in memory, written down by :meth:`run`."""
+        subject = subject_of(login, seen.address)
+        self._sightings[subject] = note(self._sightings.get(subject), subject, seen)
+        self._unsaved.add(subject)
+        strangers = self.strangers() if login is None and len(self._sightings) > UNKNOWN_LIMIT else []
+        for old in strangers[UNKNOWN_LIMIT:]:
+            del self._sightings[old.subject]
+            self._unsaved.discard(old.subject)
+            self._forgotten.add(old.subject)
+
+    async def flush(self) -> None:
+        """Write down what was seen."""
+        subjects, self._unsaved = self._unsaved, set()
+        forgotten, self._forgotten = self._forgotten, set()
+        if subjects or forgotten:
+            found = [self._sightings[subject] for subject in subjects if subject in self._sightings]
+            await self._store.save_sightings(found, forgotten)
+            self._events.publish(DevicesChanged(self._clock.now()))
+
+    async def run(self) -> None:
+        """Write down what was seen, every few seconds, for ever."""
+        while True:
+            await self._clock.sleep(FLUSH_S)
+            await self.flush()
+
+    # --- inside -----------------------------------------------------------------------------------------------------------
+
+    def _stored(self, login: str) -> VersionedDevice:
+        stored = self._devices.get(login)
+        if stored is None:
+            raise UnknownName(
+                message(N_("There is no device {name}."), name=login[:40]),
+                message(N_("`valija device list` shows those that exist.")),
+            )
+        return stored
+
+    async def _save(self, version: int, device: Device, action: AuditAction, actor: Actor, **details: str) -> bool:
+        record = AuditRecord(self._clock.now(), actor, action, device.login, details)
+        saved = await self._store.save_device(version, device, record)
+        if saved is None:
+            await self.start()
+            return False
+        self._keep(saved)
+        return True
+
+    def _keep(self, saved: VersionedDevice) -> None:
+        self._devices[saved.value.login] = saved
+        self._events.publish(DevicesChanged(self._clock.now()))
+
+    def _free_login(self, name: Any) -> str:
+        text = unicodedata.normalize("NFKD", name if isinstance(name, str) else "").encode("ascii", "ignore").decode()
+        base = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:24].rstrip("-") or "device"
+        number, login = 2, base
+        while login in self._devices:
+            login, number = f"{base}-{number}", number + 1
+        return login
+
+
+def _new_password() -> Secret:
+    groups = ["".join(secrets.choice(LETTERS) for _letter in range(GROUP)) for _group in range(GROUPS)]
+    return Secret("-".join(groups))

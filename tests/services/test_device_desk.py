@@ -1,0 +1,173 @@
+"""Devices: made, known again by login and by address, guessed at, seen."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from argon2.profiles import CHEAPEST
+from fakes import ANA, START, FakeClock
+
+from valija.domain.errors import InvalidFields, UnknownName
+from valija.domain.guess_guard import ENTRIES_LIMIT, FAILURES, LOCKED, WINDOW, GuessGuard
+from valija.domain.record import AuditAction
+from valija.domain.sighting import UNKNOWN_LIMIT, Seen
+from valija.secret import Secret
+from valija.services.devices import DeviceDesk
+from valija.services.events import DevicesChanged, EventBus
+from valija.services.passwords import Passwords
+from valija.store.memory import MemoryStore
+
+HERE = "192.168.1.20"
+
+
+class Office:
+    """A desk with all that it uses; counts slow hashes."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store, self.clock, self.events = store or MemoryStore(), FakeClock(), EventBus()
+        self.passwords = Passwords(CHEAPEST)
+        self.slow = 0
+        matches = self.passwords.matches
+
+        async def counted(stored: Secret | None, password: Secret) -> bool:
+            self.slow += 1
+            return await matches(stored, password)
+
+        self.passwords.matches = counted  # type: ignore[method-assign]
+        self.desk = DeviceDesk(self.store, self.passwords, self.clock, self.events)
+
+
+@pytest.fixture
+def office() -> Office:
+    """A desk without devices."""
+    return Office()
+
+
+async def test_a_device_gets_a_login_and_a_password_that_is_shown_once(office: Office) -> None:
+    """The login is made from its name, the hash alone is kept."""
+    made = await office.desk.add({"name": "Ricoh planta 2"}, ANA)
+    assert made.device.login == "ricoh-planta-2"
+    assert made.password is not None
+    assert len(made.password.reveal()) == 14
+    assert made.device.password is not None
+    assert made.password.reveal() not in made.device.password.reveal()
+    assert (await office.desk.add({"name": "Ricoh, planta 2"}, ANA)).device.login == "ricoh-planta-2-2"
+    assert (await office.desk.add({"name": "複合機"}, ANA)).device.login == "device"
+    found = [stored.record.action for stored in await office.store.list_audit(10)]
+    assert found == [AuditAction.DEVICE_ADDED] * 3
+
+
+async def test_a_login_works_fast_the_second_time_and_not_after_a_new_password(office: Office) -> None:
+    """A thousand log-ins a minute cost one slow hash."""
+    made = await office.desk.add({"name": "Brother"}, ANA)
+    assert made.password is not None
+    for _time in range(50):
+        assert await office.desk.verify("Brother ", made.password, HERE) == made.device
+    assert office.slow == 1
+    again = await office.desk.new_password("brother", ANA)
+    assert await office.desk.verify("brother", made.password, HERE) is None
+    assert again.password is not None
+    assert await office.desk.verify("brother", again.password, HERE) == again.device
+    assert await office.desk.verify("nobody", made.password, HERE) is None
+    assert office.slow == 4
+
+
+async def test_a_device_that_is_switched_off_or_deleted_opens_nothing(office: Office) -> None:
+    """The others do not notice."""
+    one, other = await office.desk.add({"name": "One"}, ANA), await office.desk.add({"name": "Other"}, ANA)
+    assert one.password is not None
+    assert other.password is not None
+    await office.desk.change("one", {"enabled": False}, ANA)
+    assert await office.desk.verify("one", one.password, HERE) is None
+    await office.desk.change("one", {"enabled": True}, ANA)
+    assert await office.desk.verify("one", one.password, HERE) is not None
+    await office.desk.delete("one", ANA)
+    assert await office.desk.verify("one", one.password, HERE) is None
+    assert await office.desk.verify("other", other.password, HERE) == other.device
+    with pytest.raises(UnknownName):
+        await office.desk.delete("one", ANA)
+
+
+async def test_a_device_of_an_address_has_no_password(office: Office) -> None:
+    """It is known by where it is."""
+    made = await office.desk.add({"name": "Old fax", "ranges": "192.168.1.0/24"}, ANA)
+    assert made.password is None
+    assert office.desk.by_address(HERE) == made.device
+    assert office.desk.by_address("192.168.2.20") is None
+    assert await office.desk.verify("old-fax", Secret(""), HERE) is None
+
+
+async def test_what_is_wrong_is_said_and_nothing_is_stored(office: Office) -> None:
+    """Name, login, range."""
+    await office.desk.add({"name": "One"}, ANA)
+    for changes in ({}, {"name": ""}, {"name": "x", "login": "one"}, {"name": "x", "ranges": "0.0.0.0/0"}):
+        with pytest.raises(InvalidFields):
+            await office.desk.add(changes, ANA)
+    with pytest.raises(InvalidFields):
+        await office.desk.change("one", {"login": "two"}, ANA)
+    assert [device.login for device in office.desk.all()] == ["one"]
+
+
+async def test_all_is_there_after_a_restart(office: Office) -> None:
+    """Devices, passwords, what was seen."""
+    made = await office.desk.add({"name": "One"}, ANA)
+    assert made.password is not None
+    office.desk.saw("one", Seen(START, HERE, "smtp", "TLSv1.2"))
+    await office.desk.flush()
+    later = Office(office.store)
+    await later.desk.start()
+    assert later.desk.all() == [made.device]
+    assert later.desk.sighting("one") == office.desk.sighting("one")
+    assert await later.desk.verify("one", made.password, HERE) == made.device
+
+
+async def test_strangers_are_listed_and_their_number_is_bounded(office: Office) -> None:
+    """The longest unseen go, from the store too."""
+    async with office.events.subscribe() as told:
+        for number in range(UNKNOWN_LIMIT + 10):
+            at = START + timedelta(seconds=number)
+            office.desk.saw(None, Seen(at, f"10.0.{number // 250}.{number % 250}", "smtp", "", "scan", "535"))
+            if number == UNKNOWN_LIMIT - 1:
+                await office.desk.flush()
+        await office.desk.flush()
+        assert isinstance(told.get_nowait(), DevicesChanged)
+    assert len(office.desk.strangers()) == UNKNOWN_LIMIT
+    assert office.desk.strangers()[-1].address == "10.0.0.10"
+    assert len(await office.store.list_sightings()) == UNKNOWN_LIMIT
+
+
+# --- who guesses ------------------------------------------------------------------------------------------------------------
+
+
+def test_who_guesses_has_to_wait_by_address_and_by_login() -> None:
+    """A device that was right before goes on."""
+    guard = GuessGuard()
+    guard.worked("10.0.0.5", "ricoh")
+    for number in range(FAILURES):
+        assert guard.locked_until("10.0.0.66", "ricoh", START) is None
+        guard.failed("10.0.0.66", "ricoh", START + timedelta(seconds=number))
+    now = START + timedelta(seconds=FAILURES)
+    end = START + timedelta(seconds=FAILURES - 1) + LOCKED
+    assert guard.locked_until("10.0.0.66", "other", now) == end  # the address
+    assert guard.locked_until("10.0.0.77", "ricoh", now) == end  # the login, from elsewhere
+    assert guard.locked_until("10.0.0.5", "ricoh", now) is None
+    assert guard.locked_until("10.0.0.66", "ricoh", end) is None
+
+
+def test_few_failures_over_a_long_time_lock_nobody() -> None:
+    """Somebody who mistypes now and then."""
+    guard = GuessGuard()
+    for number in range(5 * FAILURES):
+        guard.failed("10.0.0.66", "ricoh", START + number * WINDOW / (FAILURES - 1))
+        assert guard.locked_until("10.0.0.66", "ricoh", START + number * WINDOW / (FAILURES - 1)) is None
+
+
+def test_the_guard_is_bounded() -> None:
+    """However many addresses and logins are tried."""
+    guard = GuessGuard()
+    for number in range(ENTRIES_LIMIT + 100):
+        guard.failed(f"a{number}", f"l{number}", START)
+        guard.worked(f"b{number}", f"l{number}")
+    assert len(guard._failed) <= ENTRIES_LIMIT
+    assert len(guard._good) <= ENTRIES_LIMIT
