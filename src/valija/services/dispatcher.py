@@ -1,0 +1,216 @@
+"""Sends what is queued: a lane for each account that has mail, its gate, its pace, its kept connections.
+
+Theory of operation
+-------------------
+1. A lane leases mail of its account, a batch at a time, and hands it to workers; a worker is a connection. There are never
+   more than the provider allows, less one, and none where nothing waits.
+2. An account's trouble closes its gate: what was leased goes back as it was, and nothing is leased but a probe. The gate opens
+   when the token is back, when the setting is changed, or when a probe gets through (:mod:`valija.domain.account_gate`).
+3. Trouble that passes (no network, a provider that is down, "too fast") pauses the lane; no message pays for it.
+4. One account never waits for another: lanes share nothing but the store.
+5. A message for more recipients than the provider takes goes in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from valija.domain import account_gate as gates
+from valija.domain.account_gate import Gate
+from valija.domain.clock import Clock
+from valija.domain.errors import ValijaError
+from valija.domain.pace import PaceLimits
+from valija.domain.queue import Failed
+from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.domain.retry_schedule import RetrySchedule
+from valija.domain.token import Retrieved
+from valija.net.smtp import SmtpConnection
+from valija.services.events import EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
+from valija.services.lane import Lane
+from valija.services.login import Troubles
+from valija.store.queue_port import QueueStore
+from valija.store.spool import Spool
+
+log: Final = logging.getLogger(__name__)
+CHECK_S: Final = 60.0
+HISTORY: Final = timedelta(days=7)
+FORGET_AT_ONCE: Final = 500
+FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLimits:
+    """What an account's provider allows."""
+
+    pace: PaceLimits
+    recipients_per_message: int | None = None
+
+
+class Route(Protocol):
+    """How an account's mail leaves."""
+
+    async def open(self, account: str) -> SmtpConnection:
+        """Return a connection that is logged in; raises as :meth:`valija.services.delivery.Delivery.open`."""
+        ...
+
+    async def limits(self, account: str) -> AccountLimits:
+        """Return what the provider allows."""
+        ...
+
+    async def token_works(self, account: str) -> bool:
+        """Tell whether the account has what it needs to log in."""
+        ...
+
+
+Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed]]], Awaitable[None]]
+
+
+class Dispatcher:
+    """All lanes."""
+
+    def __init__(
+        self,
+        queue: QueueStore,
+        spool: Spool,
+        route: Route,
+        troubles: Troubles,
+        clock: Clock,
+        events: EventBus,
+        *,
+        schedule: RetrySchedule | None = None,
+        spread: random.Random | None = None,
+    ) -> None:
+        self.queue = queue
+        self.spool = spool
+        self.route = route
+        self.troubles = troubles
+        self.clock = clock
+        self.schedule = schedule or RetrySchedule()
+        self.report: Report | None = None
+        self._spread = spread or random.Random()  # noqa: S311 - spreads times, no secret
+        self._events = events
+        self._lanes: dict[str, Lane] = {}
+        self._gates: dict[str, Gate] = {}
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Clean up after a former process, then go on with what waits."""
+        if not self.queue.shared:
+            await self.queue.end_leases(FAR)
+            left = await self.spool.clean(await self.queue.files())
+            if left:
+                log.info("spool_cleaned", extra={"fields": {"files": left}})
+        self._gates = dict(await self.queue.gates())
+        for account in {account for account, _state in await self.queue.counts()} | set(self._gates):
+            self.wake(account)
+
+    async def run(self) -> None:
+        """Follow what happens to accounts, and tidy up now and then, for ever."""
+        async with self._events.subscribe() as told:
+            tidy = asyncio.create_task(self._tidy())
+            try:
+                while not isinstance(event := await told.get(), Stopping):
+                    if isinstance(event, TokenChanged) and isinstance(event.after, Retrieved):
+                        await self._follow(event.account, lambda gate: gates.token_works(gate, self.clock.now()))
+                    elif isinstance(event, SettingsChanged):
+                        for account in [*self._lanes]:
+                            self._lanes[account].settings_changed()
+                            await self._follow(account, lambda gate: gates.account_works(gate, self.clock.now()))
+            finally:
+                tidy.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await tidy
+
+    async def stop(self) -> None:
+        """End the tries that are under way, give back what was not begun."""
+        self._stopping = True
+        await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
+
+    def wake(self, account: str) -> None:
+        """Tell that an account may have mail to send."""
+        if self._stopping:
+            return
+        lane = self._lanes.get(account)
+        if lane is None:
+            lane = self._lanes[account] = Lane(self, account)
+            lane.start()
+        lane.wake()
+        self._events.publish(QueueChanged(account, self.clock.now()))
+
+    def changed(self, account: str) -> None:
+        """Tell the faces that an account's mail has changed."""
+        self._events.publish(QueueChanged(account, self.clock.now()))
+
+    # --- gates ------------------------------------------------------------------------------------------------------------
+
+    def gate(self, account: str) -> Gate:
+        """Return an account's gate as it was last seen."""
+        return self._gates.get(account, Gate())
+
+    def stopped(self, account: str) -> timedelta:
+        """Return for how long an account's mail has been stopped altogether."""
+        return self.gate(account).stopped_until(self.clock.now())
+
+    def pause_of(self, account: str) -> tuple[datetime, str] | None:
+        """Return until when an account's lane waits for something that passes, and why."""
+        lane = self._lanes.get(account)
+        return None if lane is None else lane.pause
+
+    async def change_gate(self, account: str, change: Callable[[Gate], Gate]) -> Gate:
+        """Change an account's gate in the store; whoever else changed it meanwhile is heard first."""
+        while True:
+            before = await self.queue.load_gate(account)
+            after = change(before)
+            if after is before or await self.queue.save_gate(account, before.version, after):
+                self._gates[account] = after
+                if after is not before:
+                    self.wake(account)
+                return after
+
+    async def _follow(self, account: str, change: Callable[[Gate], Gate]) -> None:
+        try:
+            await self.change_gate(account, change)
+        except ValijaError as error:
+            log.warning("gate_not_changed", extra={"fields": {"account": account, "why": str(error)}})
+        self.wake(account)
+
+    # --- for the lanes ----------------------------------------------------------------------------------------------------
+
+    def jitter(self) -> float:
+        """Return a number from 0 to 1."""
+        return self._spread.random()
+
+    def delay(self, tries: int) -> timedelta:
+        """Return how long to wait after the n-th failure."""
+        return self.schedule.delay(tries, jitter=self.jitter())
+
+    async def body(self, message_id: int) -> AsyncIterator[bytes]:
+        """Yield a message's octets."""
+        body = await self.queue.load_body(message_id)
+        if body is None:
+            return
+        if not body.file:
+            yield body.octets
+            return
+        async for piece in self.spool.read(body.file):
+            yield piece
+
+    async def _tidy(self) -> None:
+        """Take back leases that ended, forget what is long over."""
+        while True:
+            await self.clock.sleep(CHECK_S)
+            try:
+                now = self.clock.now()
+                if await self.queue.end_leases(now):
+                    for lane in self._lanes.values():
+                        lane.wake()
+                await self.spool.delete(await self.queue.forget_ended(now - HISTORY, FORGET_AT_ONCE))
+            except ValijaError as error:
+                log.warning("queue_not_tidied", extra={"fields": {"why": str(error)}})

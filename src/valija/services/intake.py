@@ -1,0 +1,225 @@
+"""Taking a message in for good: what comes in pieces is mended, kept in bounded memory, made durable, then queued.
+
+A message that fits ``INLINE`` octets goes into the queue's row; a larger one into a file of the spool. Nothing is answered
+before it is on disk. What goes wrong on the way is remembered, the rest of the message is read to its end and dropped, and
+the answer says it: a client that is in the middle of a message cannot be told anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import Final
+
+from valija.domain.clock import Clock
+from valija.domain.errors import StoreError, StoreFull, ValijaError
+from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
+from valija.net.listeners import Verdict
+from valija.store.queue_port import Body, QueueStore
+from valija.store.spool import Spool, SpoolFile
+
+INLINE: Final = 65_536
+BUFFER: Final = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who hands a message in: a device's login (empty for the machine itself), how it came, for the trace (RFC 5321 4.4)."""
+
+    device: str
+    address: str
+    helo: str
+    protocol: str  # SMTP, ESMTPS, ESMTPSA, ... (RFC 3848)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingEnvelope:
+    """What the client said, and what was decided about it: ``reverse_path`` is what goes on, ``named`` what it had named."""
+
+    account: str
+    reverse_path: str
+    named: str
+    rewritten: bool
+    recipients: tuple[QueuedRecipient, ...]
+    envelope_id: str = ""
+    ret: str = ""
+
+
+class Intake:
+    """Makes messages on their way in."""
+
+    def __init__(
+        self,
+        queue: QueueStore,
+        spool: Spool,
+        clock: Clock,
+        *,
+        host_name: str,
+        accepted: Callable[[str], None],
+        stopped: Callable[[str], timedelta],
+    ) -> None:
+        self.queue = queue
+        self.spool = spool
+        self.clock = clock
+        self.host_name = host_name
+        self.accepted = accepted
+        self.stopped = stopped
+
+    def begin(self, origin: Origin, envelope: IncomingEnvelope) -> IncomingMail:
+        """Begin a message."""
+        return IncomingMail(self, origin, envelope)
+
+
+class IncomingMail:
+    """One message on its way in (:class:`~valija.net.listeners.MessageSink`)."""
+
+    def __init__(self, intake: Intake, origin: Origin, envelope: IncomingEnvelope) -> None:
+        self._intake = intake
+        self._origin = origin
+        self._envelope = envelope
+        self._began = intake.clock.now()
+        self._line_ends = LineEnds()
+        self._head_reader: HeadReader | None = HeadReader()
+        self._head: MendedHead | None = None
+        self._kept = bytearray()
+        self._file: SpoolFile | None = None
+        self._size = 0
+        self._ascii = True
+        self._failure: Verdict | None = None
+        self.id: int | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Take the next octets."""
+        await self._take(self._line_ends.feed(data))
+
+    async def commit(self) -> Verdict:
+        """Queue the message durably; say so."""
+        await self._take(self._line_ends.end())
+        if self._head_reader is not None and self._failure is None:
+            await self._with_head(*self._head_reader.end())
+        if self._failure is not None:
+            await self.abandon()
+            return self._failure
+        try:
+            self.id = await self._queue()
+        except ValijaError as error:
+            await self.abandon()
+            return _failed(error)
+        self._intake.accepted(self._envelope.account)
+        return Verdict(250, "2.0.0", f"Queued as {self.id}")
+
+    async def abandon(self) -> None:
+        """Forget what came."""
+        self._kept.clear()
+        file, self._file = self._file, None
+        if file is not None:
+            await file.abandon()
+
+    async def _take(self, data: bytes) -> None:
+        if self._failure is not None or not data:
+            return
+        if self._head_reader is None:
+            await self._add(data)
+            return
+        try:
+            found = self._head_reader.feed(data)
+        except HeadTooLarge:
+            self._failure = Verdict(552, "5.3.4", "The message's head is too large")
+            return
+        if found is not None:
+            await self._with_head(*found)
+
+    async def _with_head(self, head: bytes, body: bytes) -> None:
+        self._head_reader = None
+        mended = mend_head(head, self._mending())
+        if mended.hops >= HOPS_LIMIT:
+            self._failure = Verdict(554, "5.4.6", "The message goes in circles")
+            return
+        self._head = mended
+        await self._add(mended.octets + body)
+
+    def _mending(self) -> Mending:
+        origin, envelope = self._origin, self._envelope
+        domain = envelope.reverse_path.rpartition("@")[2] or self._intake.host_name
+        for_whom = f" for <{envelope.recipients[0].address}>" if len(envelope.recipients) == 1 else ""
+        came = f"from {_atom(origin.helo)} ([{_atom(origin.address)}])"
+        by = f"by {self._intake.host_name} (Valija) with {origin.protocol}{for_whom}"
+        return Mending(
+            received=f"{came} {by}; {format_datetime(self._began)}",
+            date=self._began,
+            message_id=f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
+            sender=envelope.named or envelope.reverse_path,
+            mailbox=envelope.reverse_path if envelope.rewritten else "",
+        )
+
+    async def _add(self, data: bytes) -> None:
+        self._size += len(data)
+        self._ascii = self._ascii and data.isascii()
+        self._kept += data
+        if len(self._kept) > (INLINE if self._file is None else BUFFER):
+            try:
+                await self._flush()
+            except ValijaError as error:
+                self._failure = _failed(error)
+                await self.abandon()
+
+    async def _flush(self) -> None:
+        if self._file is None:
+            self._file = await self._intake.spool.create()
+        await self._file.write(bytes(self._kept))
+        self._kept.clear()
+
+    async def _queue(self) -> int:
+        if self._file is None:
+            body = Body(bytes(self._kept))
+        else:
+            await self._flush()
+            body = Body(file=await self._file.commit())
+        try:
+            return await self._intake.queue.accept(self._message(self._intake.clock.now()), body)
+        except (
+            StoreFull
+        ):  # after any other trouble the row may be there all the same: a start-up cleans what nobody names
+            await self._intake.spool.delete([body.file] if body.file else [])
+            raise
+
+    def _message(self, now: datetime) -> QueuedMessage:
+        envelope, head = self._envelope, self._head
+        return QueuedMessage(
+            account=envelope.account,
+            device=self._origin.device,
+            reverse_path=envelope.reverse_path,
+            message_id=head.message_id if head else "",
+            size=self._size,
+            accepted_at=now,
+            recipients=envelope.recipients,
+            subject=head.subject if head else "",
+            eight_bit=not self._ascii,
+            envelope_id=envelope.envelope_id,
+            ret=envelope.ret,
+            stopped=self._intake.stopped(envelope.account),
+            report_to=envelope.named if envelope.rewritten else "",
+        )
+
+
+def recipients_of(addresses: Sequence[str]) -> tuple[QueuedRecipient, ...]:
+    """Return recipients without DSN parameters, each once."""
+    return tuple(QueuedRecipient(address) for address in dict.fromkeys(addresses))
+
+
+def _failed(error: ValijaError) -> Verdict:
+    if isinstance(error, StoreFull):
+        return Verdict(452, "4.3.1", "Insufficient system storage")
+    if isinstance(error, StoreError):
+        return Verdict(451, "4.3.0", "The queue cannot be written now")
+    return Verdict(451, "4.3.0", "Local error in processing")
+
+
+def _atom(text: str) -> str:
+    """Return a text that can stand in the trace: no comment, no line end, nothing long."""
+    kept = "".join(c for c in text[:120] if c.isascii() and (c.isalnum() or c in "-.:_"))
+    return kept or "unknown"

@@ -1,0 +1,401 @@
+"""One account's mail on its way out: leases, workers, connections, pace. See :mod:`valija.services.dispatcher`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from valija.domain import account_gate as gates
+from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
+from valija.domain.fair_line import FairLine
+from valija.domain.pace import Pace, begin, connections_allowed, end, slow_down, wait_for
+from valija.domain.queue import Failed, FailureCause, GivenBack, RecipientEvent, TimeOver, TryFailed
+from valija.domain.queued_message import RecipientEntry
+from valija.domain.trouble import Trouble, WhoActs
+from valija.net.errors import NetError
+from valija.net.smtp import SmtpConnection
+from valija.protocol.smtp_transaction import Envelope, Recipient
+from valija.services.login import LoginFailed
+from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, judge
+from valija.store.queue_port import Leased
+
+if TYPE_CHECKING:
+    from valija.services.dispatcher import AccountLimits, Dispatcher
+
+log: Final = logging.getLogger(__name__)
+BATCH: Final = 64
+LOW: Final = 16
+LEASE: Final = timedelta(hours=2)  # longer than the slowest message takes
+MOST_CONNECTIONS: Final = 8  # where the provider names no limit
+KEEP_S: Final = 20.0  # an idle connection
+MESSAGES_PER_CONNECTION: Final = 500
+LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
+PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
+STOP_WITHIN_S: Final = 20.0
+
+
+class Lane:
+    """The mail of one account."""
+
+    def __init__(self, dispatcher: Dispatcher, account: str) -> None:
+        self._d = dispatcher
+        self.account = account
+        self._line: FairLine[Leased] = FairLine()
+        self._woken = asyncio.Event()
+        self._job = asyncio.Condition()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._idle = 0
+        self._leasing: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._limits: AccountLimits | None = None
+        self._pace = Pace()
+        self._place = asyncio.Event()
+        self._pauses = 0
+        self._settings_age = 0
+        self._bad_senders: dict[str, datetime] = {}
+        self.pause: tuple[datetime, str] | None = None
+
+    def start(self) -> None:
+        """Begin to lease."""
+        self._leasing = asyncio.create_task(self._run(), name=f"lane {self.account}")
+
+    def wake(self) -> None:
+        """Look again whether something is due."""
+        self._woken.set()
+
+    def settings_changed(self) -> None:
+        """Use no connection any more that was opened before, and wait no longer."""
+        self._settings_age += 1
+        self._limits = None
+        self._pauses, self.pause = 0, None
+        self.wake()
+
+    async def stop(self) -> None:
+        """Finish what is under way, give the rest back."""
+        self._stopping = True
+        self._woken.set()
+        self._place.set()
+        async with self._job:
+            self._job.notify_all()
+        tasks = {task for task in (self._leasing, *self._workers) if task is not None}
+        if tasks:
+            _done, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    # --- leasing ----------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                wait = await self._fill()
+            except ValijaError as error:
+                log.warning("queue_not_read", extra={"fields": {"account": self.account, "why": str(error)}})
+                wait = timedelta(seconds=PAUSES_S[0])
+            await self._sleep(self._woken, wait)
+        await self._give_back(self._line.clear())
+
+    async def _sleep(self, event: asyncio.Event, wait: timedelta | None) -> None:
+        """Wait for ``event``, or for so long."""
+        if wait is None:
+            await event.wait()
+        elif wait > timedelta():
+            sleeper = asyncio.ensure_future(self._d.clock.sleep(wait.total_seconds()))
+            waiter = asyncio.ensure_future(event.wait())
+            try:
+                await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleeper.cancel()
+                waiter.cancel()
+
+    async def _fill(self) -> timedelta | None:
+        """Lease what is due; return how long until there may be more, None: until somebody says so."""
+        now = self._d.clock.now()
+        if self.pause is not None:
+            if now < self.pause[0]:
+                return self.pause[0] - now
+            self.pause = None
+        gate = self._d.gate(self.account)
+        if gate.is_open:
+            limit = BATCH - len(self._line)
+        elif gate.may_probe(now) and not self._workers and not len(self._line):
+            limit = 1
+        else:
+            blocked = gate.blocked
+            return None if gate.held_at is not None or blocked is None or self._workers else blocked.probe_at - now
+        if limit < BATCH - LOW and gate.is_open:
+            return None  # a worker wakes when the line is short
+        batch = await self._d.queue.lease(self.account, now, now + LEASE, limit)
+        if batch:
+            await self._hand_out(batch)
+            return timedelta() if len(batch) == limit and gate.is_open and len(self._line) <= LOW else None
+        due = await self._d.queue.next_due(self.account)
+        return None if due is None else max(due - now, timedelta(milliseconds=50))
+
+    async def _hand_out(self, batch: list[Leased]) -> None:
+        if self._limits is None:
+            self._limits = await self._d.route.limits(self.account)
+        async with self._job:
+            for leased in batch:
+                self._line.put(leased, leased.message.size)
+            wanted = min(len(self._line) - self._idle, self._places() - len(self._workers))
+            for _number in range(wanted):
+                task = asyncio.create_task(self._work(), name=f"worker {self.account}")
+                self._workers.add(task)
+                task.add_done_callback(self._workers.discard)
+            self._job.notify_all()
+
+    def _places(self) -> int:
+        return MOST_CONNECTIONS if self._limits is None else connections_allowed(self._limits.pace, MOST_CONNECTIONS)
+
+    async def _give_back(self, jobs: list[Leased]) -> None:
+        events: list[tuple[int, RecipientEvent]] = [
+            (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
+        ]
+        if events:
+            await self._d.queue.apply(events)
+            self._d.changed(self.account)
+
+    # --- a worker ---------------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Send job after job over one connection, until none comes for a while."""
+        kept = _Kept()
+        try:
+            while (taken := await self._next_job()) is not None:
+                leased, large = taken
+                try:
+                    await self._do(leased, kept)
+                except ValijaError as error:  # the store: the lease ends by itself
+                    log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
+                    await self._pause_for(PAUSES_S[0], str(error))
+                finally:
+                    if large:
+                        self._line.done()
+                if len(self._line) <= LOW:
+                    self.wake()
+        finally:
+            await kept.close()
+            self.wake()
+
+    async def _next_job(self) -> tuple[Leased, bool] | None:
+        async with self._job:
+            self._idle += 1
+            try:
+                async with asyncio.timeout(KEEP_S):
+                    while (taken := self._line.take(self._places())) is None:
+                        if self._stopping:
+                            return None
+                        await self._job.wait()
+                return taken if not self._stopping else await self._too_late(taken[0])
+            except TimeoutError:
+                return None
+            finally:
+                self._idle -= 1
+
+    async def _too_late(self, leased: Leased) -> None:
+        await self._give_back([leased])
+
+    async def _do(self, leased: Leased, kept: _Kept) -> None:
+        """Try one message, in parts if it has many recipients."""
+        now = self._d.clock.now()
+        if await self._is_over(leased, now) or await self._sender_waits(leased, now):
+            return
+        limit = self._limits.recipients_per_message if self._limits else None
+        size = limit or len(leased.entries)
+        parts = [leased.entries[at : at + size] for at in range(0, len(leased.entries), size)]
+        for number, part in enumerate(parts):
+            if not await self._try(leased, part, kept):
+                rest = [entry for later in parts[number + 1 :] for entry in later]
+                await self._d.queue.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
+                return
+
+    async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> bool:
+        """Try some recipients; tell whether the account can go on."""
+        back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
+        if not await self._may_begin(len(entries)):
+            await self._d.queue.apply(back)
+            return False
+        counted = False
+        try:
+            judgement = await self._send(leased, entries, kept)
+            counted = judgement is not None
+        finally:
+            self._pace = end(self._pace, self._d.clock.now(), counted=counted)
+            self._place.set()
+        if judgement is None:
+            await self._d.queue.apply(back)
+            return False
+        if judgement.failed and self._d.report is not None:
+            await self._d.report(leased.message, leased.id, judgement.failed)
+        await self._d.queue.apply(judgement.events)
+        await self._learn(judgement, leased)
+        self._d.changed(self.account)
+        return judgement.account_trouble is None and not judgement.pause
+
+    async def _send(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> Judgement | None:
+        """Send; None if there is no connection to send over."""
+        message = leased.message
+        recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
+        envelope = Envelope(
+            message.reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret
+        )
+        for fresh in (False, True):
+            reused = kept.usable(self._settings_age)
+            connection = await self._connection(kept)
+            if connection is None:
+                return None
+            try:
+                found = await connection.send(envelope, self._d.body(leased.id))
+            except NetError as error:  # TLS went wrong under way: as if it could not be opened
+                await kept.close()
+                await self._connection_failed(self._d.troubles.of_net(error))
+                return None
+            except BaseException:
+                await kept.close(politely=False)
+                raise
+            now = self._d.clock.now()
+            judgement = judge(found, entries, leased.lease, self._d.troubles, now, self._d.delay)
+            kept.sent += 1
+            if not found.reusable or kept.sent >= MESSAGES_PER_CONNECTION:
+                await kept.close(politely=found.reusable)
+            if not (judgement.connection_lost and reused and not fresh):
+                return judgement
+        return None
+
+    async def _connection(self, kept: _Kept) -> SmtpConnection | None:
+        if kept.connection is not None and kept.usable(self._settings_age):
+            return kept.connection
+        await kept.close()
+        age, account = self._settings_age, self.account
+        try:
+            kept.connection = await self._d.route.open(account)
+        except LoginFailed as error:
+            if error.trouble.who_acts is WhoActs.NOBODY:
+                await self._connection_failed(error.trouble)
+            else:
+                await self._block(error.trouble)
+        except ConsentNeeded:
+            await self._block(self._d.troubles.of_reason("no_token"), opens_with_token=True)
+        except NotReady as error:
+            await self._block(self._d.troubles.of_reason("not_ready", str(error.what)))
+        except TryLater as error:
+            await self._pause_for(self._next_pause(), str(error.what))
+        kept.age, kept.sent = age, 0
+        if kept.connection is not None:
+            self._pauses, self.pause = 0, None
+        return kept.connection
+
+    # --- what a try tells about the account -------------------------------------------------------------------------------
+
+    async def _learn(self, judgement: Judgement, leased: Leased) -> None:
+        if judgement.wrong_sender:
+            self._bad_senders[leased.message.reverse_path] = self._d.clock.now() + WRONG_SENDER_PAUSE
+        if judgement.account_trouble is not None:
+            await self._block(judgement.account_trouble)
+        elif judgement.pause:
+            until = self._d.clock.now() + judgement.pause
+            self._pace = slow_down(self._pace, until)
+            words = judgement.pause_trouble.server_words if judgement.pause_trouble else ""
+            await self._pause_for(judgement.pause.total_seconds(), words)
+        elif judgement.accepted and not self._d.gate(self.account).is_open:
+            await self._gate(lambda gate: gates.account_works(gate, self._d.clock.now()))
+
+    async def _block(self, trouble: Trouble, *, opens_with_token: bool = False) -> None:
+        if not opens_with_token:
+            opens_with_token = not await self._d.route.token_works(self.account)
+        jitter = self._d.jitter()
+        log.warning("account_blocked", extra={"fields": {"account": self.account, "reason": trouble.reason}})
+        await self._gate(lambda gate: gates.block(gate, trouble, opens_with_token=opens_with_token, jitter=jitter))
+        await self._give_back(self._line.clear())
+
+    async def _gate(self, change: Callable[[gates.Gate], gates.Gate]) -> None:
+        await self._d.change_gate(self.account, change)
+
+    async def _connection_failed(self, trouble: Trouble) -> None:
+        await self._pause_for(self._next_pause(), trouble.server_words or trouble.reason)
+
+    def _next_pause(self) -> float:
+        seconds = PAUSES_S[min(self._pauses, len(PAUSES_S) - 1)] * (0.8 + 0.4 * self._d.jitter())
+        self._pauses += 1
+        return seconds
+
+    async def _pause_for(self, seconds: float, why: str) -> None:
+        until = self._d.clock.now() + timedelta(seconds=seconds)
+        if self.pause is None or self.pause[0] < until:
+            self.pause = until, why
+        await self._give_back(self._line.clear())
+        self._d.changed(self.account)
+        self.wake()
+
+    # --- before a try -----------------------------------------------------------------------------------------------------
+
+    async def _may_begin(self, recipients: int) -> bool:
+        """Wait for the pace; false if the account's mail has been stopped meanwhile, or would be for long."""
+        while not self._stopping:
+            now, gate = self._d.clock.now(), self._d.gate(self.account)
+            if not gate.is_open and not gate.may_probe(now):
+                return False
+            limits = self._limits
+            wait = timedelta() if limits is None else wait_for(self._pace, limits.pace, now, recipients)
+            if wait is not None and wait <= timedelta():
+                self._pace = begin(self._pace, now, recipients)
+                return True
+            if wait is not None and wait > LONG_WAIT:
+                await self._pause_for(wait.total_seconds(), "")
+                return False
+            self._place.clear()
+            await self._sleep(self._place, wait)
+        return False
+
+    async def _is_over(self, leased: Leased, now: datetime) -> bool:
+        """End what has waited as long as the schedule allows."""
+        message = leased.message
+        stopped = self._d.gate(self.account).stopped_until(now) - message.stopped
+        if not self._d.schedule.is_over(accepted_at=message.accepted_at, stopped=stopped, now=now):
+            return False
+        ended = [
+            (entry, Failed(now, FailureCause.EXPIRED, getattr(getattr(entry.state, "before", None), "trouble", None)))
+            for entry in leased.entries
+        ]
+        if self._d.report is not None:
+            await self._d.report(message, leased.id, ended)
+        events: list[tuple[int, RecipientEvent]] = []
+        for entry in leased.entries:
+            events += [(entry.id, GivenBack(leased.lease)), (entry.id, TimeOver(now))]
+        await self._d.queue.apply(events)
+        self._d.changed(self.account)
+        return True
+
+    async def _sender_waits(self, leased: Leased, now: datetime) -> bool:
+        """Leave a sender alone that the mailbox may not send as: tries in vain get the whole mailbox throttled."""
+        until = self._bad_senders.get(leased.message.reverse_path)
+        if until is None or until <= now:
+            self._bad_senders.pop(leased.message.reverse_path, None)
+            return False
+        trouble = self._d.troubles.of_reason("send_as_denied")
+        await self._d.queue.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
+        self._d.changed(self.account)
+        return True
+
+
+class _Kept:
+    """A worker's connection; ``age``: the settings that it was opened with; ``sent``: messages over it."""
+
+    def __init__(self) -> None:
+        self.connection: SmtpConnection | None = None
+        self.age = 0
+        self.sent = 0
+
+    def usable(self, age: int) -> bool:
+        return self.connection is not None and self.age == age
+
+    async def close(self, *, politely: bool = True) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await connection.close(politely=politely)
