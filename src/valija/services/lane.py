@@ -192,14 +192,11 @@ class Lane:
                         if self._stopping:
                             return None
                         await self._job.wait()
-                return taken if not self._stopping else await self._too_late(taken[0])
+                return taken
             except TimeoutError:
                 return None
             finally:
                 self._idle -= 1
-
-    async def _too_late(self, leased: Leased) -> None:
-        await self._give_back([leased])
 
     async def _do(self, leased: Leased, kept: _Kept) -> None:
         """Try one message, in parts if it has many recipients."""
