@@ -36,6 +36,18 @@ LABELS = {
         "only_here": "The setup cannot be completed on the web page.",
         "log_in": "Log in",
         "password": "Administrator's password",
+        "pop_server": "POP3 Server",
+        "to": "Recipient",
+        "file": "File",
+        "subject": "Subject",
+        "send": "Send",
+        "accepted": "accepted",
+        "to_provider": "Go to the provider",
+        "continue": "Continue",
+        "new_code": "New code",
+        "cancel": "Cancel",
+        "by_code": "In this browser",
+        "no_connection": "No connection to the machine",
     },
     "es": {
         "settings": "Ajustes (administrador)",
@@ -60,8 +72,21 @@ LABELS = {
         "only_here": "La configuración no se puede completar en la página web.",
         "log_in": "Iniciar sesión",
         "password": "Contraseña del administrador",
+        "pop_server": "Servidor POP3",
+        "to": "Destinatario",
+        "file": "Archivo",
+        "subject": "Asunto",
+        "send": "Enviar",
+        "accepted": "aceptado",
+        "to_provider": "Ir al proveedor",
+        "continue": "Continuar",
+        "new_code": "Código nuevo",
+        "cancel": "Cancelar",
+        "by_code": "En este navegador",
+        "no_connection": "Sin conexión",
     },
 }
+FAX_SCREEN = "image-send-internet-fax"
 SMTP_SCREENS = ["network-services-smtp", "network-quick", "alert-smtp", "initial-network-quick"]
 
 
@@ -110,18 +135,54 @@ def panel(chromium: Browser, daemon: Daemon, language: str) -> tuple[Page, str]:
 
 
 def set_smtp(page: Page, base: str, daemon: Daemon, language: str) -> None:
+    """Fill in the first SMTP screen by its printed labels, for the sandbox."""
+    fill_smtp(page, base, language, port=daemon.place("smtp_port"), account=ANA, provider="sandbox")
+
+
+def fill_smtp(page: Page, base: str, language: str, *, port: str, account: str, provider: str) -> None:
     """Fill in the first SMTP screen by its printed labels."""
     say = LABELS[language]
     page.goto(f"{base}/settings/{SMTP_SCREENS[0]}")
     page.get_by_label(say["server"]).fill("localhost")
-    page.get_by_label(say["port"]).fill(daemon.place("smtp_port"))
+    page.get_by_label(say["port"]).fill(port)
     page.get_by_label(say["sender_name"]).fill("Escáner")
-    page.get_by_label(say["sender_address"]).fill(ANA)
-    page.get_by_text("OAuth 2.0").click()
-    page.get_by_label(say["provider"]).select_option("sandbox")
-    page.get_by_label(say["account"]).fill(ANA)
+    page.get_by_label(say["sender_address"]).fill(account)
+    fill_account(page, language, account=account, provider=provider)
+
+
+def fill_pop(page: Page, base: str, language: str, *, port: str, account: str, provider: str) -> None:
+    """Fill in the Internet Fax screen by its printed labels."""
+    say = LABELS[language]
+    page.goto(f"{base}/settings/{FAX_SCREEN}")
+    page.get_by_label(say["pop_server"]).fill("localhost")
+    page.get_by_label(say["port"]).fill(port)
+    fill_account(page, language, account=account, provider=provider)
+
+
+def fill_account(page: Page, language: str, *, account: str, provider: str) -> None:
+    """Choose OAuth 2.0, the provider and the account; save."""
+    say = LABELS[language]
+    page.get_by_text("OAuth 2.0", exact=True).click()
+    page.get_by_label(say["provider"]).select_option(provider)
+    page.get_by_label(say["account"]).fill(account)
     page.get_by_role("button", name=say["save"]).click()
     page.wait_for_url("**?saved")
+
+
+def press_get_token(page: Page, language: str) -> None:
+    """Press [Get Token] on the screen that is open, and OK."""
+    page.get_by_role("button", name=LABELS[language]["get"]).click()
+    page.locator("#dialog").get_by_role("button", name=LABELS[language]["ok"], exact=True).click()
+    page.wait_for_url("**/authorization")
+
+
+def sit_down_at_a_desk(chromium: Browser, daemon: Daemon, language: str, screen: str) -> Page:
+    """Open a screen of the web page and log in."""
+    say = LABELS[language]
+    desk = open_page(chromium, daemon.json("status")["web_address"] + f"settings/{screen}", language)
+    desk.get_by_label(say["password"]).fill(PASSWORD)
+    desk.get_by_role("button", name=say["log_in"]).click()
+    return desk
 
 
 def expect_on_every_smtp_screen(page: Page, base: str, words: str) -> None:

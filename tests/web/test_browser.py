@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from panel_driver import ANA, LABELS, PASSWORD, SMTP_SCREENS, expect_on_every_smtp_screen, open_page, panel, set_smtp
+from panel_driver import (
+    ANA,
+    LABELS,
+    SMTP_SCREENS,
+    expect_on_every_smtp_screen,
+    panel,
+    press_get_token,
+    set_smtp,
+    sit_down_at_a_desk,
+)
 from playwright.sync_api import Browser, expect
 
 from driver import Daemon, decide
@@ -18,9 +27,7 @@ def test_the_manual_is_followed_step_by_step(chromium: Browser, daemon: Daemon, 
     set_smtp(page, base, daemon, language)
     expect_on_every_smtp_screen(page, base, say["none"])
 
-    page.get_by_role("button", name=say["get"]).click()
-    page.locator("#dialog").get_by_role("button", name=say["ok"], exact=True).click()
-    page.wait_for_url("**/authorization")
+    press_get_token(page, language)
     asked = daemon.json("token", "status", "smtp")["authorization"]
     expect(page.locator("output.code")).to_contain_text(asked["user_code"][:4])
     expect(page.locator(".qr img")).to_be_visible()
@@ -35,9 +42,7 @@ def test_the_manual_is_followed_step_by_step(chromium: Browser, daemon: Daemon, 
     page.get_by_role("button", name=say["test"]).click()
     expect(page.get_by_text(say["works"])).to_be_visible()
 
-    desk = open_page(chromium, daemon.json("status")["web_address"] + "settings/alert-smtp", language)
-    desk.get_by_label(say["password"]).fill(PASSWORD)
-    desk.get_by_role("button", name=say["log_in"]).click()
+    desk = sit_down_at_a_desk(chromium, daemon, language, "alert-smtp")
     expect(desk.get_by_text(say["only_here"])).to_be_visible()
     expect(desk.get_by_role("button", name=say["get"])).to_have_count(0)
     desk.get_by_role("button", name=say["delete"]).click()
