@@ -36,6 +36,11 @@ port = 0
 [web]
 port = 0
 host = "127.0.0.1"
+[gateway]
+host = "127.0.0.1"
+smtp_port = -1
+submission_port = -1
+submissions_port = -1
 """
 
 

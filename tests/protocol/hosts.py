@@ -62,7 +62,7 @@ class SmtpHost:
                 refused = path.address.startswith("no")
                 core.answer(*((550, "5.1.1", "No such user") if refused else (250, "2.1.5", "OK")))
             case smtp.MessageStarts(sender, recipients):
-                self._under_way = (sender, recipients)
+                self._under_way = (sender.address, tuple(path.address for path in recipients))
                 self._body.clear()
                 core.answer(354, "", "Go on")
             case smtp.BodyPiece(piece):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 LIFE: Final = timedelta(days=365)
 RENEW_BEFORE: Final = timedelta(days=30)
+
+
+def own_certificate(state_dir: Path) -> tuple[Path, Path]:
+    """Return (certificate, key) that the machine made for itself, for the web page and the gateway."""
+    name = socket.gethostname()
+    host = name if name.isascii() and len(name) < 64 else "localhost"
+    _ca, certificate, key = make_certificates(state_dir / "web", "Valija at this machine", host)
+    return certificate, key
 
 
 def make_certificates(directory: Path, authority: str, host: str = "localhost") -> tuple[Path, Path, Path]:

@@ -79,6 +79,23 @@ class Web(_Section):
     http: bool = False
 
 
+class Gateway(_Section):
+    """SMTP for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
+
+    ``smtp_port`` is for devices (STARTTLS offered; 25), ``submission_port`` the same for programs (587), ``submissions_port``
+    is TLS from the first octet (465). Without certificate and key (PEM) the web page's are used.
+    """
+
+    enabled: bool = True
+    host: str = "0.0.0.0"  # noqa: S104 - it is there for the local network
+    smtp_port: int = Field(default=11025, ge=-1, le=65535)
+    submission_port: int = Field(default=11587, ge=-1, le=65535)
+    submissions_port: int = Field(default=11465, ge=-1, le=65535)
+    certificate: Path | None = None
+    key: Path | None = None
+    connections: int = Field(default=2000, ge=1, le=20000)
+
+
 class Configuration(_Section):
     """All of the file."""
 
@@ -90,6 +107,7 @@ class Configuration(_Section):
     sandbox: Sandbox = Sandbox()
     panel: Panel = Panel()
     web: Web = Web()
+    gateway: Gateway = Gateway()
 
 
 def load_configuration(path: Path | None) -> Configuration:

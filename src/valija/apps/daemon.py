@@ -20,6 +20,7 @@ from valija.apps import logs, systemd
 from valija.apps.api.application import make_application
 from valija.apps.cli.client import SOCKET_NAME
 from valija.apps.config import Configuration, load_configuration
+from valija.apps.gateway_listeners import GatewayListeners
 from valija.apps.http_server import HttpServer, PeerCheckedProtocol, unix_socket
 from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
@@ -69,6 +70,9 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         await control.start()
         stack.push_async_callback(_stop_control, control, machine, state_dir / SOCKET_NAME)
         await _start_faces(machine, configuration, stack, loopback_only=sandbox)
+        listeners = GatewayListeners(machine, configuration, loopback_only=sandbox)
+        stack.push_async_callback(listeners.stop)
+        await listeners.start()
         await stack.enter_async_context(_background(_log_events(machine.events), _watchdog()))
         _say_ready(state_dir)
         if board:

@@ -24,9 +24,14 @@ from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
 from valija.services.delivery import Delivery
+from valija.services.devices import DeviceDesk
+from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
+from valija.services.gateway import Gateway, SmtpRoute
+from valija.services.intake import Intake
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
+from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
@@ -35,6 +40,7 @@ from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
 from valija.store.port import Store
+from valija.store.spool import Spool
 
 
 class SystemClock:
@@ -75,15 +81,18 @@ class Machine:
     test: ConnectionTest
     refresher: BackgroundRefresher
     check_timer: CheckTimer
+    gateway: Gateway
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
+    gateway_ports: dict[str, int] = field(default_factory=dict)
     new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Resume what was under way, then refresh and check in the background."""
         await self.desk.resume()
+        await self.gateway.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
@@ -95,6 +104,7 @@ class Machine:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.gateway.stop()
         await self.desk.close()
         await self.tokens.close()
         await self.http.close()
@@ -116,7 +126,7 @@ def build(
     providers.prepare_revocation = desk.prepare_revocation
     troubles = Troubles(explainer, clock)
     login = Login(tokens, troubles)
-    delivery = Delivery(store, providers, login, tls, clock, local_name=_local_name())
+    delivery = Delivery(store, providers, login, tls, clock, local_name=local_name())
     retrieval = Retrieval(store, providers, login, tls, clock, events, state_dir)
     return Machine(
         state_dir=state_dir,
@@ -137,11 +147,28 @@ def build(
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
         refresher=BackgroundRefresher(tokens, store, clock),
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
+        gateway=_gateway(store, state_dir, SmtpRoute(store, providers, delivery), troubles, clock, events),
         started_at=clock.now(),
     )
 
 
-def _local_name() -> str:
+def _gateway(
+    store: Store, state_dir: Path, route: SmtpRoute, troubles: Troubles, clock: Clock, events: EventBus
+) -> Gateway:
+    spool = Spool(state_dir)
+    dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events)
+    intake = Intake(
+        store.queue,
+        spool,
+        clock,
+        host_name=local_name(),
+        accepted=dispatcher.wake,
+        stopped=dispatcher.stopped,
+    )
+    return Gateway(store, clock, DeviceDesk(store, Passwords(), clock, events), intake, dispatcher, spool)
+
+
+def local_name() -> str:
     """Return the name for EHLO: this host's, if it is one that may be said (RFC 5321 section 4.1.4)."""
     name = socket.gethostname()
     return name if name and name.isascii() and all(c.isalnum() or c in "-." for c in name) else "localhost"

@@ -69,26 +69,60 @@ class MessageSink(Protocol):
         ...
 
 
-class SmtpHandler(ABC):
-    """Decides for an SMTP server; one for all sessions."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who has connected, and to which listener."""
+
+    address: str
+    port: int
+    listener: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A message that is offered: its paths with their parameters, and how the client greeted."""
+
+    sender: Path
+    recipients: tuple[Path, ...]
+    helo: str
+    extended: bool  # by EHLO
+    secure: bool
+
+
+class SmtpVisit(ABC):
+    """Decides for one session of an SMTP server."""
 
     policy: smtp.SmtpPolicy
+
+    async def secured(self, version: str) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear of the TLS version after a handshake."""
 
     @abstractmethod
     async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
         """Check credentials."""
 
     @abstractmethod
-    async def sender(self, user: str | None, path: Path) -> Verdict:
+    async def sender(self, path: Path) -> Verdict:
         """Decide about a sender."""
 
     @abstractmethod
-    async def recipient(self, user: str | None, path: Path) -> Verdict:
+    async def recipient(self, path: Path) -> Verdict:
         """Decide about a recipient."""
 
     @abstractmethod
-    async def message(self, user: str | None, sender: str, recipients: Sequence[str]) -> MessageSink | Verdict:
+    async def message(self, transaction: Transaction) -> MessageSink | Verdict:
         """Take a message, or say why not."""
+
+    async def ended(self) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear that the session is over."""
+
+
+class SmtpHandler(ABC):
+    """Opens a visit for each session; one for all."""
+
+    @abstractmethod
+    def open(self, peer: Peer) -> SmtpVisit:
+        """Return who decides for a session."""
 
 
 class OpenMaildrop(Protocol):
@@ -109,14 +143,28 @@ class OpenMaildrop(Protocol):
         ...
 
 
-class PopHandler(ABC):
-    """Decides for a POP3 server; one for all sessions."""
+class PopVisit(ABC):
+    """Decides for one session of a POP3 server."""
 
     policy: pop.PopPolicy
+
+    async def secured(self, version: str) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear of the TLS version after a handshake."""
 
     @abstractmethod
     async def login(self, shown: Shown) -> OpenMaildrop | LoginRefused | None:
         """Check credentials and open the maildrop; None if another session has it."""
+
+    async def ended(self) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear that the session is over."""
+
+
+class PopHandler(ABC):
+    """Opens a visit for each session; one for all."""
+
+    @abstractmethod
+    def open(self, peer: Peer) -> PopVisit:
+        """Return who decides for a session."""
 
 
 class _Stream:
@@ -141,6 +189,15 @@ class _Stream:
         # what was read ahead of the handshake is dropped with the old reader's buffer
         self.reader._buffer.clear()  # type: ignore[attr-defined]
         await self.writer.start_tls(tls, ssl_handshake_timeout=self._idle_s)
+
+    @property
+    def tls_version(self) -> str:
+        inside = self.writer.get_extra_info("ssl_object")
+        return (inside.version() or "") if inside is not None else ""
+
+    def peer(self, listener: str) -> Peer:
+        found = self.writer.get_extra_info("peername") or ("", 0)
+        return Peer(str(found[0]), int(found[1]), listener)
 
 
 Session = Callable[[_Stream, bool], Coroutine[Any, Any, None]]
@@ -207,37 +264,49 @@ class Listener:
 
 
 def smtp_listener(
-    handler: SmtpHandler, tls: ssl.SSLContext | None, *, idle_s: float = 300, connections_limit: int = 500
+    handler: SmtpHandler,
+    tls: ssl.SSLContext | None,
+    *,
+    name: str = "smtp",
+    idle_s: float = 300,
+    connections_limit: int = 500,
 ) -> Listener:
     """Return a listener for SMTP; with ``tls``, STARTTLS works if the policy offers it."""
 
     async def session(stream: _Stream, secure: bool) -> None:
-        await _SmtpSession(handler, tls, stream, secure).run()
+        await _SmtpSession(handler.open(stream.peer(name)), tls, stream, secure).run()
 
     return Listener(session, idle_s=idle_s, connections_limit=connections_limit)
 
 
 def pop3_listener(
-    handler: PopHandler, tls: ssl.SSLContext | None, *, idle_s: float = 600, connections_limit: int = 500
+    handler: PopHandler,
+    tls: ssl.SSLContext | None,
+    *,
+    name: str = "pop3",
+    idle_s: float = 600,
+    connections_limit: int = 500,
 ) -> Listener:
     """Return a listener for POP3; with ``tls``, STLS works if the policy offers it."""
 
     async def session(stream: _Stream, secure: bool) -> None:
-        await _PopSession(handler, tls, stream, secure).run()
+        await _PopSession(handler.open(stream.peer(name)), tls, stream, secure).run()
 
     return Listener(session, idle_s=idle_s, connections_limit=connections_limit)
 
 
 class _SmtpSession:
-    def __init__(self, handler: SmtpHandler, tls: ssl.SSLContext | None, stream: _Stream, secure: bool) -> None:
-        self._handler = handler
+    def __init__(self, visit: SmtpVisit, tls: ssl.SSLContext | None, stream: _Stream, secure: bool) -> None:
+        self._visit = visit
         self._tls = tls
         self._stream = stream
-        self._core = smtp.SmtpServer(handler.policy, secure=secure)
+        self._core = smtp.SmtpServer(visit.policy, secure=secure)
         self._sink: MessageSink | None = None
 
     async def run(self) -> None:
         try:
+            if self._core.secure:
+                await self._visit.secured(self._stream.tls_version)
             while True:
                 event = self._core.next_event()
                 if isinstance(event, smtp.SessionEnds):
@@ -254,16 +323,17 @@ class _SmtpSession:
         finally:
             if self._sink is not None:
                 await self._sink.abandon()
+            await self._visit.ended()
 
     async def _handle(self, event: smtp.Event) -> None:
-        core, handler = self._core, self._handler
+        core, visit = self._core, self._visit
         match event:
             case smtp.CredentialsShown(shown):
                 await self._login(shown)
             case smtp.SenderOffered(path):
-                self._answer(await handler.sender(core.user, path))
+                self._answer(await visit.sender(path))
             case smtp.RecipientOffered(path):
-                self._answer(await handler.recipient(core.user, path))
+                self._answer(await visit.recipient(path))
             case smtp.MessageStarts():
                 await self._begin_message(event)
             case smtp.BodyPiece(data):
@@ -277,16 +347,20 @@ class _SmtpSession:
                     raise ConnectionError("TLS was offered without a certificate")
                 await self._stream.start_tls(self._tls)
                 core.tls_started()
+                await self._visit.secured(self._stream.tls_version)
 
     async def _login(self, shown: Shown) -> None:
-        found = await self._handler.login(shown)
+        found = await self._visit.login(shown)
         if isinstance(found, LoginAccepted):
             self._core.accept_login(found.user)
         else:
             self._core.refuse_login(status=found.status, scope=found.scope, temporary=found.temporary)
 
     async def _begin_message(self, event: smtp.MessageStarts) -> None:
-        taken = await self._handler.message(self._core.user, event.reverse_path, event.recipients)
+        core = self._core
+        taken = await self._visit.message(
+            Transaction(event.sender, event.recipients, core.helo, core.extended, core.secure)
+        )
         if isinstance(taken, Verdict):
             self._answer(taken)
             return
@@ -307,15 +381,17 @@ class _SmtpSession:
 
 
 class _PopSession:
-    def __init__(self, handler: PopHandler, tls: ssl.SSLContext | None, stream: _Stream, secure: bool) -> None:
-        self._handler = handler
+    def __init__(self, visit: PopVisit, tls: ssl.SSLContext | None, stream: _Stream, secure: bool) -> None:
+        self._visit = visit
         self._tls = tls
         self._stream = stream
-        self._core = pop.Pop3Server(handler.policy, secure=secure)
+        self._core = pop.Pop3Server(visit.policy, secure=secure)
         self._maildrop: OpenMaildrop | None = None
 
     async def run(self) -> None:
         try:
+            if self._core.secure:
+                await self._visit.secured(self._stream.tls_version)
             while True:
                 event = self._core.next_event()
                 if isinstance(event, pop.SessionEnds):
@@ -332,6 +408,7 @@ class _PopSession:
         finally:
             if self._maildrop is not None:
                 await self._maildrop.close()
+            await self._visit.ended()
 
     async def _handle(self, event: pop.Event) -> None:
         core = self._core
@@ -351,9 +428,10 @@ class _PopSession:
                     raise ConnectionError("TLS was offered without a certificate")
                 await self._stream.start_tls(self._tls)
                 core.tls_started()
+                await self._visit.secured(self._stream.tls_version)
 
     async def _login(self, shown: Shown) -> None:
-        found = await self._handler.login(shown)
+        found = await self._visit.login(shown)
         if found is None:
             self._core.refuse_login(code="IN-USE")
         elif isinstance(found, LoginRefused):

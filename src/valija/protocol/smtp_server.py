@@ -76,10 +76,10 @@ class RecipientOffered:
 
 @dataclass(frozen=True, slots=True)
 class MessageStarts:
-    """Question: may the data come? Answer with ``answer`` (354 to go on)."""
+    """Question: may the data come? Answer with ``answer`` (354 to go on). Paths come with their parameters."""
 
-    reverse_path: str
-    recipients: tuple[str, ...]
+    sender: Path
+    recipients: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,14 @@ class SmtpServer:
         self._lines = LineReader(LINE_LIMIT)
         self._out = bytearray()
         self._greeted = False
+        self.helo = ""
+        self.extended = False
         self._ended = False
         self._question: Event | None = None
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
-        self._sender: str | None = None
-        self._recipients: list[str] = []
+        self._sender: Path | None = None
+        self._recipients: list[Path] = []
         self._unstuffer: DotUnstuffer | None = None
         self._size = 0
         self._body_ended = False
@@ -195,9 +197,9 @@ class SmtpServer:
         self._reply(code, enhanced, text)
         match question:
             case SenderOffered(path) if code == 250:
-                self._sender, self._recipients, self._idle_commands = path.address, [], 0
+                self._sender, self._recipients, self._idle_commands = path, [], 0
             case RecipientOffered(path) if code == 250:
-                self._recipients.append(path.address)
+                self._recipients.append(path)
                 self._idle_commands = 0
             case MessageStarts() if code == 354:
                 self._unstuffer, self._size = DotUnstuffer(), 0
@@ -253,7 +255,7 @@ class SmtpServer:
 
     def _ehlo(self, argument: str) -> Event | None:
         self._rset_silently()
-        self._greeted = True
+        self._greeted, self.helo, self.extended = True, argument, True
         p = self._policy
         offers = ["PIPELINING", f"SIZE {p.size_limit}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
         if p.tls_offered and not self.secure:
@@ -267,7 +269,7 @@ class SmtpServer:
 
     def _helo(self, argument: str) -> Event | None:
         self._rset_silently()
-        self._greeted = True
+        self._greeted, self.helo, self.extended = True, argument, False
         return self._say(250, "", self._policy.host_name)
 
     def _starttls(self, argument: str) -> Event | None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from valija.domain.account import POP_SETTINGS, Actor, Setting
 from valija.domain.clock import Clock
-from valija.domain.device import Device, find_by_address, parse_device
+from valija.domain.device import Device, TlsPolicy, find_by_address, parse_device
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
 from valija.domain.guess_guard import GuessGuard
 from valija.domain.record import AuditAction, AuditRecord
@@ -147,6 +147,10 @@ class DeviceDesk:
     def by_address(self, address: str) -> Device | None:
         """Return the device that an address belongs to."""
         return find_by_address([stored.value for stored in self._devices.values()], address)
+
+    def any_in_clear(self) -> bool:
+        """Tell whether a device may log in without TLS."""
+        return any(stored.value.tls is not TlsPolicy.REQUIRED for stored in self._devices.values())
 
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""

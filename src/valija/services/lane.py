@@ -192,9 +192,10 @@ class Lane:
                         if self._stopping:
                             return None
                         await self._job.wait()
-                return taken
             except TimeoutError:
                 return None
+            else:
+                return taken
             finally:
                 self._idle -= 1
 

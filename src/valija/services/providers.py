@@ -37,6 +37,11 @@ async def _nothing_to_revoke(_account: str) -> Callable[[], None]:
     return lambda: None
 
 
+def provider_label(name: str, display_name: str) -> str:
+    """Return how a registration is called: the provider's name, and its own where that says more."""
+    return display_name if name.casefold() in (display_name.casefold(), *KINDS) else f"{display_name} · {name}"
+
+
 class ProviderBook:
     """All registrations; ``builtin`` holds those that the program brings (the sandbox's), which cannot be changed."""
 

@@ -19,7 +19,7 @@ from valija.domain.token import (
     trouble_of,
 )
 from valija.domain.trouble import Trouble
-from valija.services.providers import ProviderBook
+from valija.services.providers import ProviderBook, provider_label
 from valija.store.port import Store, VersionedToken
 
 
@@ -75,7 +75,7 @@ class StatusDesk:
             state=stored.state.name,
             account=settings.account,
             provider=settings.provider,
-            provider_name=profile.display_name if profile else settings.provider,
+            provider_name=provider_label(settings.provider, profile.display_name) if profile else settings.provider,
             in_use=tokens_in_use(stored.state) is not None,
             expired=tokens is not None and tokens.is_expired(self._clock.now()),
             grant=tokens.grant if tokens else None,

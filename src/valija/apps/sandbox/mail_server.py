@@ -6,7 +6,7 @@ As at Exchange, the sender must be the mailbox that logged in. Mail goes to mail
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,12 @@ from valija.net.listeners import (
     Listener,
     LoginAccepted,
     LoginRefused,
+    Peer,
     PopHandler,
+    PopVisit,
     SmtpHandler,
+    SmtpVisit,
+    Transaction,
     Verdict,
     pop3_listener,
     smtp_listener,
@@ -50,39 +54,62 @@ def _login(shown: Shown, verify: VerifyToken, scope: str) -> LoginAccepted | Log
 
 class _Smtp(SmtpHandler):
     def __init__(self, maildrops: Maildrops, verify: VerifyToken) -> None:
-        self._maildrops = maildrops
-        self._verify = verify
-        self.policy = SmtpPolicy("localhost", MECHANISMS, tls_offered=True)
+        self.maildrops = maildrops
+        self.verify = verify
+
+    def open(self, _peer: Peer) -> SmtpVisit:
+        return _SmtpVisit(self)
+
+
+class _SmtpVisit(SmtpVisit):
+    policy = SmtpPolicy("localhost", MECHANISMS, tls_offered=True)
+
+    def __init__(self, server: _Smtp) -> None:
+        self._server = server
+        self._user = ""
 
     async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
-        return _login(shown, self._verify, "smtp")
+        found = _login(shown, self._server.verify, "smtp")
+        self._user = found.user if isinstance(found, LoginAccepted) else ""
+        return found
 
-    async def sender(self, user: str | None, path: SmtpPath) -> Verdict:
-        if path.address.lower() != user:
-            return Verdict(550, "5.7.60", f"SendAsDenied; {user} not allowed to send as {path.address or '<>'}")
+    async def sender(self, path: SmtpPath) -> Verdict:
+        if path.address.lower() != self._user:
+            text = f"SendAsDenied; {self._user} not allowed to send as {path.address or '<>'}"
+            return Verdict(550, "5.7.60", text)
         return OK
 
-    async def recipient(self, user: str | None, path: SmtpPath) -> Verdict:
+    async def recipient(self, path: SmtpPath) -> Verdict:
         if mailbox_name(path.address) is None:
             return Verdict(550, "5.7.1", "Nothing leaves the sandbox: recipients are NAME@sandbox.test")
         return Verdict(250, "2.1.5", "OK")
 
-    async def message(self, user: str | None, sender: str, recipients: Sequence[str]) -> IncomingMessage | Verdict:
-        return self._maildrops.new_message([name for r in recipients if (name := mailbox_name(r)) is not None])
+    async def message(self, transaction: Transaction) -> IncomingMessage | Verdict:
+        names = [mailbox_name(path.address) for path in transaction.recipients]
+        return self._server.maildrops.new_message([name for name in names if name is not None])
 
 
 class _Pop(PopHandler):
     def __init__(self, maildrops: Maildrops, verify: VerifyToken) -> None:
-        self._maildrops = maildrops
-        self._verify = verify
-        self.policy = PopPolicy("localhost", MECHANISMS, tls_offered=True)
+        self.maildrops = maildrops
+        self.verify = verify
+
+    def open(self, _peer: Peer) -> PopVisit:
+        return _PopVisit(self)
+
+
+class _PopVisit(PopVisit):
+    policy = PopPolicy("localhost", MECHANISMS, tls_offered=True)
+
+    def __init__(self, server: _Pop) -> None:
+        self._server = server
 
     async def login(self, shown: Shown) -> SandboxMaildrop | LoginRefused | None:
-        found = _login(shown, self._verify, "pop")
+        found = _login(shown, self._server.verify, "pop")
         if isinstance(found, LoginRefused):
             return found
         name = mailbox_name(found.user)
-        return LoginRefused() if name is None else await self._maildrops.open(name)
+        return LoginRefused() if name is None else await self._server.maildrops.open(name)
 
 
 @dataclass(frozen=True, slots=True)

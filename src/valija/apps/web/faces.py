@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from valija.apps.api.access import beside
 from valija.apps.api.application import make_network_application
 from valija.apps.api.description import PREFIX
-from valija.apps.certificates import make_certificates
+from valija.apps.certificates import own_certificate
 from valija.apps.config import Configuration
 from valija.apps.http_server import HttpServer, PeerCheckedProtocol, tcp_socket, unix_socket
 from valija.apps.machine import Machine
@@ -91,10 +91,7 @@ class Faces:
         web = self._configuration.web
         if web.certificate is not None and web.key is not None:
             return web.certificate, web.key
-        name = socket.gethostname()
-        host = name if name.isascii() and len(name) < 64 else "localhost"
-        _ca, certificate, key = make_certificates(self._machine.state_dir / "web", "Valija at this machine", host)
-        return certificate, key
+        return own_certificate(self._machine.state_dir)
 
     async def _serve(self, server: HttpServer) -> None:
         await server.start()

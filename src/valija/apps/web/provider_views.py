@@ -13,7 +13,7 @@ from valija.domain.account import SETTING_LABELS, GrantKind
 from valija.domain.errors import ConfirmationNeeded, FieldProblem, InvalidFields
 from valija.domain.registration import Registration
 from valija.domain.text import N_, message
-from valija.services.providers import KINDS
+from valija.services.providers import KINDS, provider_label
 
 BASE: Final = "/settings/providers"
 TITLE: Final = N_("Providers")
@@ -51,18 +51,18 @@ async def _item(visit: Visit, registration: Registration) -> dict[str, Any]:
     parts = [registration.tenant, registration.issuer or profile.issuer if registration.kind == "custom" else ""]
     note = " · ".join(part for part in (*parts, registration.client_id) if part)
     href = "" if builtin else f"{BASE}/{registration.name}"
-    return {"label": label(registration.name, profile.display_name), "note": note, "href": href, "icon": "network"}
-
-
-def label(name: str, display_name: str) -> str:
-    """Return how a registration is called: the provider's name, and its own where that says more."""
-    return display_name if name.casefold() in (display_name.casefold(), *KINDS) else f"{display_name} · {name}"
+    return {
+        "label": provider_label(registration.name, profile.display_name),
+        "note": note,
+        "href": href,
+        "icon": "network",
+    }
 
 
 async def provider_names(visit: Visit) -> list[tuple[str, str]]:
     """Return the registrations that can be chosen, as (name, what it is called)."""
     found = [await visit.machine.providers.load(r.name) for r in await visit.machine.providers.all()]
-    return [(r.name, label(r.name, profile.display_name)) for r, profile in found]
+    return [(r.name, provider_label(r.name, profile.display_name)) for r, profile in found]
 
 
 def kinds(visit: Visit) -> list[tuple[str, str]]:

@@ -1,0 +1,154 @@
+"""The gateway as a whole: devices, intake, queue, dispatcher; how mail leaves by the machine's SMTP setting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from valija.domain import account_gate
+from valija.domain.account import Actor, Authentication, Setting
+from valija.domain.account_gate import Gate
+from valija.domain.clock import Clock
+from valija.domain.errors import UnknownName
+from valija.domain.pace import PaceLimits
+from valija.domain.queue import (
+    CancelAsked,
+    HoldAsked,
+    RecipientEvent,
+    ReleaseAsked,
+    RetryAsked,
+)
+from valija.domain.record import AuditAction, AuditRecord
+from valija.domain.settings import SmtpSettings
+from valija.domain.text import N_, message
+from valija.domain.token import Retrieved
+from valija.net.smtp import SmtpConnection
+from valija.services.delivery import Delivery
+from valija.services.devices import DeviceDesk
+from valija.services.dispatcher import AccountLimits, Dispatcher
+from valija.services.intake import Intake
+from valija.services.providers import ProviderBook
+from valija.store.port import Store
+from valija.store.queue_port import StoredQueued
+from valija.store.spool import Spool
+
+QUEUE_ACTIONS: Final = {
+    "hold": AuditAction.MAIL_HELD,
+    "release": AuditAction.MAIL_RELEASED,
+    "retry": AuditAction.MAIL_RETRIED,
+    "cancel": AuditAction.MAIL_CANCELLED,
+}
+
+
+class SmtpRoute:
+    """Mail leaves by the SMTP setting (:class:`valija.services.dispatcher.Route`)."""
+
+    def __init__(self, store: Store, providers: ProviderBook, delivery: Delivery) -> None:
+        self._store = store
+        self._providers = providers
+        self._delivery = delivery
+
+    async def open(self, _account: str) -> SmtpConnection:
+        """Return a connection that is logged in."""
+        return await self._delivery.open(await self._delivery.settings())
+
+    async def limits(self, _account: str) -> AccountLimits:
+        """Return what the provider allows; nothing is known of a server that is logged in to with a password."""
+        settings = await self._settings()
+        if settings.auth is not Authentication.OAUTH2 or not settings.provider:
+            return AccountLimits(PaceLimits())
+        profile = await self._providers.profile(settings.provider)
+        if profile is None or profile.kind == "custom":
+            return AccountLimits(PaceLimits())
+        allowed = profile.limits
+        pace = PaceLimits(allowed.connections, allowed.messages_per_minute, allowed.recipients_per_day)
+        return AccountLimits(pace, allowed.recipients_per_message)
+
+    async def token_works(self, account: str) -> bool:
+        """Tell whether there is a token, or none is needed."""
+        if (await self._settings()).auth is not Authentication.OAUTH2:
+            return True
+        return isinstance((await self._store.load_token(account)).state, Retrieved)
+
+    async def _settings(self) -> SmtpSettings:
+        settings = (await self._store.load_settings(Setting.SMTP)).value
+        return settings if isinstance(settings, SmtpSettings) else SmtpSettings()
+
+
+@dataclass
+class Gateway:
+    """All of it."""
+
+    store: Store
+    clock: Clock
+    devices: DeviceDesk
+    intake: Intake
+    dispatcher: Dispatcher
+    spool: Spool
+    _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Go on with what waits."""
+        await self.devices.start()
+        await self.dispatcher.start()
+        self._tasks = [
+            asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
+            asyncio.create_task(self.devices.run(), name="devices"),
+        ]
+
+    async def stop(self) -> None:
+        """End the tries that are under way; what waits stays."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatcher.stop()
+        await self.devices.flush()
+
+    # --- the operator's side ----------------------------------------------------------------------------------------------
+
+    async def message(self, number: int) -> StoredQueued:
+        """Return a message. Raises :class:`UnknownName`."""
+        found = await self.store.queue.load(number)
+        if found is None:
+            raise UnknownName(
+                message(N_("There is no message {number} in the queue."), number=number),
+                message(N_("`valija queue list` shows those that exist.")),
+            )
+        return found
+
+    async def act(self, action: str, numbers: Sequence[int], actor: Actor) -> list[StoredQueued]:
+        """Hold, release, retry or cancel messages. Raises :class:`UnknownName` before anything is done."""
+        found = [await self.message(number) for number in numbers]
+        now = self.clock.now()
+        asked: dict[str, RecipientEvent] = {
+            "hold": HoldAsked(now),
+            "release": ReleaseAsked(),
+            "retry": RetryAsked(now),
+            "cancel": CancelAsked(now),
+        }
+        event = asked[action]
+        await self.store.queue.apply([(entry.id, event) for stored in found for entry in stored.entries])
+        subject = ", ".join(str(stored.id) for stored in found[:20])
+        await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], subject))
+        for account in {stored.message.account for stored in found}:
+            if action == "retry":
+                await self.dispatcher.change_gate(account, lambda gate: account_gate.probe_now(gate, now))
+            self.dispatcher.wake(account)
+        return [await self.message(stored.id) for stored in found]
+
+    async def act_on_account(self, action: str, account: str, actor: Actor) -> Gate:
+        """Hold or release all mail of an account, or try at once whether it works again."""
+        now = self.clock.now()
+        change = {
+            "hold": account_gate.hold,
+            "release": account_gate.release,
+            "retry": account_gate.probe_now,
+        }[action]
+        await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], account))
+        gate = await self.dispatcher.change_gate(account, lambda gate: change(gate, now))
+        self.dispatcher.wake(account)
+        return gate

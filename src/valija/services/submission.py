@@ -1,0 +1,207 @@
+"""SMTP for the devices of the local network: who is known, whose name may stand on the mail, what is taken.
+
+A device logs in with its own password, or is known by its address. Nothing is relayed for anybody else: without a log-in, MAIL
+is refused before any recipient is named.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from valija.domain.account import Authentication, Setting
+from valija.domain.clock import Clock
+from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender
+from valija.domain.queued_message import QueuedRecipient
+from valija.domain.settings import SmtpSettings
+from valija.domain.sighting import Seen
+from valija.net.listeners import (
+    LoginAccepted,
+    LoginRefused,
+    MessageSink,
+    Peer,
+    SmtpHandler,
+    SmtpVisit,
+    Transaction,
+    Verdict,
+)
+from valija.protocol.sasl_server import Shown
+from valija.protocol.smtp_path import Path, is_address
+from valija.protocol.smtp_server import SmtpPolicy
+from valija.services.delivery import sender_address
+from valija.services.devices import DeviceDesk
+from valija.services.intake import IncomingEnvelope, Intake, Origin
+from valija.store.port import Store
+
+PROTOCOL: Final = "smtp"
+SETTINGS_FRESH_S: Final = 2.0
+SENDER_OK: Final = Verdict(250, "2.1.0", "OK")
+RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
+NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
+_NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
+
+
+class Submission(SmtpHandler):
+    """The server's side of all devices."""
+
+    def __init__(
+        self,
+        devices: DeviceDesk,
+        intake: Intake,
+        store: Store,
+        clock: Clock,
+        *,
+        host_name: str,
+        tls: bool,
+        size_limit: int = 157_286_400,
+    ) -> None:
+        self.devices = devices
+        self.intake = intake
+        self.clock = clock
+        self.host_name = host_name
+        self.tls = tls
+        self.size_limit = size_limit
+        self._store = store
+        self._mailbox = ""
+        self._mailbox_read = float("-inf")
+
+    def open(self, peer: Peer) -> SmtpVisit:
+        """Return who decides for a session."""
+        return DeviceVisit(self, peer)
+
+    async def mailbox(self) -> str:
+        """Return the address that mail goes out as; empty while none is set. Read again every two seconds at the most."""
+        now = self.clock.monotonic()
+        if now - self._mailbox_read > SETTINGS_FRESH_S:
+            settings = (await self._store.load_settings(Setting.SMTP)).value
+            if isinstance(settings, SmtpSettings):
+                named = settings.auth is not Authentication.NONE and is_address(settings.account)
+                self._mailbox = sender_address(settings) or (settings.account if named else "")
+            self._mailbox_read = now
+        return self._mailbox
+
+
+class DeviceVisit(SmtpVisit):
+    """One session of a device."""
+
+    def __init__(self, server: Submission, peer: Peer) -> None:
+        self._server = server
+        self._peer = peer
+        self._device = server.devices.by_address(peer.address)
+        self._by_login = False
+        self._tls = ""
+        self._named = ""
+        self._sender: SenderDecision | None = None
+        self._noted = False
+        known = self._device
+        open_door = known is not None and known.password is None
+        self.policy = SmtpPolicy(
+            server.host_name,
+            ("PLAIN", "LOGIN"),
+            tls_offered=server.tls,
+            auth_needs_tls=server.tls and not server.devices.any_in_clear(),
+            auth_required=not open_door,
+            size_limit=server.size_limit,
+        )
+
+    async def secured(self, version: str) -> None:
+        """Note the TLS version."""
+        self._tls = version
+
+    async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
+        """Check a device's own password."""
+        desk, address = self._server.devices, self._peer.address
+        if desk.locked_until(shown.user, address) is not None:
+            self._saw(None, "too many wrong passwords", shown.user)
+            return LoginRefused(temporary=True)
+        device = None
+        if shown.password is not None:
+            device = await desk.verify(shown.user, shown.password, address)
+        if device is None:
+            self._saw(self._device, "535 wrong login or password", shown.user)
+            return LoginRefused()
+        if device.tls is TlsPolicy.REQUIRED and self._server.tls and not self._tls:
+            self._saw(device, "538 log-in without TLS", shown.user)
+            return LoginRefused()
+        self._device, self._by_login = device, True
+        return LoginAccepted(device.login)
+
+    async def sender(self, path: Path) -> Verdict:
+        """Decide whose name stands on the mail."""
+        device = self._device
+        if device is None:
+            return Verdict(530, "5.7.0", "Authentication required")
+        decision = decide_sender(device, path.address, await self._server.mailbox())
+        if not decision.allowed:
+            self._saw(device, f"may not send as {path.address}")
+            return NO_SENDER
+        if decision.reverse_path and not is_address(decision.reverse_path):
+            return Verdict(501, "5.1.7", "Bad sender address")
+        self._named, self._sender = path.address, decision
+        return SENDER_OK
+
+    async def recipient(self, path: Path) -> Verdict:
+        """Take any address: the provider knows better."""
+        if not is_address(path.address):
+            return Verdict(501, "5.1.3", "Bad recipient address")
+        if "NOTIFY" in path.parameters and not _NOTIFY.fullmatch(path.parameters["NOTIFY"]):
+            return Verdict(501, "5.5.4", "Bad NOTIFY")
+        return RECIPIENT_OK
+
+    async def message(self, transaction: Transaction) -> MessageSink | Verdict:
+        """Begin to take a message."""
+        device, decision = self._device, self._sender
+        if device is None or decision is None:
+            return Verdict(503, "5.5.1", "MAIL first")
+        envelope = IncomingEnvelope(
+            device.account,
+            decision.reverse_path,
+            self._named,
+            decision.rewritten,
+            tuple(_recipient(path) for path in transaction.recipients),
+            transaction.sender.parameters.get("ENVID", ""),
+            transaction.sender.parameters.get("RET", "").upper(),
+        )
+        kind = "ESMTP" if transaction.extended else "SMTP"
+        kind += ("S" if transaction.secure else "") + ("A" if self._by_login else "")  # RFC 3848
+        origin = Origin(device.login, self._peer.address, transaction.helo, kind)
+        return _Watched(self._server.intake.begin(origin, envelope), self, device)
+
+    async def ended(self) -> None:
+        """Note a stranger who only connected."""
+        if self._device is None and not self._noted:
+            self._saw(None, "connected, and sent nothing")
+
+    def saw(self, device: Device, verdict: Verdict) -> None:
+        """Note what became of a message."""
+        taken = verdict.code == 250
+        self._saw(device, "" if taken else f"{verdict.code} {verdict.enhanced} {verdict.text}")
+
+    def _saw(self, device: Device | None, error: str, tried: str = "") -> None:
+        self._noted = True
+        seen = Seen(self._server.clock.now(), self._peer.address, PROTOCOL, self._tls, tried, error)
+        self._server.devices.saw(device.login if device else None, seen)
+
+
+class _Watched:
+    """A message on its way in whose end is noted."""
+
+    def __init__(self, inside: MessageSink, visit: DeviceVisit, device: Device) -> None:
+        self._inside = inside
+        self._visit = visit
+        self._device = device
+
+    async def write(self, data: bytes) -> None:
+        await self._inside.write(data)
+
+    async def commit(self) -> Verdict:
+        verdict = await self._inside.commit()
+        self._visit.saw(self._device, verdict)
+        return verdict
+
+    async def abandon(self) -> None:
+        await self._inside.abandon()
+
+
+def _recipient(path: Path) -> QueuedRecipient:
+    return QueuedRecipient(path.address, path.parameters.get("NOTIFY", "").upper(), path.parameters.get("ORCPT", ""))
