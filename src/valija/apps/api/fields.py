@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from valija.domain import settings as limits
 from valija.domain.account import Authentication, GrantKind
+from valija.domain.device import LOGIN_PATTERN, Rewriting, TlsPolicy
 
 CHANGES_LIMIT: Final = 40  # fields; more than anything has
 PROVIDER_NAME_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,62}"
@@ -58,5 +59,20 @@ PROVIDER_FIELDS: Final = _fields(
         "service_account": _SECRET,
         "grant": _or_null({"type": "string", "enum": [kind.value for kind in GrantKind]}),
         "scopes": {"type": "array", "items": _text(), "maxItems": 50},
+    },
+)
+DEVICE_FIELDS: Final = _fields(
+    "login is made from the name if it is missing, and stays; with ranges a device needs no password",
+    {
+        "login": {"type": "string", "pattern": f"^{LOGIN_PATTERN}$"},
+        "name": _text(60),
+        "account": {"type": "string", "enum": ["smtp"]},
+        "mailbox": _text(),
+        "ranges": {"type": "array", "items": _text(60), "maxItems": 20},
+        "senders": {"type": "array", "items": _text(), "maxItems": 50},
+        "rewriting": {"type": "string", "enum": [kind.value for kind in Rewriting]},
+        "tls": {"type": "string", "enum": [kind.value for kind in TlsPolicy]},
+        "language": {"type": "string", "enum": ["", "en", "es"]},
+        "enabled": {"type": "boolean"},
     },
 )

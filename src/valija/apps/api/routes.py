@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from valija.apps.api import access_operations as access
+from valija.apps.api import gateway_models as shapes
+from valija.apps.api import gateway_operations as gateway
 from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
+from valija.domain.queue import RecipientStateName
 from valija.domain.text import N_
 
 _LIMIT: Final = Number("limit", "how many at the most", 1, 500, default=50)
@@ -230,5 +233,87 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Delete a token for a program (only at the machine)",
         models.Deleted,
         elsewhere=_TOKENS_NOT_HERE,
+    ),
+    Route(
+        "GET",
+        "/queue",
+        gateway.show_queue,
+        "List the queue's accounts and its latest messages",
+        shapes.QueueView,
+        scope=Scope.MAIL,
+        query=(
+            Choice("account", "only of this account", ("smtp",)),
+            Choice("state", "with a recipient in this state", tuple(s.value for s in RecipientStateName)),
+            Number("before", "only with smaller numbers", 0, NUMBER_LIMIT, default=0),
+            _LIMIT,
+        ),
+    ),
+    Route(
+        "POST",
+        "/queue",
+        gateway.act_on_messages,
+        "Hold, release, retry or cancel messages",
+        list[shapes.QueuedMessageView],
+        shapes.ActOnMessages,
+        scope=Scope.MAIL,
+    ),
+    Route(
+        "GET",
+        "/queue/{id}",
+        gateway.show_queued,
+        "Show a message of the queue",
+        shapes.QueuedMessageView,
+        scope=Scope.MAIL,
+    ),
+    Route(
+        "POST",
+        "/accounts/{setting}/queue",
+        gateway.act_on_account,
+        "Hold or release all mail of an account, or try at once whether it works",
+        shapes.QueueAccountView,
+        shapes.ActOnAccount,
+        scope=Scope.MAIL,
+    ),
+    Route(
+        "GET",
+        "/devices",
+        gateway.list_devices,
+        "List the devices of the local network, and who else tried",
+        shapes.DevicesView,
+        scope=Scope.READ,
+    ),
+    Route(
+        "POST",
+        "/devices",
+        gateway.add_device,
+        "Add a device; its password is shown this once",
+        shapes.MadeDeviceView,
+        shapes.DeviceChanges,
+        scope=Scope.SETTINGS,
+    ),
+    Route(
+        "PATCH",
+        "/devices/{login}",
+        gateway.change_device,
+        "Change fields of a device",
+        shapes.DeviceView,
+        shapes.DeviceChanges,
+        scope=Scope.SETTINGS,
+    ),
+    Route(
+        "POST",
+        "/devices/{login}/password",
+        gateway.make_device_password,
+        "Give a device a new password, which is shown this once",
+        shapes.MadeDeviceView,
+        scope=Scope.SETTINGS,
+    ),
+    Route(
+        "DELETE",
+        "/devices/{login}",
+        gateway.delete_device,
+        "Delete a device: it can log in no longer",
+        shapes.DeviceView,
+        scope=Scope.SETTINGS,
     ),
 )

@@ -10,6 +10,7 @@ from valija.apps.api import models
 from valija.apps.language import translate
 from valija.domain.account import Authentication, Setting
 from valija.domain.api_token import ApiToken, has_ended
+from valija.domain.device import DEVICE_LABELS
 from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.registration import Registration
@@ -296,7 +297,7 @@ class Views:
             )
         problems = []
         if isinstance(error, InvalidFields):
-            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **PREFERENCE_LABELS, **OTHER_LABELS}
+            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **PREFERENCE_LABELS, **DEVICE_LABELS, **OTHER_LABELS}
             problems = [
                 models.FieldProblemView(
                     field=p.field, label=self.text(labels.get(p.field, p.field)), problem=self.text(p.problem)
@@ -323,6 +324,8 @@ OTHER_LABELS: Final = {
     "text": N_("Text"),
     "name": N_("Name"),
     "days": N_("Days"),
+    "ids": N_("Numbers"),
+    "action": N_("Action"),
 }
 
 

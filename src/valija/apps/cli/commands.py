@@ -13,6 +13,7 @@ import click
 from valija import __version__
 from valija.apps.cli import (
     api_token_commands,
+    gateway_commands,
     mail_commands,
     output,
     panel_command,
@@ -52,6 +53,8 @@ cli.add_command(settings_commands.smtp)
 cli.add_command(settings_commands.pop)
 cli.add_command(token_commands.token)
 cli.add_command(api_token_commands.api_token)
+cli.add_command(gateway_commands.device)
+cli.add_command(gateway_commands.queue)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)
 cli.add_command(mail_commands.receive)

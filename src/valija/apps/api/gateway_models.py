@@ -1,0 +1,139 @@
+"""What the API says of queue and devices."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from valija.apps.api.fields import CHANGES_LIMIT, DEVICE_FIELDS
+from valija.apps.api.models import Answer, Body, TroubleView
+
+StateName = Literal["queued", "in_flight", "deferred", "held", "delivered", "failed"]
+QueueAction = Literal["hold", "release", "retry", "cancel"]
+AccountAction = Literal["hold", "release", "retry"]
+
+
+class QueuedRecipientView(Answer):
+    """What became of a message for one recipient. ``due_at``: when it is tried (again); ``ended_at``: delivered or failed."""
+
+    address: str
+    state: StateName
+    state_label: str
+    tries: int
+    in_doubt: bool
+    due_at: datetime | None
+    ended_at: datetime | None
+    cause: str
+    server_words: str
+    trouble: TroubleView | None
+
+
+class QueuedMessageView(Answer):
+    """A message of the queue; ``device`` is empty for the machine's own."""
+
+    id: int
+    account: str
+    device: str
+    sender: str
+    named_sender: str
+    message_id: str
+    subject: str
+    size: int
+    accepted_at: datetime
+    recipients: list[QueuedRecipientView]
+
+
+class QueueAccountView(Answer):
+    """An account's mail: how much in which state, and whether it may leave."""
+
+    account: str
+    open: bool
+    held: bool
+    closed_at: datetime | None
+    trouble: TroubleView | None
+    probe_at: datetime | None
+    paused_until: datetime | None
+    paused_why: str
+    counts: dict[str, int]
+
+
+class QueueView(Answer):
+    """The accounts that have mail, and the latest messages."""
+
+    accounts: list[QueueAccountView]
+    messages: list[QueuedMessageView]
+
+
+class ActOnMessages(Body):
+    """Messages by their numbers."""
+
+    action: QueueAction
+    ids: list[int] = Field(min_length=1, max_length=500)
+
+
+class ActOnAccount(Body):
+    """All mail of an account."""
+
+    action: AccountAction
+
+
+class DeviceView(Answer):
+    """A device and what was seen of it; never its password."""
+
+    login: str
+    name: str
+    account: str
+    mailbox: str
+    has_password: bool
+    ranges: list[str]
+    senders: list[str]
+    rewriting: str
+    tls: str
+    language: str
+    enabled: bool
+    created_at: datetime | None
+    created_by: str
+    last_seen_at: datetime | None
+    last_accepted_at: datetime | None
+    last_refused_at: datetime | None
+    last_error: str
+    last_address: str
+    last_tls: str
+    accepted: int
+    refused: int
+
+
+class StrangerView(Answer):
+    """An address that nobody knows, and what it tried."""
+
+    address: str
+    protocol: str
+    tls: str
+    tried: str
+    last_error: str
+    tries: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class DevicesView(Answer):
+    """All devices, and who else tried; ``ports`` by the listener's name."""
+
+    host: str
+    ports: dict[str, int]
+    devices: list[DeviceView]
+    strangers: list[StrangerView]
+
+
+class MadeDeviceView(DeviceView):
+    """A device with its new ``password``, which is shown this once; null for one that is known by its address alone."""
+
+    password: str | None
+
+
+class DeviceChanges(Body):
+    """Fields to set; the others stay as they are."""
+
+    changes: Annotated[dict[str, Any], WithJsonSchema(DEVICE_FIELDS)] = Field(max_length=CHANGES_LIMIT)

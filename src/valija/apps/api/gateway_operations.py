@@ -1,0 +1,211 @@
+"""The API's operations on the queue and on the devices of the local network."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from valija.apps.api import gateway_models as models
+from valija.apps.api.calls import NUMBER_LIMIT, Call
+from valija.apps.api.views import Views
+from valija.domain.account_gate import Gate
+from valija.domain.device import Device
+from valija.domain.errors import UnknownName
+from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStateName, due_at
+from valija.domain.queued_message import RecipientEntry
+from valija.domain.sighting import Sighting
+from valija.domain.text import N_, message
+from valija.store.queue_port import StoredQueued
+
+STATE_LABELS: Final = {
+    RecipientStateName.QUEUED: N_("Waiting"),
+    RecipientStateName.IN_FLIGHT: N_("On its way"),
+    RecipientStateName.DEFERRED: N_("Tried again later"),
+    RecipientStateName.HELD: N_("Held"),
+    RecipientStateName.DELIVERED: N_("Delivered"),
+    RecipientStateName.FAILED: N_("Failed"),
+}
+
+
+# --- the queue ------------------------------------------------------------------------------------------------------------
+
+
+async def show_queue(call: Call) -> models.QueueView:
+    queue = call.machine.store.queue
+    state = call.choice("state")
+    messages = await queue.list_messages(
+        account=call.choice("account") or None,
+        state=RecipientStateName(state) if state else None,
+        limit=call.number("limit"),
+        before_id=call.number("before") or None,
+    )
+    return models.QueueView(accounts=await accounts(call), messages=[show_message(call.views, m) for m in messages])
+
+
+async def accounts(call: Call) -> list[models.QueueAccountView]:
+    """Show all accounts that have mail or a gate."""
+    queue, dispatcher = call.machine.store.queue, call.machine.gateway.dispatcher
+    counts, gates = await queue.counts(), await queue.gates()
+    names = sorted({account for account, _state in counts} | set(gates) | {"smtp"})
+    views = []
+    for name in names:
+        found = {state.value: count for (account, state), count in counts.items() if account == name}
+        views.append(_account(call.views, name, gates.get(name, Gate()), found, dispatcher.pause_of(name)))
+    return views
+
+
+async def show_queued(call: Call) -> models.QueuedMessageView:
+    return show_message(call.views, await call.machine.gateway.message(_number(call)))
+
+
+async def act_on_messages(call: Call) -> list[models.QueuedMessageView]:
+    body: models.ActOnMessages = await call.body(models.ActOnMessages)
+    ids = [number for number in dict.fromkeys(body.ids) if 0 < number <= NUMBER_LIMIT]
+    done = await call.machine.gateway.act(body.action, ids, call.actor)
+    return [show_message(call.views, stored) for stored in done]
+
+
+async def act_on_account(call: Call) -> models.QueueAccountView:
+    body: models.ActOnAccount = await call.body(models.ActOnAccount)
+    await call.machine.gateway.act_on_account(body.action, call.setting.value, call.actor)
+    found = await accounts(call)
+    return next((view for view in found if view.account == call.setting.value), found[0])
+
+
+def _number(call: Call) -> int:
+    text = call.request.path_params["id"]
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UnknownName(message(N_("There is no message {number} in the queue."), number=text[:20]))
+    return int(text)
+
+
+def _account(
+    views: Views, name: str, gate: Gate, counts: dict[str, int], pause: tuple[object, str] | None
+) -> models.QueueAccountView:
+    return models.QueueAccountView(
+        account=name,
+        open=gate.is_open,
+        held=gate.held_at is not None,
+        closed_at=gate.closed_at,
+        trouble=views.raw_trouble(gate.blocked.trouble) if gate.blocked else None,
+        probe_at=gate.blocked.probe_at if gate.blocked else None,
+        paused_until=pause[0] if pause else None,  # type: ignore[arg-type]
+        paused_why=pause[1] if pause else "",
+        counts=counts,
+    )
+
+
+def show_message(views: Views, stored: StoredQueued) -> models.QueuedMessageView:
+    """Show a message."""
+    m = stored.message
+    return models.QueuedMessageView(
+        id=stored.id,
+        account=m.account,
+        device=m.device,
+        sender=m.reverse_path,
+        named_sender=m.report_to or m.reverse_path,
+        message_id=m.message_id,
+        subject=m.subject,
+        size=m.size,
+        accepted_at=m.accepted_at,
+        recipients=[_recipient(views, entry) for entry in stored.entries],
+    )
+
+
+def _recipient(views: Views, entry: RecipientEntry) -> models.QueuedRecipientView:
+    state = entry.state
+    waiting = state.before if isinstance(state, InFlight | Held) else state
+    return models.QueuedRecipientView(
+        address=entry.recipient.address,
+        state=state.name.value,
+        state_label=views.text(STATE_LABELS[state.name]),
+        tries=getattr(waiting, "tries", 0),
+        in_doubt=getattr(waiting, "in_doubt", False),
+        due_at=due_at(state),
+        ended_at=state.at if isinstance(state, Delivered | Failed) else None,
+        cause=state.cause.value if isinstance(state, Failed) else "",
+        server_words=state.server_words if isinstance(state, Delivered) else "",
+        trouble=views.raw_trouble(getattr(waiting, "trouble", None)),
+    )
+
+
+# --- devices --------------------------------------------------------------------------------------------------------------
+
+
+async def list_devices(call: Call) -> models.DevicesView:
+    desk = call.machine.gateway.devices
+    return models.DevicesView(
+        host=call.machine.gateway.intake.host_name,
+        ports=call.machine.gateway_ports,
+        devices=[show_device(device, desk.sighting(device.login)) for device in desk.all()],
+        strangers=[_stranger(sighting) for sighting in desk.strangers()],
+    )
+
+
+async def add_device(call: Call) -> models.MadeDeviceView:
+    body: models.DeviceChanges = await call.body(models.DeviceChanges)
+    made = await call.machine.gateway.devices.add(body.changes, call.actor)
+    password = made.password.reveal() if made.password is not None else None
+    return models.MadeDeviceView(**show_device(made.device, None).model_dump(), password=password)
+
+
+async def change_device(call: Call) -> models.DeviceView:
+    body: models.DeviceChanges = await call.body(models.DeviceChanges)
+    desk = call.machine.gateway.devices
+    device = await desk.change(call.request.path_params["login"], body.changes, call.actor)
+    return show_device(device, desk.sighting(device.login))
+
+
+async def make_device_password(call: Call) -> models.MadeDeviceView:
+    desk = call.machine.gateway.devices
+    made = await desk.new_password(call.request.path_params["login"], call.actor)
+    password = made.password.reveal() if made.password is not None else None
+    shown = show_device(made.device, desk.sighting(made.device.login))
+    return models.MadeDeviceView(**shown.model_dump(), password=password)
+
+
+async def delete_device(call: Call) -> models.DeviceView:
+    desk = call.machine.gateway.devices
+    login = call.request.path_params["login"]
+    shown = show_device(desk.get(login), desk.sighting(login))
+    await desk.delete(login, call.actor)
+    return shown
+
+
+def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
+    """Show a device: never its password."""
+    return models.DeviceView(
+        login=device.login,
+        name=device.name,
+        account=device.account,
+        mailbox=device.mailbox,
+        has_password=device.password is not None,
+        ranges=list(device.ranges),
+        senders=list(device.senders),
+        rewriting=device.rewriting.value,
+        tls=device.tls.value,
+        language=device.language,
+        enabled=device.enabled,
+        created_at=device.created_at,
+        created_by=device.created_by,
+        last_seen_at=seen.last_at if seen else None,
+        last_accepted_at=seen.accepted_at if seen else None,
+        last_refused_at=seen.refused_at if seen else None,
+        last_error=seen.last_error if seen else "",
+        last_address=seen.address if seen else "",
+        last_tls=seen.tls if seen else "",
+        accepted=seen.accepted if seen else 0,
+        refused=seen.refused if seen else 0,
+    )
+
+
+def _stranger(seen: Sighting) -> models.StrangerView:
+    return models.StrangerView(
+        address=seen.address,
+        protocol=seen.protocol,
+        tls=seen.tls,
+        tried=seen.tried,
+        last_error=seen.last_error,
+        tries=seen.refused,
+        first_seen_at=seen.first_at,
+        last_seen_at=seen.last_at,
+    )
