@@ -1,0 +1,217 @@
+"""The gateway as devices and people use it: a printer hands in mail, the machine sends it with its token."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import smtplib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import DEVICE, Rig
+
+from driver import Daemon, kept_tokens
+from printer import SENDER, Printer
+
+ANA, LUIS = "ana@sandbox.test", "luis@sandbox.test"
+
+
+def _states(machine: Daemon) -> list[str]:
+    """Return the states of all recipients, earliest message first."""
+    messages = machine.json("queue", "list", "--limit", "500")["messages"]
+    return [r["state"] for m in reversed(messages) for r in m["recipients"]]
+
+
+def _until(machine: Daemon, reached: Callable[[list[str]], bool], seconds: float = 20.0) -> list[str]:
+    end = time.monotonic() + seconds
+    while not reached(states := _states(machine)):
+        assert time.monotonic() < end, (states, machine.log()[-2000:])
+        time.sleep(0.1)
+    return states
+
+
+def _all_delivered(states: list[str]) -> bool:
+    return set(states) == {"delivered"}
+
+
+def _received(machine: Daemon, setting: str = "internet-fax") -> list[email.message.Message]:
+    found = machine.json("receive", setting)["messages"]
+    return [email.message_from_bytes(Path(m["file"]).read_bytes(), policy=email.policy.default) for m in found]
+
+
+def _open_luis(machine: Daemon) -> None:
+    machine.set_pop(account=LUIS)
+    machine.get_token("internet-fax", LUIS)
+
+
+def _ready(machine: Daemon) -> Printer:
+    machine.set_smtp()
+    machine.get_token("smtp", ANA)
+    return Printer(machine, machine.json("device", "add", "Ricoh planta 2"))
+
+
+def test_mail_waits_while_the_token_is_gone_and_leaves_by_itself(daemon: Daemon) -> None:
+    """Nothing is bounced, no try is burnt; the reason is said; in order, when the token is back."""
+    daemon.set_smtp()
+    printer = Printer(daemon, daemon.json("device", "add", "Ricoh planta 2"))
+    for number in range(3):
+        assert "Queued as" in printer.scan(LUIS, f"scan {number}")
+    account = daemon.json("queue", "list")["accounts"][0]
+    assert (account["open"], account["trouble"]["reason"]) == (False, "no_token")
+    assert _states(daemon) == ["queued"] * 3
+    assert "There is no token" in daemon.ok("queue", "list")
+    assert "Detenido desde" in daemon.ok("queue", "list", language="es")
+    daemon.get_token("smtp", ANA)
+    _until(daemon, _all_delivered)
+    assert daemon.json("queue", "list")["accounts"][0]["open"]
+    _open_luis(daemon)
+    received = _received(daemon)
+    assert sorted(str(m["Subject"]) for m in received) == ["scan 0", "scan 1", "scan 2"]
+    [seen] = daemon.json("device", "list")["devices"]
+    assert (seen["accepted"], seen["last_address"], seen["last_tls"][:4]) == (3, "127.0.0.1", "TLSv")
+
+
+def test_a_foreign_sender_becomes_the_mailbox_and_stays_in_reply_to(daemon: Daemon) -> None:
+    """What the provider would refuse goes out as what it takes; answers find their way."""
+    printer = _ready(daemon)
+    printer.scan(LUIS, "Contrato")
+    _until(daemon, _all_delivered)
+    _open_luis(daemon)
+    [kept] = _received(daemon)
+    assert str(kept["From"]) == f"Scanner <{ANA}>"
+    assert str(kept["Reply-To"]) == f"Scanner <{SENDER}>"
+    assert "ESMTPSA" in str(kept["Received"])
+    assert kept["Message-ID"]
+
+
+def test_nothing_is_relayed_for_who_is_not_known(daemon: Daemon) -> None:
+    """Without a login, with a wrong one, with one in clear: refused, and listed for the administrator."""
+    printer = _ready(daemon)
+    with Printer(daemon, None, tls=False).connect() as session:
+        assert session.mail(ANA)[0] == 530
+        assert session.docmd("AUTH", "PLAIN AGEAYg==")[0] == 538
+    wrong = Printer(daemon, {"login": "ricoh-planta-2", "password": "wrong-pass-word"})
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        wrong.connect()
+    assert refused.value.smtp_code == 535
+    time.sleep(5.5)  # what was seen is written down every five seconds
+    strangers = daemon.json("device", "list")["strangers"]
+    assert [s["address"] for s in strangers] == ["127.0.0.1"]
+    assert _states(daemon) == []
+    daemon.ok("device", "set", "ricoh-planta-2", "--off")
+    with pytest.raises(smtplib.SMTPAuthenticationError):
+        printer.connect()
+
+
+def test_who_guesses_has_to_wait_but_the_device_goes_on(daemon: Daemon) -> None:
+    """Its own right password was seen from there; the token never suffers."""
+    printer = _ready(daemon)
+    printer.scan(LUIS, "before")
+    for number in range(12):
+        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+            Printer(daemon, {"login": "nobody", "password": f"guess-{number}"}).connect()
+    assert refused.value.smtp_code == 454
+    printer.scan(LUIS, "after")
+    _until(daemon, _all_delivered)
+
+
+def test_a_device_that_can_do_no_auth_is_known_by_its_address(daemon: Daemon) -> None:
+    """In clear, by HELO or EHLO."""
+    _ready(daemon)
+    daemon.ok("device", "add", "Old fax", "--range", "127.0.0.1", "--tls", "offered")
+    Printer(daemon, None, tls=False).scan(LUIS, "no auth")
+    _until(daemon, _all_delivered)
+    assert daemon.json("queue", "list")["messages"][0]["device"] == "old-fax"
+
+
+def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
+    """One message, or all of an account."""
+    printer = _ready(daemon)
+    assert daemon.json("queue", "hold", "--account", "smtp")["held"]
+    for number in range(3):
+        printer.scan(LUIS, f"scan {number}")
+    daemon.ok("queue", "cancel", "2")
+    daemon.ok("queue", "hold", "3")
+    daemon.ok("queue", "release", "--account", "smtp")
+    _until(daemon, lambda states: states == ["delivered", "failed", "held"])
+    assert daemon.json("queue", "show", "2")["recipients"][0]["cause"] == "cancelled"
+    daemon.ok("queue", "release", "3")
+    _until(daemon, lambda states: states == ["delivered", "failed", "delivered"])
+    actions = [r["action"] for r in daemon.json("audit")]
+    assert {"mail_held", "mail_released", "mail_cancelled", "device_added"} <= set(actions)
+    assert daemon.run("queue", "show", "99").returncode == 2
+
+
+def test_a_refused_recipient_fails_alone(daemon: Daemon) -> None:
+    """The others get theirs."""
+    printer = _ready(daemon)
+    with printer.connect() as session:
+        session.sendmail(SENDER, [LUIS, "away@elsewhere.example"], b"Subject: two\r\n\r\nhello\r\n")
+    _until(daemon, lambda states: sorted(states) == ["delivered", "failed"])
+    failed = next(r for r in daemon.json("queue", "show", "1")["recipients"] if r["state"] == "failed")
+    assert "5.7.1" in failed["trouble"]["server_words"]
+
+
+def test_what_got_a_250_survives_a_power_cut(daemon: Daemon) -> None:
+    """Small in the row, large in a file; nothing left over."""
+    daemon.set_smtp()
+    printer = Printer(daemon, daemon.json("device", "add", "Ricoh"))
+    for number in range(5):
+        printer.scan(LUIS, f"small {number}")
+    printer.scan(LUIS, "large", 2_000_000)
+    session = printer.connect()
+    session.mail(SENDER)
+    session.rcpt(LUIS)
+    session.docmd("DATA")
+    session.send(b"Subject: half\r\n\r\n" + b"x" * 500_000)
+    time.sleep(0.2)
+    daemon.kill()
+    session.close()
+    daemon.start()
+    assert len(list((daemon.state_dir / "spool").iterdir())) == 1
+    assert _states(daemon) == ["queued"] * 6
+    daemon.set_smtp()
+    daemon.get_token("smtp", ANA)
+    _until(daemon, _all_delivered)
+    _open_luis(daemon)
+    assert sorted(str(m["Subject"]) for m in _received(daemon)) == ["large", *(f"small {n}" for n in range(5))]
+
+
+@pytest.mark.peers
+def test_a_scan_goes_through_the_gateway_to_a_real_mailbox(tmp_path: Path, rig: Rig) -> None:
+    """Accepted while the token was dead; Postfix and Dovecot have it when the administrator got a new one."""
+    machine = Daemon(tmp_path, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
+    scopes = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "--scope", "pop")
+    where = ("--kind", "custom", "--issuer", rig.issuer, "--client-id", DEVICE.id)
+    machine.ok("provider", "set", "office", *where, *scopes)
+    oauth = ("--auth", "oauth2", "--provider", "office")
+    server = ("--server", "localhost", "--port", str(rig.ports.submission), "--sender-address", "ana@rig.test")
+    machine.ok("smtp", "set", *server, *oauth, "--account", "ana@rig.test")
+    _get(machine, rig, "smtp", "ana@rig.test")
+    printer = Printer(machine, machine.json("device", "add", "Ricoh"))
+    for token in kept_tokens(machine):
+        rig.revoke(token)
+    machine.run("token", "refresh", "smtp")
+    printer.scan("gateway@rig.test", "Through the gateway", 300_000)
+    assert _states(machine) == ["queued"]
+    _get(machine, rig, "smtp", "ana@rig.test")
+    _until(machine, _all_delivered)
+    pop = ("--server", "localhost", "--port", str(rig.ports.pop3s), "--check-interval", "0")
+    machine.ok("pop", "set", "internet-fax", *pop, *oauth, "--account", "gateway@rig.test")
+    _get(machine, rig, "internet-fax", "gateway@rig.test")
+    end = time.monotonic() + 20
+    while not (received := _received(machine)):
+        assert time.monotonic() < end
+    assert str(received[0]["Subject"]) == "Through the gateway"
+    [attached] = received[0].iter_attachments()  # type: ignore[attr-defined]
+    assert len(attached.get_content()) > 300_000
+    assert machine.stop() == 0
+
+
+def _get(machine: Daemon, rig: Rig, setting: str, login: str) -> Any:
+    asked = machine.json("token", "get", setting, "--yes", "--no-wait")
+    rig.approve_device(asked["verification_uri"], asked["user_code"], login)
+    return machine.until(setting, lambda s: s["state"] == "retrieved", 30)
