@@ -27,7 +27,7 @@ from valija.store.memory import MemoryStore
 AT_MACHINE: Final = Actor("uid 0", "cli", Presence.AT_MACHINE)
 PROVIDER: Final = "microsoft"
 _OWNER: Final = {"auth": "oauth2", "provider": PROVIDER, "account": "ana@example.com"}
-PLACES: Final = {"setting": "internet-fax", "id": "1", "name": PROVIDER}
+PLACES: Final = {"setting": "internet-fax", "id": "1", "name": PROVIDER, "login": "ricoh"}
 
 
 class MovedClock(SystemClock):

@@ -40,10 +40,20 @@ ANSWERS: Final = {
     "refresh_token": 409,
     "send_message": 409,
     "download_received": 404,
+    "act_on_messages": 404,
+    "show_queued": 404,
+    "act_on_account": 404,
+    "change_device": 404,
+    "make_device_password": 404,
+    "delete_device": 404,
 }
 SENT: Final[dict[str, dict[str, Any]]] = {
     "change_setting": {"json": {"changes": {"timeout": 30}}},
     "change_provider": {"json": {"changes": {"tenant": "example.org"}}},
+    "act_on_messages": {"json": {"action": "hold", "ids": [1]}},
+    "act_on_account": {"json": {"action": "hold"}},
+    "add_device": {"json": {"changes": {"name": "Brother"}}},
+    "change_device": {"json": {"changes": {"name": "Brother"}}},
     "send_message": {"data": {"about": ABOUT}, "files": {"file": ("scan.pdf", b"%PDF")}},
 }
 FORGED: Final = {

@@ -14,6 +14,7 @@ from valija.apps.api.fields import PROVIDER_NAME_PATTERN
 from valija.apps.api.routes import ROUTES
 from valija.domain.account import POP_SETTINGS, Setting
 from valija.domain.api_token import NAME_PATTERN, Scope
+from valija.domain.device import LOGIN_PATTERN
 
 PREFIX: Final = "/v1"
 _MEANINGS: Final = {
@@ -167,6 +168,8 @@ def _path_schema(route: Route, name: str) -> dict[str, Any]:
         return {"type": "string", "enum": [s.value for s in (POP_SETTINGS if route.pop_only else Setting)]}
     if name == "id":
         return {"type": "integer", "minimum": 1, "maximum": 10**15 - 1}
+    if name == "login":
+        return {"type": "string", "pattern": f"^{LOGIN_PATTERN}$"}
     pattern = NAME_PATTERN if route.path.startswith("/api-tokens") else PROVIDER_NAME_PATTERN
     return {"type": "string", "pattern": f"^{pattern}$"}
 

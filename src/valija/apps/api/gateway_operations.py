@@ -14,6 +14,7 @@ from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStat
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.sighting import Sighting
 from valija.domain.text import N_, message
+from valija.services.devices import ACCOUNTS
 from valija.store.queue_port import StoredQueued
 
 STATE_LABELS: Final = {
@@ -45,7 +46,7 @@ async def accounts(call: Call) -> list[models.QueueAccountView]:
     """Show all accounts that have mail or a gate."""
     queue, dispatcher = call.machine.store.queue, call.machine.gateway.dispatcher
     counts, gates = await queue.counts(), await queue.gates()
-    names = sorted({account for account, _state in counts} | set(gates) | {"smtp"})
+    names = sorted({account for account, _state in counts} | set(gates) | set(ACCOUNTS))
     views = []
     for name in names:
         found = {state.value: count for (account, state), count in counts.items() if account == name}
@@ -66,9 +67,11 @@ async def act_on_messages(call: Call) -> list[models.QueuedMessageView]:
 
 async def act_on_account(call: Call) -> models.QueueAccountView:
     body: models.ActOnAccount = await call.body(models.ActOnAccount)
-    await call.machine.gateway.act_on_account(body.action, call.setting.value, call.actor)
-    found = await accounts(call)
-    return next((view for view in found if view.account == call.setting.value), found[0])
+    name = call.setting.value
+    if name not in ACCOUNTS:
+        raise UnknownName(message(N_("Nothing is sent by the setting {name}."), name=name))
+    await call.machine.gateway.act_on_account(body.action, name, call.actor)
+    return next(view for view in await accounts(call) if view.account == name)
 
 
 def _number(call: Call) -> int:
