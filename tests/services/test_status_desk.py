@@ -32,7 +32,7 @@ async def test_a_retrieved_token_is_shown_with_its_times_and_owner(machine: Mach
     tokens = (await machine.retrieved()).tokens
     shown = await report(machine)
     assert (shown.state, shown.in_use, shown.expired) == (StateName.RETRIEVED, True, False)
-    assert (shown.account, shown.provider, shown.provider_name) == ("ana@example.com", "work", "OAuth 2.0")
+    assert (shown.account, shown.provider, shown.provider_name) == ("ana@example.com", "work", "OAuth 2.0 · work")
     assert (shown.obtained_at, shown.refreshed_at, shown.expires_at) == (
         tokens.obtained_at,
         tokens.refreshed_at,

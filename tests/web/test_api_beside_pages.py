@@ -18,7 +18,7 @@ from valija.domain.account import Presence
 from valija.domain.administrator import PANEL, WEB
 from valija.services.events import Stopping
 
-PLACES = {"setting": "internet-fax", "id": "1", "name": "microsoft"}
+PLACES = {"setting": "internet-fax", "id": "1", "name": "microsoft", "login": "ricoh"}
 
 
 @pytest.fixture

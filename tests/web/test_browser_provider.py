@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def _sign_in(page: Page, login: str) -> None:
     page.locator("input[name=password]").fill("any")
     page.locator("button[type=submit]").click()
     page.locator("button[type=submit]").click()  # consent
+    expect(page).not_to_have_url(re.compile("/interaction/|/auth"))
 
 
 def _test_the_connection(page: Page, language: str) -> None:

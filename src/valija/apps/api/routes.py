@@ -256,6 +256,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         list[shapes.QueuedMessageView],
         shapes.ActOnMessages,
         scope=Scope.MAIL,
+        refusals=(404,),
     ),
     Route(
         "GET",
