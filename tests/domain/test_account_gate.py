@@ -34,7 +34,7 @@ def _trouble(at: datetime, reason: str = "smtp_auth_disabled") -> Trouble:
 
 
 def _block(gate: Gate, at: datetime, *, token: bool = False, reason: str = "smtp_auth_disabled") -> Gate:
-    return block(gate, _trouble(at, reason), opens_with_token=token, jitter=0.5)
+    return block(gate, _trouble(at, reason), at, opens_with_token=token, jitter=0.5)
 
 
 def test_a_token_opens_what_its_absence_closed_and_nothing_else() -> None:

@@ -171,7 +171,7 @@ async def test_what_has_ended_is_forgotten_with_its_file_and_nothing_else(line: 
 async def test_a_gate_is_compared_before_it_is_replaced(line: QueueStore) -> None:
     """Two workers with news at one moment: one of them reads again."""
     assert await line.load_gate("smtp") == Gate()
-    closed = block(Gate(), TROUBLE, opens_with_token=True, jitter=0.5)
+    closed = block(Gate(), TROUBLE, TROUBLE.at, opens_with_token=True, jitter=0.5)
     assert await line.save_gate("smtp", 0, closed)
     assert not await line.save_gate("smtp", 0, hold(Gate(), NOW))
     assert await line.load_gate("smtp") == closed

@@ -64,9 +64,9 @@ class Gate:
         return self.stopped if self.closed_at is None else self.stopped + max(now - self.closed_at, timedelta())
 
 
-def block(gate: Gate, trouble: Trouble, *, opens_with_token: bool, jitter: float) -> Gate:
+def block(gate: Gate, trouble: Trouble, now: datetime, *, opens_with_token: bool, jitter: float) -> Gate:
     """Return the gate after the account's trouble: a probe's failure makes the next probe later."""
-    was, now = gate.blocked, trouble.at
+    was = gate.blocked
     probes = 0
     if was is not None:
         probes = was.probes + 1 if now >= was.probe_at else was.probes

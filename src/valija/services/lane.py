@@ -48,6 +48,7 @@ class Lane:
         self._job = asyncio.Condition()
         self._workers: set[asyncio.Task[None]] = set()
         self._idle = 0
+        self._busy = 0
         self._leasing: asyncio.Task[None] | None = None
         self._stopping = False
         self._limits: AccountLimits | None = None
@@ -104,7 +105,9 @@ class Lane:
         """Wait for ``event``, or for so long."""
         if wait is None:
             await event.wait()
-        elif wait > timedelta():
+        elif wait <= timedelta():
+            await asyncio.sleep(0)
+        else:
             sleeper = asyncio.ensure_future(self._d.clock.sleep(wait.total_seconds()))
             waiter = asyncio.ensure_future(event.wait())
             try:
@@ -123,11 +126,12 @@ class Lane:
         gate = self._d.gate(self.account)
         if gate.is_open:
             limit = BATCH - len(self._line)
-        elif gate.may_probe(now) and not self._workers and not len(self._line):
+        elif gate.may_probe(now) and not self._busy and not len(self._line):
             limit = 1
         else:
             blocked = gate.blocked
-            return None if gate.held_at is not None or blocked is None or self._workers else blocked.probe_at - now
+            under_way = self._busy or len(self._line) or blocked is None or blocked.probe_at <= now
+            return None if gate.held_at is not None or blocked is None or under_way else blocked.probe_at - now
         if limit < BATCH - LOW and gate.is_open:
             return None  # a worker wakes when the line is short
         batch = await self._d.queue.lease(self.account, now, now + LEASE, limit)
@@ -169,12 +173,14 @@ class Lane:
         try:
             while (taken := await self._next_job()) is not None:
                 leased, large = taken
+                self._busy += 1
                 try:
                     await self._do(leased, kept)
                 except ValijaError as error:  # the store: the lease ends by itself
                     log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
                     await self._pause_for(PAUSES_S[0], str(error))
                 finally:
+                    self._busy -= 1
                     if large:
                         self._line.done()
                 if len(self._line) <= LOW:
@@ -307,9 +313,9 @@ class Lane:
     async def _block(self, trouble: Trouble, *, opens_with_token: bool = False) -> None:
         if not opens_with_token:
             opens_with_token = not await self._d.route.token_works(self.account)
-        jitter = self._d.jitter()
+        now, jitter = self._d.clock.now(), self._d.jitter()
         log.warning("account_blocked", extra={"fields": {"account": self.account, "reason": trouble.reason}})
-        await self._gate(lambda gate: gates.block(gate, trouble, opens_with_token=opens_with_token, jitter=jitter))
+        await self._gate(lambda gate: gates.block(gate, trouble, now, opens_with_token=opens_with_token, jitter=jitter))
         await self._give_back(self._line.clear())
 
     async def _gate(self, change: Callable[[gates.Gate], gates.Gate]) -> None:

@@ -1,0 +1,342 @@
+"""The dispatcher: one account's trouble, its pace, its connections; what is delivered, when, how often."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import START, FakeClock, settle
+
+from valija.domain.account_gate import Gate
+from valija.domain.errors import ConsentNeeded, TryLater
+from valija.domain.pace import PaceLimits
+from valija.domain.queue import Deferred, Delivered, Failed, FailureCause, Queued, RecipientState
+from valija.domain.queued_message import QueuedMessage, QueuedRecipient, RecipientEntry
+from valija.domain.retry_schedule import RetrySchedule
+from valija.domain.text import message
+from valija.domain.token import NotRetrieved, Retrieved, TokenSet
+from valija.domain.trouble import Trouble, WhoActs
+from valija.net.data_files import read_explainer
+from valija.protocol.smtp_client import Stage
+from valija.protocol.smtp_reply import ReplyReader
+from valija.protocol.smtp_transaction import Envelope, RecipientOutcome, SendOutcome, Verdict
+from valija.services.dispatcher import AccountLimits, Dispatcher
+from valija.services.events import EventBus, SettingsChanged, TokenChanged
+from valija.services.login import LoginFailed, Troubles
+from valija.store.memory import MemoryStore
+from valija.store.queue_port import Body
+from valija.store.spool import Spool
+
+ACCOUNT = "smtp"
+Answer = str | Exception
+ANSWER_S = 0.5
+
+
+class Upstream:
+    """A provider that answers as the test says, and notes when what was offered."""
+
+    def __init__(self, clock: FakeClock, limits: PaceLimits = PaceLimits()) -> None:  # noqa: B008 - frozen
+        self.clock = clock
+        self.pace = limits
+        self.per_message: int | None = None
+        self.trouble: Exception | None = None
+        self.answer: Callable[[Envelope], str] = lambda _envelope: "250 2.0.0 OK"
+        self.offered: list[tuple[datetime, Envelope]] = []
+        self.opened = self.busy = self.most_busy = 0
+        self.has_token = True
+
+    async def open(self, _account: str) -> Any:
+        """Open a connection, or raise what the test wants."""
+        if self.trouble is not None:
+            raise self.trouble
+        self.opened += 1
+        return Connection(self)
+
+    async def limits(self, _account: str) -> AccountLimits:
+        return AccountLimits(self.pace, self.per_message)
+
+    async def token_works(self, _account: str) -> bool:
+        return self.has_token
+
+
+class Connection:
+    """One connection."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._up = upstream
+
+    async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
+        """Take half a second for a message."""
+        up = self._up
+        up.offered.append((up.clock.now(), envelope))
+        up.busy += 1
+        up.most_busy = max(up.most_busy, up.busy)
+        assert b"".join([piece async for piece in body]).startswith(b"Subject")
+        await up.clock.sleep(ANSWER_S)
+        up.busy -= 1
+        said = up.answer(envelope)
+        found = [_outcome(r.address, said) for r in envelope.recipients]
+        return SendOutcome(tuple(found), reusable=said[0] == "2")
+
+    async def close(self, *, politely: bool = True) -> None:
+        """Nothing to let go."""
+
+
+def _outcome(address: str, said: str) -> RecipientOutcome:
+    if said == "lost before":
+        return RecipientOutcome(address, Verdict.DEFERRED, Stage.MAIL, None, "connection_lost")
+    if said == "lost after":
+        return RecipientOutcome(address, Verdict.IN_DOUBT, Stage.BODY, None, "connection_lost")
+    reader = ReplyReader()
+    reader.feed(f"{said}\r\n".encode())
+    verdict = {"2": Verdict.ACCEPTED, "4": Verdict.DEFERRED, "5": Verdict.FAILED}[said[0]]
+    return RecipientOutcome(address, verdict, Stage.BODY, reader.next_reply())
+
+
+class Office:
+    """A dispatcher with all that it uses."""
+
+    def __init__(self, directory: Path, limits: PaceLimits = PaceLimits()) -> None:  # noqa: B008 - frozen
+        self.clock, self.events, self.store = FakeClock(by_itself=False), EventBus(), MemoryStore()
+        self.upstream = Upstream(self.clock, limits)
+        troubles = Troubles(read_explainer(), self.clock)
+        self.reports: list[tuple[str, FailureCause]] = []
+        self.dispatcher = Dispatcher(
+            self.store.queue,
+            Spool(directory),
+            self.upstream,
+            troubles,
+            self.clock,
+            self.events,
+            schedule=RetrySchedule((60, 300), timedelta(hours=1)),
+            spread=random.Random(1),
+        )
+        self.dispatcher.report = self._note
+        self._following: asyncio.Task[None] | None = None
+
+    async def _note(self, sent: QueuedMessage, _number: int, ended: list[tuple[RecipientEntry, Failed]]) -> None:
+        self.reports += [(entry.recipient.address, state.cause) for entry, state in ended]
+
+    async def start(self) -> None:
+        """Start to send, and follow what happens."""
+        await self.dispatcher.start()
+        self._following = asyncio.create_task(self.dispatcher.run())
+        await settle()
+
+    async def stop(self) -> None:
+        """Stop."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self.dispatcher.stop()
+
+    async def put(self, *addresses: str, size: int = 100, sender: str = "scanner@example.com") -> int:
+        """Queue a message."""
+        recipients = tuple(QueuedRecipient(address) for address in addresses or ("b@example.org",))
+        sent = QueuedMessage(
+            ACCOUNT, "ricoh", sender, "1@example.com", size, self.clock.now(), recipients,
+            stopped=self.dispatcher.stopped(ACCOUNT),
+        )  # fmt: skip
+        number = await self.store.queue.accept(sent, Body(b"Subject: x\r\n\r\n"))
+        self.dispatcher.wake(ACCOUNT)
+        return number
+
+    async def states(self) -> list[RecipientState]:
+        """Return all recipients' states, earliest first."""
+        found = await self.store.queue.list_messages(account=None, state=None, limit=1000)
+        return [entry.state for stored in reversed(found) for entry in stored.entries]
+
+    async def until(
+        self, reached: Callable[[list[RecipientState]], bool], limit: timedelta = timedelta(days=6)
+    ) -> None:
+        """Let time pass until the states are as wanted."""
+        end = self.clock.now() + limit
+        while not reached(await self.states()):
+            assert self.clock.now() < end, await self.states()
+            await self.clock.advance(0.25)
+
+
+def all_delivered(states: list[RecipientState]) -> bool:
+    """Tell whether nothing is owed."""
+    return all(isinstance(state, Delivered) for state in states)
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    """A dispatcher that was started."""
+    made = Office(tmp_path)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_what_is_queued_leaves_at_once_over_kept_connections(office: Office) -> None:
+    """In order, few connections, each message once."""
+    for number in range(20):
+        await office.put(f"{number}@example.org")
+    await office.until(all_delivered, timedelta(seconds=10))
+    assert sorted(e.recipients[0].address for _at, e in office.upstream.offered) == sorted(
+        f"{n}@example.org" for n in range(20)
+    )
+    assert office.upstream.opened <= 8
+    assert office.upstream.most_busy <= 8
+
+
+async def test_never_more_than_the_provider_allows_and_little_less(tmp_path: Path) -> None:
+    """Three connections, thirty a minute: one connection is left for others; the pace is kept."""
+    office = Office(tmp_path, PaceLimits(3, 30, 10_000))
+    await office.start()
+    for number in range(120):
+        await office.put(f"{number}@example.org")
+    begun = office.clock.now()
+    await office.until(all_delivered, timedelta(minutes=10))
+    times = [at for at, _envelope in office.upstream.offered]
+    assert len(times) == 120
+    assert office.upstream.most_busy <= 2
+    for at in times:
+        assert sum(at <= other < at + timedelta(minutes=1) for other in times) <= 30
+    assert office.clock.now() - begun < timedelta(minutes=3) * 1.07 + timedelta(seconds=20)
+    await office.stop()
+
+
+async def test_without_a_token_nothing_is_tried_and_all_leaves_when_it_is_back(office: Office) -> None:
+    """No try is burnt however long it takes, and nothing expires meanwhile."""
+    office.upstream.trouble = ConsentNeeded(message("no token"))
+    office.upstream.has_token = False
+    await office.put()
+    await office.put()
+    await office.clock.advance(3600 * 6)
+    assert office.upstream.offered == []
+    assert [type(state) for state in await office.states()] == [Queued, Queued]
+    gate = office.dispatcher.gate(ACCOUNT)
+    assert gate.blocked is not None
+    assert gate.blocked.opens_with_token
+    office.upstream.trouble, office.upstream.has_token = None, True
+    tokens = TokenSet.__new__(TokenSet)
+    office.events.publish(TokenChanged(ACCOUNT, 2, NotRetrieved(), Retrieved(tokens), office.clock.now()))
+    await office.until(all_delivered, timedelta(seconds=10))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+    assert office.reports == []
+
+
+async def test_an_accounts_trouble_is_probed_with_one_message_and_opens_by_itself(office: Office) -> None:
+    """Somebody mends it at the provider; nobody tells this machine."""
+    office.upstream.trouble = LoginFailed(Trouble("smtp_auth_disabled", WhoActs.ADMINISTRATOR, "535 5.7.139", START))
+    for _number in range(5):
+        await office.put()
+    await office.clock.advance(600)
+    assert not office.dispatcher.gate(ACCOUNT).is_open
+    assert [type(state) for state in await office.states()] == [Queued] * 5
+    office.upstream.trouble = None
+    await office.until(all_delivered, timedelta(hours=1))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+
+
+async def test_a_changed_setting_is_tried_at_once(office: Office) -> None:
+    """Whoever has just corrected it wants to see it."""
+    office.upstream.trouble = LoginFailed(Trouble("tls_untrusted", WhoActs.OPERATOR, "", START))
+    await office.put()
+    await office.clock.advance(5)
+    office.upstream.trouble = None
+    office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await office.until(all_delivered, timedelta(seconds=5))
+
+
+async def test_no_network_is_nobodys_fault(office: Office) -> None:
+    """The lane waits longer and longer; no message pays for it; then all leaves."""
+    office.upstream.trouble = TryLater(message("no network"))
+    await office.put()
+    await office.clock.advance(1800)
+    assert office.dispatcher.gate(ACCOUNT).is_open
+    assert [state for state in await office.states() if isinstance(state, Queued) and state.tries == 0]
+    office.upstream.trouble = None
+    await office.until(all_delivered, timedelta(minutes=7))
+
+
+async def test_what_a_recipient_is_refused_for_fails_and_is_reported_once(office: Office) -> None:
+    """At once, with no other try."""
+    office.upstream.answer = lambda _envelope: "550 5.1.1 No such user"
+    await office.put("nobody@example.org")
+    await office.until(lambda states: isinstance(states[0], Failed), timedelta(seconds=5))
+    assert office.reports == [("nobody@example.org", FailureCause.REFUSED)]
+    assert len(office.upstream.offered) == 1
+
+
+async def test_what_passes_is_tried_again_until_its_time_is_over(office: Office) -> None:
+    """After a minute, then every five; an hour at the most; then it is told."""
+    office.upstream.answer = lambda _envelope: "451 4.7.1 Greylisted"
+    await office.put()
+    await office.until(lambda states: isinstance(states[0], Deferred), timedelta(seconds=5))
+    await office.until(lambda states: isinstance(states[0], Failed), timedelta(hours=2))
+    assert office.reports == [("b@example.org", FailureCause.EXPIRED)]
+    assert 8 <= len(office.upstream.offered) <= 18
+
+
+async def test_a_doubt_is_tried_again_with_the_same_message(office: Office) -> None:
+    """Nobody knows whether it came; the Message-ID is the same."""
+    office.upstream.answer = lambda _envelope: "lost after" if len(office.upstream.offered) == 1 else "250 2.0.0 OK"
+    await office.put()
+    await office.until(all_delivered, timedelta(minutes=5))
+    assert len(office.upstream.offered) == 2
+
+
+async def test_a_kept_connection_that_has_ended_costs_nothing(office: Office) -> None:
+    """The next try is at once, over a new one."""
+    await office.put()
+    await office.until(all_delivered, timedelta(seconds=5))
+    office.upstream.answer = lambda _envelope: "lost before" if len(office.upstream.offered) == 2 else "250 2.0.0 OK"
+    await office.put()
+    await office.until(all_delivered, timedelta(seconds=5))
+    assert len(office.upstream.offered) == 3
+
+
+async def test_too_fast_pauses_the_account_and_burns_no_try(office: Office) -> None:
+    """What the provider says counts more than what is computed."""
+    said = "421 4.4.2 Message submission rate for this client has exceeded the configured limit"
+    office.upstream.answer = lambda _envelope: said if len(office.upstream.offered) == 1 else "250 2.0.0 OK"
+    await office.put()
+    begun = office.clock.now()
+    await office.until(all_delivered, timedelta(minutes=5))
+    assert office.clock.now() - begun >= timedelta(seconds=60)
+    assert office.dispatcher.gate(ACCOUNT).is_open
+
+
+async def test_a_wrong_sender_waits_and_the_others_go_on(office: Office) -> None:
+    """Its next message is not even tried for an hour."""
+    office.upstream.answer = lambda envelope: (
+        "554 5.2.252 SendAsDenied; not allowed to send as" if envelope.reverse_path == "bad@x.org" else "250 2.0.0 OK"
+    )
+    await office.put(sender="bad@x.org")
+    await office.until(lambda states: isinstance(states[0], Deferred), timedelta(seconds=5))
+    await office.put(sender="bad@x.org")
+    await office.put()
+    await office.until(lambda states: isinstance(states[2], Delivered), timedelta(seconds=5))
+    assert sum(e.reverse_path == "bad@x.org" for _at, e in office.upstream.offered) == 1
+
+
+async def test_many_recipients_go_in_parts(office: Office) -> None:
+    """Each part is a message for the provider."""
+    office.upstream.per_message = 10
+    await office.put(*(f"{n}@example.org" for n in range(25)))
+    await office.until(all_delivered, timedelta(seconds=10))
+    assert [len(e.recipients) for _at, e in office.upstream.offered] == [10, 10, 5]
+
+
+async def test_a_stop_gives_back_what_was_not_begun(tmp_path: Path) -> None:
+    """And a later start sends it, each message once."""
+    office = Office(tmp_path, PaceLimits(2, 5, 100))
+    await office.start()
+    for number in range(10):
+        await office.put(f"{number}@example.org")
+    await office.clock.advance(5)
+    await office.stop()
+    assert {type(state) for state in await office.states()} <= {Queued, Delivered}
+    assert await office.store.queue.load_gate(ACCOUNT) == Gate()
+    later = Office(tmp_path)
+    later.store, later.clock = office.store, office.clock
+    assert len({e.recipients[0].address for _at, e in office.upstream.offered}) == len(office.upstream.offered)
