@@ -14,7 +14,7 @@ import pytest
 from rig import DEVICE, Rig
 
 from driver import Daemon, kept_tokens
-from printer import SENDER, Printer
+from printer import SENDER, Printer, scan_of
 
 ANA, LUIS = "ana@sandbox.test", "luis@sandbox.test"
 
@@ -150,9 +150,36 @@ def test_a_refused_recipient_fails_alone(daemon: Daemon) -> None:
     printer = _ready(daemon)
     with printer.connect() as session:
         session.sendmail(SENDER, [LUIS, "away@elsewhere.example"], b"Subject: two\r\n\r\nhello\r\n")
-    _until(daemon, lambda states: sorted(states) == ["delivered", "failed"])
+    _until(daemon, lambda states: sorted(states[:2]) == ["delivered", "failed"])
     failed = next(r for r in daemon.json("queue", "show", "1")["recipients"] if r["state"] == "failed")
     assert "5.7.1" in failed["trouble"]["server_words"]
+
+
+def test_who_scanned_hears_what_could_not_be_delivered(daemon: Daemon) -> None:
+    """A report in the device's language, with the cure, to the sender that the device had named; never one of a report."""
+    printer = _ready(daemon)
+    daemon.ok("device", "set", "ricoh-planta-2", "--language", "es")
+    with printer.connect() as session:
+        assert session.has_extn("dsn")
+        options = ("RET=HDRS", "ENVID=e+2B1")
+        session.sendmail(LUIS, ["away@elsewhere.example"], scan_of("away@elsewhere.example", "Factura"), options)
+        session.sendmail("nobody@elsewhere.example", ["away@elsewhere.example"], b"Subject: x\r\n\r\n", ())
+        assert session.mail(LUIS, ["RET=SOME"])[0] == 501
+        session.rset()
+        session.sendmail(LUIS, ["away@elsewhere.example"], b"Subject: quiet\r\n\r\n", (), ["NOTIFY=NEVER"])
+        session.sendmail(LUIS, [LUIS], b"Subject: told\r\n\r\n", (), ["NOTIFY=SUCCESS"])
+    _until(daemon, lambda states: sorted(states) == [*["delivered"] * 3, *["failed"] * 4])
+    _open_luis(daemon)
+    reports: dict[str, Any] = {str(m["Subject"]): m for m in _received(daemon)}
+    assert sorted(reports) == ["Entregado al siguiente servidor: told", "No entregado: Factura", "told"]
+    report = reports["No entregado: Factura"]
+    assert report.get_content_type() == "multipart/report"
+    assert str(report["From"].addresses[0].addr_spec) == ANA
+    text, status, head = report.get_payload()
+    assert "Qué hacer" in text.get_content()
+    block = status.get_payload()
+    assert (block[0]["Original-Envelope-Id"], block[1]["Action"], block[1]["Status"]) == ("e+1", "failed", "5.7.1")
+    assert "Factura" in head.get_payload()
 
 
 def test_what_got_a_250_survives_a_power_cut(daemon: Daemon) -> None:

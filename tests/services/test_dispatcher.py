@@ -60,6 +60,9 @@ class Upstream:
     async def limits(self, _account: str) -> AccountLimits:
         return AccountLimits(self.pace, self.per_message)
 
+    async def mailbox(self, _account: str) -> str:
+        return "box@example.com"
+
     async def token_works(self, _account: str) -> bool:
         return self.has_token
 
@@ -119,8 +122,10 @@ class Office:
         self.dispatcher.report = self._note
         self._following: asyncio.Task[None] | None = None
 
-    async def _note(self, sent: QueuedMessage, _number: int, ended: list[tuple[RecipientEntry, Failed]]) -> None:
-        self.reports += [(entry.recipient.address, state.cause) for entry, state in ended]
+    async def _note(
+        self, sent: QueuedMessage, _number: int, ended: list[tuple[RecipientEntry, Failed | Delivered]]
+    ) -> None:
+        self.reports += [(e.recipient.address, state.cause) for e, state in ended if isinstance(state, Failed)]
 
     async def start(self) -> None:
         """Start to send, and follow what happens."""
@@ -135,12 +140,14 @@ class Office:
             await asyncio.gather(self._following, return_exceptions=True)
         await self.dispatcher.stop()
 
-    async def put(self, *addresses: str, size: int = 100, sender: str = "scanner@example.com") -> int:
+    async def put(
+        self, *addresses: str, size: int = 100, sender: str = "scanner@example.com", is_report: bool = False
+    ) -> int:
         """Queue a message."""
         recipients = tuple(QueuedRecipient(address) for address in addresses or ("b@example.org",))
         sent = QueuedMessage(
             ACCOUNT, "ricoh", sender, "1@example.com", size, self.clock.now(), recipients,
-            stopped=self.dispatcher.stopped(ACCOUNT),
+            stopped=self.dispatcher.stopped(ACCOUNT), is_report=is_report,
         )  # fmt: skip
         number = await self.store.queue.accept(sent, Body(b"Subject: x\r\n\r\n"))
         self.dispatcher.wake(ACCOUNT)
@@ -317,6 +324,18 @@ async def test_a_wrong_sender_waits_and_the_others_go_on(office: Office) -> None
     await office.put()
     await office.until(lambda states: isinstance(states[2], Delivered), timedelta(seconds=5))
     assert sum(e.reverse_path == "bad@x.org" for _at, e in office.upstream.offered) == 1
+
+
+async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(office: Office) -> None:
+    """Seen once, known from then on; a report of a report is never written."""
+    office.upstream.answer = lambda envelope: (
+        "250 2.0.0 OK" if envelope.reverse_path else "554 5.2.252 SendAsDenied; not allowed to send as"
+    )
+    await office.put(sender="", is_report=True)
+    await office.until(all_delivered, timedelta(seconds=10))
+    await office.put(sender="", is_report=True)
+    await office.until(all_delivered, timedelta(seconds=10))
+    assert [e.reverse_path for _at, e in office.upstream.offered] == ["", "box@example.com", "box@example.com"]
 
 
 async def test_many_recipients_go_in_parts(office: Office) -> None:

@@ -54,7 +54,7 @@ def test_a_recipients_or_a_messages_own_fault_fails(stage: Stage, reply: str) ->
     """And is told to the sender."""
     event, judgement = judged(Verdict.FAILED, stage, reply)
     assert isinstance(event, Refused)
-    assert [entry for entry, _state in judgement.failed] == [ENTRY]
+    assert [entry for entry, _state in judgement.ended] == [ENTRY]
     assert judgement.account_trouble is None
 
 
@@ -72,7 +72,7 @@ def test_an_accounts_fault_burns_no_try_and_closes_the_gate(stage: Stage, reply:
     event, judgement = judged(Verdict.FAILED if reply[0] == "5" else Verdict.DEFERRED, stage, reply)
     assert isinstance(event, GivenBack)
     assert judgement.account_trouble is not None
-    assert not judgement.failed
+    assert not judgement.ended
 
 
 @pytest.mark.parametrize(

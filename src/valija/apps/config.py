@@ -83,7 +83,8 @@ class Gateway(_Section):
     """SMTP for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
 
     ``smtp_port`` is for devices (STARTTLS offered; 25), ``submission_port`` the same for programs (587), ``submissions_port``
-    is TLS from the first octet (465). Without certificate and key (PEM) the web page's are used.
+    is TLS from the first octet (465). Without certificate and key (PEM) the web page's are used. ``report_copy_to`` is an
+    operator's address that hears of each message that cannot be delivered.
     """
 
     enabled: bool = True
@@ -94,6 +95,7 @@ class Gateway(_Section):
     certificate: Path | None = None
     key: Path | None = None
     connections: int = Field(default=2000, ge=1, le=20000)
+    report_copy_to: str = Field(default="", max_length=254)
 
 
 class Configuration(_Section):

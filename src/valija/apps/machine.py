@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from valija.apps.config import Configuration
+from valija.apps.language import translate
 from valija.domain.account import POP_SETTINGS
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
@@ -36,6 +37,7 @@ from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
 from valija.services.refresher import BackgroundRefresher
+from valija.services.reports import Reporter
 from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
@@ -147,13 +149,21 @@ def build(
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
         refresher=BackgroundRefresher(tokens, store, clock),
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
-        gateway=_gateway(store, state_dir, SmtpRoute(store, providers, delivery), troubles, clock, events),
+        gateway=_gateway(
+            configuration, store, state_dir, SmtpRoute(store, providers, delivery), troubles, clock, events
+        ),
         started_at=clock.now(),
     )
 
 
 def _gateway(
-    store: Store, state_dir: Path, route: SmtpRoute, troubles: Troubles, clock: Clock, events: EventBus
+    configuration: Configuration,
+    store: Store,
+    state_dir: Path,
+    route: SmtpRoute,
+    troubles: Troubles,
+    clock: Clock,
+    events: EventBus,
 ) -> Gateway:
     spool = Spool(state_dir)
     dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events)
@@ -165,7 +175,20 @@ def _gateway(
         accepted=dispatcher.wake,
         stopped=dispatcher.stopped,
     )
-    return Gateway(store, clock, DeviceDesk(store, Passwords(), clock, events), intake, dispatcher, spool)
+    devices = DeviceDesk(store, Passwords(), clock, events)
+    dispatcher.report = Reporter(
+        store,
+        devices,
+        read_explainer(),
+        clock,
+        translate,
+        body=dispatcher.body,
+        accepted=dispatcher.wake,
+        stopped=dispatcher.stopped,
+        host_name=local_name(),
+        copy_to=configuration.gateway.report_copy_to,
+    ).report
+    return Gateway(store, clock, devices, intake, dispatcher, spool)
 
 
 def local_name() -> str:

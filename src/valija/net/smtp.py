@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Generator
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from valija.net.errors import NetError
@@ -78,7 +79,8 @@ class SmtpConnection:
         """Send a message whose ``body`` comes in pieces; returns an outcome per recipient whatever happens."""
         self._body = body
         try:
-            return await self._run(send_message(self.capabilities, envelope))
+            outcome = await self._run(send_message(self.capabilities, envelope))
+            return replace(outcome, reports=self.capabilities.has("DSN"))
         finally:
             self._body = None
 

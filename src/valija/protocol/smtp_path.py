@@ -81,6 +81,15 @@ def parse_path(argument: str) -> Path | None:
     return Path(address, parameters)
 
 
+def decode_xtext(text: str) -> str:
+    """Decode xtext (RFC 3461 section 4); what is no xtext stays as it is."""
+    octets = _XTEXT_HEX.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "replace"))
+    return octets.decode("utf-8", "replace")
+
+
+_XTEXT_HEX: Final = re.compile(rb"\+([0-9A-F]{2})")
+
+
 def encode_xtext(text: str) -> str:
     """Encode a value for ENVID and ORCPT (RFC 3461 section 4); what is not ASCII, as its octets in UTF-8."""
     octets = text.encode("utf-8", "replace")

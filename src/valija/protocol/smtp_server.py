@@ -46,6 +46,7 @@ class SmtpPolicy:
     tls_offered: bool = False
     auth_needs_tls: bool = True
     auth_required: bool = True
+    reports_offered: bool = False  # DSN (RFC 3461)
     size_limit: int = 157_286_400
     recipients_limit: int = 500
     idle_commands_limit: int = 100  # in a row that bring no message forward
@@ -258,6 +259,7 @@ class SmtpServer:
         self._greeted, self.helo, self.extended = True, argument, True
         p = self._policy
         offers = ["PIPELINING", f"SIZE {p.size_limit}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
+        offers += ["DSN"] if p.reports_offered else []
         if p.tls_offered and not self.secure:
             offers.append("STARTTLS")
         if p.mechanisms and self._auth_allowed():

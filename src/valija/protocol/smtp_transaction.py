@@ -74,10 +74,14 @@ class RecipientOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SendOutcome:
-    """What became of a message; ``reusable`` tells whether the connection may send another one."""
+    """What became of a message.
+
+    ``reusable``: the connection may send another one. ``reports``: the server offered DSN, so it tells the sender itself.
+    """
 
     outcomes: tuple[RecipientOutcome, ...]
     reusable: bool
+    reports: bool = False
 
 
 class _Progress:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from valija.domain.account import Setting
+from valija.domain.account import Authentication, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import FieldProblem, InvalidFields, NotReady
 from valija.domain.settings import SmtpSettings
@@ -167,6 +167,12 @@ class Delivery:
 def sender_address(settings: SmtpSettings) -> str:
     """Return the sender's address: the one that is set, or the account's."""
     return settings.sender_address or (settings.account if is_address(settings.account) else "")
+
+
+def mailbox_of(settings: SmtpSettings) -> str:
+    """Return the address that the account may send as; empty if none is known."""
+    named = settings.auth is not Authentication.NONE and is_address(settings.account)
+    return sender_address(settings) or (settings.account if named else "")
 
 
 def _check(recipients: Sequence[str], subject: str, text: str) -> None:

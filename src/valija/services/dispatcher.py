@@ -27,7 +27,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
-from valija.domain.queue import Failed
+from valija.domain.queue import Delivered, Failed
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.token import Retrieved
@@ -64,12 +64,16 @@ class Route(Protocol):
         """Return what the provider allows."""
         ...
 
+    async def mailbox(self, account: str) -> str:
+        """Return the address that the account may send as; empty if none is known."""
+        ...
+
     async def token_works(self, account: str) -> bool:
         """Tell whether the account has what it needs to log in."""
         ...
 
 
-Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed]]], Awaitable[None]]
+Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed | Delivered]]], Awaitable[None]]
 
 
 class Dispatcher:

@@ -26,7 +26,7 @@ from valija.domain.settings import SmtpSettings
 from valija.domain.text import N_, message
 from valija.domain.token import Retrieved
 from valija.net.smtp import SmtpConnection
-from valija.services.delivery import Delivery
+from valija.services.delivery import Delivery, mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.intake import Intake
@@ -66,6 +66,10 @@ class SmtpRoute:
         allowed = profile.limits
         pace = PaceLimits(allowed.connections, allowed.messages_per_minute, allowed.recipients_per_day)
         return AccountLimits(pace, allowed.recipients_per_message)
+
+    async def mailbox(self, _account: str) -> str:
+        """Return the address that the account may send as; empty if none is known."""
+        return mailbox_of(await self._settings())
 
     async def token_works(self, account: str) -> bool:
         """Tell whether there is a token, or none is needed."""

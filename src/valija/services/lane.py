@@ -12,7 +12,7 @@ from valija.domain import account_gate as gates
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
 from valija.domain.fair_line import FairLine
 from valija.domain.pace import Pace, begin, connections_allowed, end, slow_down, wait_for
-from valija.domain.queue import Failed, FailureCause, GivenBack, RecipientEvent, TimeOver, TryFailed
+from valija.domain.queue import Delivered, Failed, FailureCause, GivenBack, RecipientEvent, TimeOver, TryFailed
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble, WhoActs
 from valija.net.errors import NetError
@@ -57,6 +57,7 @@ class Lane:
         self._pauses = 0
         self._settings_age = 0
         self._bad_senders: dict[str, datetime] = {}
+        self._null_path_refused = False
         self.pause: tuple[datetime, str] | None = None
 
     def start(self) -> None:
@@ -71,6 +72,7 @@ class Lane:
         """Use no connection any more that was opened before, and wait no longer."""
         self._settings_age += 1
         self._limits = None
+        self._null_path_refused = False
         self._pauses, self.pause = 0, None
         self.wake()
 
@@ -235,8 +237,13 @@ class Lane:
         if judgement is None:
             await self._d.queue.apply(back)
             return False
-        if judgement.failed and self._d.report is not None:
-            await self._d.report(leased.message, leased.id, judgement.failed)
+        if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
+            self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
+            await self._d.queue.apply(back)
+            self.wake()
+            return True
+        if judgement.ended and self._d.report is not None:
+            await self._d.report(leased.message, leased.id, judgement.ended)
         await self._d.queue.apply(judgement.events)
         await self._learn(judgement, leased)
         self._d.changed(self.account)
@@ -246,9 +253,10 @@ class Lane:
         """Send; None if there is no connection to send over."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
-        envelope = Envelope(
-            message.reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret
-        )
+        reverse_path = message.reverse_path
+        if message.is_report and self._null_path_refused:
+            reverse_path = await self._d.route.mailbox(self.account)
+        envelope = Envelope(reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret)
         for fresh in (False, True):
             reused = kept.usable(self._settings_age)
             connection = await self._connection(kept)
@@ -363,7 +371,7 @@ class Lane:
         stopped = self._d.gate(self.account).stopped_until(now) - message.stopped
         if not self._d.schedule.is_over(accepted_at=message.accepted_at, stopped=stopped, now=now):
             return False
-        ended = [
+        ended: list[tuple[RecipientEntry, Failed | Delivered]] = [
             (entry, Failed(now, FailureCause.EXPIRED, getattr(getattr(entry.state, "before", None), "trouble", None)))
             for entry in leased.entries
         ]

@@ -12,7 +12,17 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from valija.domain.explanations import Effect
-from valija.domain.queue import Accepted, Failed, FailureCause, GivenBack, InDoubt, RecipientEvent, Refused, TryFailed
+from valija.domain.queue import (
+    Accepted,
+    Delivered,
+    Failed,
+    FailureCause,
+    GivenBack,
+    InDoubt,
+    RecipientEvent,
+    Refused,
+    TryFailed,
+)
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble
 from valija.protocol.smtp_client import Stage
@@ -36,7 +46,7 @@ class Judgement:
     """What became of one try: ``events`` for recipients, the account's ``trouble`` if it is at fault, a ``pause`` for it."""
 
     events: list[tuple[int, RecipientEvent]] = field(default_factory=list)
-    failed: list[tuple[RecipientEntry, Failed]] = field(default_factory=list)
+    ended: list[tuple[RecipientEntry, Failed | Delivered]] = field(default_factory=list)  # what is to be reported
     account_trouble: Trouble | None = None
     pause: timedelta = timedelta()
     pause_trouble: Trouble | None = None
@@ -55,7 +65,9 @@ def judge(
         event = _event(judgement, outcome, entry, lease, troubles, now, delay)
         judgement.events.append((entry.id, event))
         if isinstance(event, Refused):
-            judgement.failed.append((entry, Failed(now, FailureCause.REFUSED, event.trouble)))
+            judgement.ended.append((entry, Failed(now, FailureCause.REFUSED, event.trouble, is_in_doubt(entry))))
+        elif isinstance(event, Accepted) and not found.reports:
+            judgement.ended.append((entry, Delivered(now, event.server_words)))
     return judgement
 
 
@@ -118,3 +130,8 @@ def tries_of(entry: RecipientEntry) -> int:
     """Return how often a leased recipient was tried before."""
     before = getattr(entry.state, "before", entry.state)
     return int(getattr(before, "tries", 0))
+
+
+def is_in_doubt(entry: RecipientEntry) -> bool:
+    """Tell whether a try before may have delivered it."""
+    return bool(getattr(getattr(entry.state, "before", entry.state), "in_doubt", False))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from valija.domain.account import Authentication, Setting
+from valija.domain.account import Setting
 from valija.domain.clock import Clock
 from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender
 from valija.domain.queued_message import QueuedRecipient
@@ -26,9 +26,9 @@ from valija.net.listeners import (
     Verdict,
 )
 from valija.protocol.sasl_server import Shown
-from valija.protocol.smtp_path import Path, is_address
+from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server import SmtpPolicy
-from valija.services.delivery import sender_address
+from valija.services.delivery import mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.intake import IncomingEnvelope, Intake, Origin
 from valija.store.port import Store
@@ -74,9 +74,7 @@ class Submission(SmtpHandler):
         now = self.clock.monotonic()
         if now - self._mailbox_read > SETTINGS_FRESH_S:
             settings = (await self._store.load_settings(Setting.SMTP)).value
-            if isinstance(settings, SmtpSettings):
-                named = settings.auth is not Authentication.NONE and is_address(settings.account)
-                self._mailbox = sender_address(settings) or (settings.account if named else "")
+            self._mailbox = mailbox_of(settings) if isinstance(settings, SmtpSettings) else ""
             self._mailbox_read = now
         return self._mailbox
 
@@ -101,6 +99,7 @@ class DeviceVisit(SmtpVisit):
             tls_offered=server.tls,
             auth_needs_tls=server.tls and not server.devices.any_in_clear(),
             auth_required=not open_door,
+            reports_offered=True,
             size_limit=server.size_limit,
         )
 
@@ -131,6 +130,8 @@ class DeviceVisit(SmtpVisit):
         device = self._device
         if device is None:
             return Verdict(530, "5.7.0", "Authentication required")
+        if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
+            return Verdict(501, "5.5.4", "Bad RET")
         decision = decide_sender(device, path.address, await self._server.mailbox())
         if not decision.allowed:
             self._saw(device, f"may not send as {path.address}")
@@ -159,7 +160,7 @@ class DeviceVisit(SmtpVisit):
             self._named,
             decision.rewritten,
             tuple(_recipient(path) for path in transaction.recipients),
-            transaction.sender.parameters.get("ENVID", ""),
+            decode_xtext(transaction.sender.parameters.get("ENVID", "")),
             transaction.sender.parameters.get("RET", "").upper(),
         )
         kind = "ESMTP" if transaction.extended else "SMTP"
@@ -204,4 +205,7 @@ class _Watched:
 
 
 def _recipient(path: Path) -> QueuedRecipient:
-    return QueuedRecipient(path.address, path.parameters.get("NOTIFY", "").upper(), path.parameters.get("ORCPT", ""))
+    kind, _semicolon, original = path.parameters.get("ORCPT", "").partition(";")
+    is_mail = kind.lower() == "rfc822"  # no other kind is understood, so none is passed on
+    notify = path.parameters.get("NOTIFY", "").upper()
+    return QueuedRecipient(path.address, notify, decode_xtext(original) if is_mail else "")
