@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from valija.domain.errors import ConfigurationError
-from valija.domain.text import N_, message
+from valija.domain.errors import ConfigurationError, InvalidFields
+from valija.domain.retry_schedule import RetrySchedule, check_schedule
+from valija.domain.text import N_, Message, message
+
+_SCHEDULE_KEYS: Final = {"delays": "gateway.retry_delays_s", "lifetime": "gateway.lifetime_hours"}
 
 
 class _Section(BaseModel):
@@ -84,7 +88,8 @@ class Gateway(_Section):
 
     ``smtp_port`` is for devices (STARTTLS offered; 25), ``submission_port`` the same for programs (587), ``submissions_port``
     is TLS from the first octet (465). Without certificate and key (PEM) the web page's are used. ``report_copy_to`` is an
-    operator's address that hears of each message that cannot be delivered.
+    operator's address that hears of each message that cannot be delivered. What passes is tried again ``retry_delays_s`` after
+    the first, second, ... try, the last one from then on, and given up after ``lifetime_hours``.
     """
 
     enabled: bool = True
@@ -96,6 +101,12 @@ class Gateway(_Section):
     key: Path | None = None
     connections: int = Field(default=2000, ge=1, le=20000)
     report_copy_to: str = Field(default="", max_length=254)
+    retry_delays_s: tuple[int, ...] = RetrySchedule().delays
+    lifetime_hours: float = Field(default=120.0, ge=0, le=1e6, allow_inf_nan=False)
+
+    def schedule(self) -> RetrySchedule:
+        """Return when mail is tried again. Raises :class:`InvalidFields`."""
+        return check_schedule(RetrySchedule(self.retry_delays_s, timedelta(hours=self.lifetime_hours)))
 
 
 class Configuration(_Section):
@@ -132,9 +143,14 @@ def load_configuration(path: Path | None) -> Configuration:
             message(N_("Correct the line that is named.")),
         ) from None
     try:
-        return Configuration.model_validate(raw)
+        configuration = Configuration.model_validate(raw)
+        configuration.gateway.schedule()
     except ValidationError as error:
         raise _explain(path, error) from None
+    except InvalidFields as error:
+        first = error.problems[0]
+        raise _wrong(path, _SCHEDULE_KEYS[first.field], first.problem) from None
+    return configuration
 
 
 def _explain(path: Path, error: ValidationError) -> ConfigurationError:
@@ -142,15 +158,19 @@ def _explain(path: Path, error: ValidationError) -> ConfigurationError:
     location = [str(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] != "extra_forbidden":
-        return ConfigurationError(
-            message(N_("In {file}, {key}: {why}."), file=str(path), key=key, why=first["msg"]),
-            message(N_("Correct this key; the documentation lists what each one takes.")),
-        )
+        return _wrong(path, key, first["msg"])
     near = difflib.get_close_matches(location[-1], _keys_beside(location), n=1, cutoff=0.5)
     what = message(N_("In {file}, the key {key} is not known."), file=str(path), key=key)
     if near:
         return ConfigurationError(what, message(N_("Did you mean {key}?"), key=".".join([*location[:-1], near[0]])))
     return ConfigurationError(what, message(N_("Remove this key; the documentation lists those that exist.")))
+
+
+def _wrong(path: Path, key: str, why: str | Message) -> ConfigurationError:
+    return ConfigurationError(
+        message(N_("In {file}, {key}: {why}."), file=str(path), key=key, why=why),
+        message(N_("Correct this key; the documentation lists what each one takes.")),
+    )
 
 
 def _keys_beside(location: list[str]) -> list[str]:

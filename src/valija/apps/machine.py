@@ -166,7 +166,8 @@ def _gateway(
     events: EventBus,
 ) -> Gateway:
     spool = Spool(state_dir)
-    dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events)
+    schedule = configuration.gateway.schedule()
+    dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events, schedule=schedule)
     intake = Intake(
         store.queue,
         spool,
