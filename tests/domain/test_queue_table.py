@@ -73,7 +73,7 @@ EVENTS: dict[str, Any] = {
     "lease ended": LeaseEnded(7, LATER),
     "lease ended, stale": LeaseEnded(6, LATER),
     "hold": HoldAsked(LATER),
-    "release": ReleaseAsked(),
+    "release": ReleaseAsked(NOW),
     "retry": RetryAsked(LATER),
     "cancel": CancelAsked(LATER),
     "time over": TimeOver(LATER),
@@ -144,7 +144,7 @@ def test_a_wish_comes_true_when_the_try_has_ended(end: Any) -> None:
     cancelled = next_state(next_state(InFlight(7, FRESH, Wish.HOLD), CancelAsked(NOW)), end)
     assert isinstance(cancelled, Failed)
     assert cancelled.cause is FailureCause.CANCELLED
-    assert isinstance(next_state(next_state(InFlight(7, FRESH, Wish.HOLD), ReleaseAsked()), end), Queued | Deferred)
+    assert isinstance(next_state(next_state(InFlight(7, FRESH, Wish.HOLD), ReleaseAsked(NOW)), end), Queued | Deferred)
 
 
 def test_what_is_held_neither_leaves_nor_expires() -> None:
@@ -152,7 +152,7 @@ def test_what_is_held_neither_leaves_nor_expires() -> None:
     held = Held(NOW, TRIED)
     assert next_state(held, Leased(9)) is held
     assert next_state(held, TimeOver(LATER)) is held
-    assert next_state(held, ReleaseAsked()) is TRIED
+    assert next_state(held, ReleaseAsked(NOW)) is TRIED
     assert next_state(held, RetryAsked(NOW)) == Queued(NOW, 2, TROUBLE)
 
 

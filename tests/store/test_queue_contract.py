@@ -13,6 +13,15 @@ from queue_engines import MINUTE, NOW, TROUBLE, line_fixture, queued
 from valija.domain import queue as q
 from valija.domain.account_gate import Gate, block, hold
 from valija.domain.queue import Accepted, Deferred, Delivered, Failed, Held, InFlight, Queued, RecipientStateName
+from valija.domain.queue_history import (
+    FIRST_LINES,
+    GATE_LINES,
+    LINES_LIMIT,
+    GateLine,
+    GateWord,
+    HistoryLine,
+    HistoryWord,
+)
 from valija.store.queue_port import Body, QueueStore
 from valija.store.sqlite_engine import SqliteEngine
 from valija.store.sqlite_queue import SqliteQueue
@@ -179,6 +188,83 @@ async def test_a_gate_is_compared_before_it_is_replaced(line: QueueStore) -> Non
     assert await line.save_gate("smtp", closed.version, both)
     assert not await line.save_gate("smtp", closed.version, closed)
     assert await line.gates() == {"smtp": both}
+
+
+async def test_a_message_that_leaves_at_once_has_no_history(line: QueueStore) -> None:
+    """Nor does one that a worker gave back, or a stale worker's news."""
+    number = await line.accept(queued(), Body())
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    entry = leased.entries[0].id
+    await line.apply([(entry, q.GivenBack(leased.lease)), (entry, q.Refused(leased.lease, TROUBLE))])
+    (again,) = await line.lease("smtp", NOW, SOON, 9)
+    await line.apply([(entry, q.TryFailed(again.lease + 1, SOON, TROUBLE)), (entry, Accepted(SOON, "250 ok"))])
+    assert await line.history(number) == []
+    assert await line.history(number + 1) == []
+
+
+async def test_a_message_has_a_history_of_what_befell_it(line: QueueStore) -> None:
+    """In order, with who asked and the server's words; what befell several recipients alike is one line."""
+    number = await line.accept(queued("a@x.org", "b@x.org", "c@x.org"), Body())
+    other = await line.accept(queued(account="other"), Body())
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    a, b, c = (entry.id for entry in leased.entries)
+    no = replace(TROUBLE, reason="mailbox_unknown", server_words="550 5.1.1 no")
+    await line.apply(
+        [
+            (a, q.TryFailed(leased.lease, SOON + MINUTE, TROUBLE)),
+            (b, q.Refused(leased.lease, no)),
+            (c, q.TryFailed(leased.lease, SOON, replace(TROUBLE, at=NOW + MINUTE))),
+        ]
+    )
+    await line.apply([(a, q.HoldAsked(SOON, "ana")), (b, q.HoldAsked(SOON, "ana")), (c, q.HoldAsked(SOON, "ana"))])
+    await line.apply([(a, q.RetryAsked(SOON, "luis"))])
+    await line.lease("smtp", SOON, SOON + MINUTE, 9)
+    await line.end_leases(SOON + DAY)
+    await line.apply([(a, q.TimeOver(SOON + DAY))])
+    words = HistoryWord
+    assert await line.history(number) == [
+        HistoryLine(NOW, words.TRY_FAILED, (0, 2), TROUBLE, 1, SOON),
+        HistoryLine(NOW, words.REFUSED, (1,), no, 1),
+        HistoryLine(SOON, words.HELD, (0, 2), who="ana"),
+        HistoryLine(SOON, words.RETRIED, (0,), who="luis"),
+        HistoryLine(SOON + DAY, words.LEASE_ENDED, (0,)),
+        HistoryLine(SOON + DAY, words.EXPIRED, (0,)),
+    ]
+    assert await line.history(other) == []
+
+
+async def test_a_history_keeps_its_beginning_and_its_end(line: QueueStore) -> None:
+    """It does not grow for ever, and goes with its message."""
+    number = await line.accept(queued(), Body())
+    (leased,) = await line.lease("smtp", NOW, SOON, 9)
+    entry, times = leased.entries[0].id, LINES_LIMIT // 2 + 20
+    await line.apply([(entry, q.GivenBack(leased.lease))])
+    for n in range(times):
+        await line.apply([(entry, q.HoldAsked(NOW + n * MINUTE, str(n)))])
+        await line.apply([(entry, q.ReleaseAsked(NOW + n * MINUTE, str(n)))])
+    lines = await line.history(number)
+    assert len(lines) == LINES_LIMIT
+    left_out = 2 * times - LINES_LIMIT
+    numbers = [n // 2 for n in range(2 * times) if not FIRST_LINES <= n < FIRST_LINES + left_out]
+    assert [one.who for one in lines] == [str(n) for n in numbers]
+    await line.apply([(entry, Accepted(NOW, "250 ok"))])
+    await line.forget_ended(SOON, 9)
+    assert await line.history(number) == []
+
+
+async def test_a_gate_has_a_history_too(line: QueueStore) -> None:
+    """Written only with the gate; the last of it is kept."""
+    blocked = GateLine(NOW, GateWord.BLOCKED, TROUBLE)
+    assert await line.save_gate("smtp", 0, replace(Gate(), version=1), blocked)
+    assert not await line.save_gate("smtp", 0, Gate(), GateLine(SOON, GateWord.HELD, who="ana"))
+    assert await line.save_gate("smtp", 1, replace(Gate(), version=2))
+    assert await line.save_gate("other", 0, replace(Gate(), version=1), GateLine(SOON, GateWord.HELD, who="luis"))
+    assert await line.gate_history("smtp") == [blocked]
+    for n in range(2, GATE_LINES + 5):
+        await line.save_gate("smtp", n, replace(Gate(), version=n + 1), GateLine(SOON, GateWord.HELD, who=str(n)))
+    assert [one.who for one in await line.gate_history("smtp")] == [str(n) for n in range(5, GATE_LINES + 5)]
+    assert len(await line.gate_history("other")) == 1
+    assert await line.gate_history("nobody") == []
 
 
 async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Path) -> None:

@@ -195,14 +195,18 @@ class LeaseEnded:
 
 @dataclass(frozen=True, slots=True)
 class HoldAsked:
-    """An operator stops it."""
+    """An operator (``who``) stops it."""
 
     at: datetime
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAsked:
     """An operator lets it go on."""
+
+    at: datetime
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,7 @@ class RetryAsked:
     """An operator wants it tried now."""
 
     at: datetime
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,7 @@ class CancelAsked:
     """An operator does not want it delivered any more."""
 
     at: datetime
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class QueuedMessage:
     ``envelope_id`` and ``ret`` are DSN parameters. ``stopped`` is how long the account's gate had been closed altogether when
     the message was accepted: the time since then, less what was added, is its waiting time. ``report_to`` is who is told of
     trouble where that is not the reverse path (a sender that was rewritten); ``is_report``: nobody is told of its trouble.
+    ``address``, ``via`` (RFC 3848: ESMTPSA ...) and ``tls`` (version, empty for none) say how it was handed in.
     """
 
     account: str
@@ -41,6 +42,9 @@ class QueuedMessage:
     stopped: timedelta = timedelta()
     report_to: str = ""
     is_report: bool = False
+    address: str = ""
+    via: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

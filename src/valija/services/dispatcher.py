@@ -28,6 +28,7 @@ from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import Delivered, Failed
+from valija.domain.queue_history import gate_line
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.token import Retrieved
@@ -167,12 +168,13 @@ class Dispatcher:
         lane = self._lanes.get(account)
         return None if lane is None else lane.pause
 
-    async def change_gate(self, account: str, change: Callable[[Gate], Gate]) -> Gate:
+    async def change_gate(self, account: str, change: Callable[[Gate], Gate], who: str = "") -> Gate:
         """Change an account's gate in the store; whoever else changed it meanwhile is heard first."""
         while True:
             before = await self.queue.load_gate(account)
             after = change(before)
-            if after is before or await self.queue.save_gate(account, before.version, after):
+            line = gate_line(before, after, self.clock.now(), who)
+            if after is before or await self.queue.save_gate(account, before.version, after, line):
                 self._gates[account] = after
                 if after is not before:
                     self.wake(account)

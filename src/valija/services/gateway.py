@@ -129,10 +129,10 @@ class Gateway:
         found = [await self.message(number) for number in numbers]
         now = self.clock.now()
         asked: dict[str, RecipientEvent] = {
-            "hold": HoldAsked(now),
-            "release": ReleaseAsked(),
-            "retry": RetryAsked(now),
-            "cancel": CancelAsked(now),
+            "hold": HoldAsked(now, actor.who),
+            "release": ReleaseAsked(now, actor.who),
+            "retry": RetryAsked(now, actor.who),
+            "cancel": CancelAsked(now, actor.who),
         }
         event = asked[action]
         await self.store.queue.apply([(entry.id, event) for stored in found for entry in stored.entries])
@@ -153,6 +153,6 @@ class Gateway:
             "retry": account_gate.probe_now,
         }[action]
         await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], account))
-        gate = await self.dispatcher.change_gate(account, lambda gate: change(gate, now))
+        gate = await self.dispatcher.change_gate(account, lambda gate: change(gate, now), actor.who)
         self.dispatcher.wake(account)
         return gate

@@ -34,6 +34,7 @@ class Origin:
     address: str
     helo: str
     protocol: str  # SMTP, ESMTPS, ESMTPSA, ... (RFC 3848)
+    tls: str = ""  # its version; empty for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,9 @@ class IncomingMail:
             ret=envelope.ret,
             stopped=self._intake.stopped(envelope.account),
             report_to=envelope.named if envelope.rewritten else "",
+            address=self._origin.address,
+            via=self._origin.protocol,
+            tls=self._origin.tls,
         )
 
 

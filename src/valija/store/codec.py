@@ -1,7 +1,8 @@
 """Domain values to octets and back, strictly: what does not fit is an error, never a silent default.
 
-Values are frozen dataclasses of text, numbers, times, enums, secrets, such dataclasses, and tuples of text or of one of
-them. A union is told apart by the class name. Octets hold secrets in clear: those of secrets only ever go into the vault.
+Values are frozen dataclasses of text, numbers, times, enums, secrets, such dataclasses, and tuples of text, of whole numbers
+or of one of them. A union is told apart by the class name. Octets hold secrets in clear: those of secrets only ever go into
+the vault.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
 from valija.domain.preferences import Preferences
 from valija.domain.queue import RecipientState
+from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage
 from valija.domain.registration import Registration
 from valija.domain.settings import PopSettings, SmtpSettings
@@ -40,7 +42,9 @@ Stored = (
     | ApiToken
     | QueuedMessage
     | RecipientState
+    | HistoryLine
     | Gate
+    | GateLine
     | Device
     | Sighting
 )
@@ -124,8 +128,8 @@ def _decode_tuple(raw: Any, hint: Any, where: str) -> tuple[Any, ...]:
         raise NotReadable(f"{where} is not a list")
     if is_dataclass(hint):
         return tuple(_decode(item, hint, where) for item in raw)
-    if not all(isinstance(item, str) for item in raw):
-        raise NotReadable(f"{where} is not a list of text")
+    if not all(type(item) is hint for item in raw):
+        raise NotReadable(f"{where} is not a list of {getattr(hint, '__name__', hint)}")
     return tuple(raw)
 
 

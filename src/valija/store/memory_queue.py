@@ -21,6 +21,7 @@ from valija.domain.queue import (
     next_state,
 )
 from valija.domain.queue import Leased as LeaseGiven
+from valija.domain.queue_history import GATE_LINES, GateLine, HistoryLine, gather, keep, line_of
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.store.queue_port import Body, Leased, StoredQueued
 
@@ -30,6 +31,7 @@ class _Kept:
     message: QueuedMessage
     body: Body
     entries: list[RecipientEntry] = field(default_factory=list)
+    history: list[HistoryLine] = field(default_factory=list)
 
 
 class MemoryQueue:
@@ -42,6 +44,7 @@ class MemoryQueue:
         self._entries: dict[int, tuple[_Kept, int]] = {}
         self._ends: dict[int, datetime] = {}
         self._gates: dict[str, Gate] = {}
+        self._gate_lines: dict[str, list[GateLine]] = {}
         self._last = self._last_entry = self._last_lease = 0
 
     async def accept(self, message: QueuedMessage, body: Body) -> int:
@@ -70,20 +73,28 @@ class MemoryQueue:
 
     async def end_leases(self, now: datetime) -> int:
         over = [number for number, end in self._ends.items() if end < now]
-        for number in over:
-            state = self._state(number)
-            if isinstance(state, InFlight):
-                self._put(number, next_state(state, LeaseEnded(state.lease, now)))
+        flying = [(number, state) for number in over if isinstance(state := self._state(number), InFlight)]
+        await self.apply([(number, LeaseEnded(state.lease, now)) for number, state in flying])
         return len(over)
 
     async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:
-        return [self._apply(number, event) for number, event in events]
+        lines: list[tuple[int, HistoryLine | None]] = []
+        states = [self._apply(number, event, lines) for number, event in events]
+        for message_id, line in gather(lines):
+            kept = self._messages[message_id]
+            kept.history = keep([*kept.history, line])
+        return states
 
-    def _apply(self, number: int, event: RecipientEvent) -> RecipientState | None:
-        state = self._state(number)
-        if state is None:
+    def _apply(
+        self, number: int, event: RecipientEvent, lines: list[tuple[int, HistoryLine | None]]
+    ) -> RecipientState | None:
+        before = self._state(number)
+        if before is None:
             return None
-        return self._put(number, next_state(state, event))
+        after = self._put(number, next_state(before, event))
+        kept, place = self._entries[number]
+        lines.append((kept.entries[place].message_id, line_of(before, event, after, place)))
+        return after
 
     async def next_due(self, account: str) -> datetime | None:
         return min((due for due, _entry in self._waiting(account)), default=None)
@@ -126,11 +137,20 @@ class MemoryQueue:
     async def load_gate(self, account: str) -> Gate:
         return self._gates.get(account, Gate())
 
-    async def save_gate(self, account: str, expected_version: int, gate: Gate) -> bool:
+    async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
         if self._gates.get(account, Gate()).version != expected_version:
             return False
         self._gates[account] = gate
+        if line is not None:
+            self._gate_lines[account] = [*self._gate_lines.get(account, []), line][-GATE_LINES:]
         return True
+
+    async def history(self, message_id: int) -> list[HistoryLine]:
+        kept = self._messages.get(message_id)
+        return [] if kept is None else list(kept.history)
+
+    async def gate_history(self, account: str) -> list[GateLine]:
+        return list(self._gate_lines.get(account, []))
 
     async def gates(self) -> Mapping[str, Gate]:
         return dict(sorted(self._gates.items()))

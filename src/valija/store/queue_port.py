@@ -8,7 +8,9 @@ Theory of operation
    :meth:`QueueStore.end_leases`, whoever asks first.
 3. States change only by :meth:`QueueStore.apply`, through the one table (:mod:`valija.domain.queue`): the state is read and
    replaced in one transaction, so that a stale worker's news cannot win.
-4. A body is either inside the row (small) or a file that was made durable before ``accept``; the file goes after the row.
+4. What is worth telling of a change is written with it (:mod:`valija.domain.queue_history`), by :meth:`QueueStore.apply` and
+   :meth:`QueueStore.end_leases`.
+5. A body is either inside the row (small) or a file that was made durable before ``accept``; the file goes after the row.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Protocol
 
 from valija.domain.account_gate import Gate
 from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
+from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 
 
@@ -105,8 +108,16 @@ class QueueStore(Protocol):
         """Return an account's gate; open if none was ever stored."""
         ...
 
-    async def save_gate(self, account: str, expected_version: int, gate: Gate) -> bool:
-        """Store a gate in place of the one of ``expected_version``; False if another one is stored."""
+    async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
+        """Store a gate in place of the one of ``expected_version``, with what is told of it; False if another one is stored."""
+        ...
+
+    async def history(self, message_id: int) -> list[HistoryLine]:
+        """Return what befell a message, in order: of too many lines, the first and the last ones."""
+        ...
+
+    async def gate_history(self, account: str) -> list[GateLine]:
+        """Return what befell an account's gate, in order: the last of it."""
         ...
 
     async def gates(self) -> Mapping[str, Gate]:

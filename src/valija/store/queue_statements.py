@@ -40,6 +40,20 @@ ENDED_MESSAGES: Final = (
 )
 DELETE_MESSAGE: Final = "DELETE FROM queue_messages WHERE id = ? RETURNING file"
 
+ADD_HISTORY: Final = "INSERT INTO queue_history (message_id, payload) VALUES (?, ?)"
+COUNT_HISTORY: Final = "SELECT count(*) FROM queue_history WHERE message_id = ?"
+TRIM_HISTORY: Final = (
+    "DELETE FROM queue_history WHERE id IN "
+    "(SELECT id FROM queue_history WHERE message_id = ? ORDER BY id LIMIT ? OFFSET ?)"
+)
+HISTORY: Final = "SELECT payload FROM queue_history WHERE message_id = ? ORDER BY id"
+ADD_GATE_HISTORY: Final = "INSERT INTO gate_history (account, payload) VALUES (?, ?)"
+TRIM_GATE_HISTORY: Final = (
+    "DELETE FROM gate_history WHERE account = ? AND id < "
+    "(SELECT min(id) FROM (SELECT id FROM gate_history WHERE account = ? ORDER BY id DESC LIMIT ?) AS latest)"
+)
+GATE_HISTORY: Final = "SELECT payload FROM gate_history WHERE account = ? ORDER BY id"
+
 LOAD_GATE: Final = "SELECT payload FROM queue_gates WHERE account = ?"
 LIST_GATES: Final = "SELECT account, payload FROM queue_gates ORDER BY account"
 INSERT_GATE: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from valija.domain.account_gate import Gate
 from valija.domain.queue import (
@@ -23,6 +23,7 @@ from valija.domain.queue import (
     next_state,
 )
 from valija.domain.queue import Leased as LeaseGiven
+from valija.domain.queue_history import FIRST_LINES, GATE_LINES, LINES_LIMIT, GateLine, HistoryLine, gather, line_of
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.store import queue_statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
@@ -33,6 +34,8 @@ from valija.store.sqlite_rows import epoch, moment, unreadable
 LEASE_ENDS_AT_ONCE: Final = 1000
 LINE_FACTOR: Final = 8  # rows of the line that are looked at for each message wanted
 _STATE_CLASSES: Final = (Queued, InFlight, Deferred, Held, Delivered, Failed)
+_Lines = list[tuple[int, HistoryLine | None]]
+_L = TypeVar("_L", HistoryLine, GateLine)
 _Row = tuple[int, int, int, int | None, int | None, bytes]
 
 
@@ -69,16 +72,18 @@ class SqliteQueue:
     async def end_leases(self, now: datetime) -> int:
         def work(c: sqlite3.Connection) -> int:
             numbers = [row[0] for row in c.execute(sql.ENDED_LEASES, (epoch(now), LEASE_ENDS_AT_ONCE))]
+            events: list[tuple[int, RecipientEvent]] = []
             for number in numbers:
                 state = _state(c.execute(sql.LOAD_RECIPIENT, (number,)).fetchone())
                 if isinstance(state, InFlight):
-                    _replace(c, number, next_state(state, LeaseEnded(state.lease, now)), None)
+                    events.append((number, LeaseEnded(state.lease, now)))
+            _apply_all(c, events)
             return len(numbers)
 
         return await self._db.write(work)
 
     async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:
-        return await self._db.write(lambda c: [_apply(c, number, event) for number, event in events])
+        return await self._db.write(lambda c: _apply_all(c, events))
 
     async def next_due(self, account: str) -> datetime | None:
         row = await self._db.read(lambda c: c.execute(sql.NEXT_DUE, (account,)).fetchone())
@@ -126,16 +131,29 @@ class SqliteQueue:
         row = await self._db.read(lambda c: c.execute(sql.LOAD_GATE, (account,)).fetchone())
         return Gate() if row is None else _gate(account, row[0])
 
-    async def save_gate(self, account: str, expected_version: int, gate: Gate) -> bool:
+    async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
         payload = encode_value(gate)
 
         def work(c: sqlite3.Connection) -> bool:
             if expected_version == 0:
-                return c.execute(sql.INSERT_GATE, (account, gate.version, payload)).fetchone() is not None
-            values = (gate.version, payload, account, expected_version)
-            return c.execute(sql.REPLACE_GATE, values).fetchone() is not None
+                saved = c.execute(sql.INSERT_GATE, (account, gate.version, payload)).fetchone() is not None
+            else:
+                values = (gate.version, payload, account, expected_version)
+                saved = c.execute(sql.REPLACE_GATE, values).fetchone() is not None
+            if saved and line is not None:
+                c.execute(sql.ADD_GATE_HISTORY, (account, encode_value(line)))
+                c.execute(sql.TRIM_GATE_HISTORY, (account, account, GATE_LINES))
+            return saved
 
         return await self._db.write(work)
+
+    async def history(self, message_id: int) -> list[HistoryLine]:
+        rows = await self._db.read(lambda c: c.execute(sql.HISTORY, (message_id,)).fetchall())
+        return [_line(HistoryLine, "queue_history", str(message_id), row[0]) for row in rows]
+
+    async def gate_history(self, account: str) -> list[GateLine]:
+        rows = await self._db.read(lambda c: c.execute(sql.GATE_HISTORY, (account,)).fetchall())
+        return [_line(GateLine, "gate_history", account, row[0]) for row in rows]
 
     async def gates(self) -> Mapping[str, Gate]:
         rows = await self._db.read(lambda c: c.execute(sql.LIST_GATES).fetchall())
@@ -156,7 +174,18 @@ def _lease(c: sqlite3.Connection, number: int, due: int | None, end: int | None)
     return Leased(lease, number, message, tuple(entries))
 
 
-def _apply(c: sqlite3.Connection, number: int, event: RecipientEvent) -> RecipientState | None:
+def _apply_all(c: sqlite3.Connection, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:
+    lines: _Lines = []
+    states = [_apply(c, number, event, lines) for number, event in events]
+    for message_id, line in gather(lines):
+        c.execute(sql.ADD_HISTORY, (message_id, encode_value(line)))
+        over = c.execute(sql.COUNT_HISTORY, (message_id,)).fetchone()[0] - LINES_LIMIT
+        if over > 0:
+            c.execute(sql.TRIM_HISTORY, (message_id, over, FIRST_LINES))
+    return states
+
+
+def _apply(c: sqlite3.Connection, number: int, event: RecipientEvent, lines: _Lines) -> RecipientState | None:
     row: _Row | None = c.execute(sql.LOAD_RECIPIENT, (number,)).fetchone()
     if row is None:
         return None
@@ -164,6 +193,7 @@ def _apply(c: sqlite3.Connection, number: int, event: RecipientEvent) -> Recipie
     after = next_state(before, event)
     if after is not before:
         _replace(c, number, after, row[4] if isinstance(after, InFlight) else None)
+        lines.append((row[1], line_of(before, event, after, row[2])))
     return after
 
 
@@ -199,6 +229,13 @@ def _stored(c: sqlite3.Connection, number: int, envelope: bytes) -> StoredQueued
     rows = c.execute(sql.RECIPIENTS_OF, (number,)).fetchall()
     entries = tuple(RecipientEntry(row[0], number, message.recipients[row[2]], _state(row)) for row in rows)
     return StoredQueued(number, message, entries)
+
+
+def _line(kind: type[_L], table: str, key: str, payload: bytes) -> _L:
+    try:
+        return decode_value(payload, kind)
+    except NotReadable as error:
+        raise unreadable(table, key, error) from None
 
 
 def _gate(account: str, payload: bytes) -> Gate:
