@@ -67,6 +67,13 @@ def test_mail_waits_while_the_token_is_gone_and_leaves_by_itself(daemon: Daemon)
     daemon.get_token("smtp", ANA)
     _until(daemon, _all_delivered)
     assert daemon.json("queue", "list")["accounts"][0]["open"]
+    life = daemon.json("queue", "show", "2")["life"]
+    assert {e["event"] for e in life[:2]} == {"accepted", "account_blocked"}
+    assert [e["event"] for e in life[2:]] == ["account_opened", "delivered"]
+    assert life[-1]["server_words"].startswith("250 ")
+    told = daemon.ok("queue", "show", "2", language="es")
+    assert "ricoh-planta-2, 127.0.0.1, ESMTPSA, TLSv1" in told
+    assert "El correo de la cuenta se detuvo" in told
     _open_luis(daemon)
     received = _received(daemon)
     assert sorted(str(m["Subject"]) for m in received) == ["scan 0", "scan 1", "scan 2"]
@@ -137,7 +144,13 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
     daemon.ok("queue", "hold", "3")
     daemon.ok("queue", "release", "--account", "smtp")
     _until(daemon, lambda states: states == ["delivered", "failed", "held"])
-    assert daemon.json("queue", "show", "2")["recipients"][0]["cause"] == "cancelled"
+    cancelled = daemon.json("queue", "show", "2")
+    assert cancelled["recipients"][0]["cause"] == "cancelled"
+    assert [(e["event"], e["who"][:3]) for e in cancelled["life"][:3]] == [
+        ("account_held", "uid"),
+        ("accepted", ""),
+        ("cancelled", "uid"),
+    ]
     daemon.ok("queue", "release", "3")
     _until(daemon, lambda states: states == ["delivered", "failed", "delivered"])
     actions = [r["action"] for r in daemon.json("audit")]

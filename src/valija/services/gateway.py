@@ -13,6 +13,7 @@ from valija.domain.account import Actor, Authentication, Setting
 from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
 from valija.domain.errors import UnknownName
+from valija.domain.message_life import LifeEvent, life_of
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import (
     CancelAsked,
@@ -123,6 +124,12 @@ class Gateway:
                 message(N_("`valija queue list` shows those that exist.")),
             )
         return found
+
+    async def life(self, stored: StoredQueued) -> list[LifeEvent]:
+        """Return a message's life, in order."""
+        queue = self.store.queue
+        history = await queue.history(stored.id)
+        return life_of(stored.message, stored.entries, history, await queue.gate_history(stored.message.account))
 
     async def act(self, action: str, numbers: Sequence[int], actor: Actor) -> list[StoredQueued]:
         """Hold, release, retry or cancel messages. Raises :class:`UnknownName` before anything is done."""

@@ -11,6 +11,25 @@ from valija.apps.api.fields import CHANGES_LIMIT, DEVICE_FIELDS
 from valija.apps.api.models import Answer, Body, TroubleView
 
 StateName = Literal["queued", "in_flight", "deferred", "held", "delivered", "failed"]
+LifeWordName = Literal[
+    "accepted",
+    "try_failed",
+    "in_doubt",
+    "refused",
+    "lease_ended",
+    "expired",
+    "held",
+    "hold_wished",
+    "released",
+    "retried",
+    "cancelled",
+    "cancel_wished",
+    "delivered",
+    "account_blocked",
+    "account_opened",
+    "account_held",
+    "account_released",
+]
 QueueAction = Literal["hold", "release", "retry", "cancel"]
 AccountAction = Literal["hold", "release", "retry"]
 
@@ -31,7 +50,10 @@ class QueuedRecipientView(Answer):
 
 
 class QueuedMessageView(Answer):
-    """A message of the queue; ``device`` is empty for the machine's own."""
+    """A message of the queue; ``device`` is empty for the machine's own.
+
+    ``address``, ``via`` (RFC 3848) and ``tls`` (version, empty for none) say how it was handed in.
+    """
 
     id: int
     account: str
@@ -42,7 +64,33 @@ class QueuedMessageView(Answer):
     subject: str
     size: int
     accepted_at: datetime
+    address: str
+    via: str
+    tls: str
     recipients: list[QueuedRecipientView]
+
+
+class LifeEventView(Answer):
+    """One thing in a message's life; ``recipients`` are those that it concerned, empty for the message as a whole.
+
+    ``event`` is a word for programs, ``text`` for people; ``who`` asked for it; ``next_at``: when it is tried again.
+    """
+
+    at: datetime
+    event: LifeWordName
+    text: str
+    recipients: list[str]
+    who: str
+    tries: int
+    next_at: datetime | None
+    server_words: str
+    trouble: TroubleView | None
+
+
+class MessageLifeView(QueuedMessageView):
+    """A message of the queue with its ``life``, in order."""
+
+    life: list[LifeEventView]
 
 
 class QueueAccountView(Answer):

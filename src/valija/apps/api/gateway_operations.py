@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from valija.apps.api import gateway_models as models
@@ -10,6 +11,7 @@ from valija.apps.api.views import Views
 from valija.domain.account_gate import Gate
 from valija.domain.device import Device
 from valija.domain.errors import UnknownName
+from valija.domain.message_life import LifeEvent, LifeWord
 from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStateName, due_at
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.sighting import Sighting
@@ -24,6 +26,26 @@ STATE_LABELS: Final = {
     RecipientStateName.HELD: N_("Held"),
     RecipientStateName.DELIVERED: N_("Delivered"),
     RecipientStateName.FAILED: N_("Failed"),
+}
+
+LIFE_LABELS: Final = {
+    LifeWord.ACCEPTED: N_("Accepted"),
+    LifeWord.TRY_FAILED: N_("Try {number} failed"),
+    LifeWord.IN_DOUBT: N_("Try {number} broke off at its end: it may have arrived"),
+    LifeWord.REFUSED: N_("Refused by the server"),
+    LifeWord.LEASE_ENDED: N_("The machine stopped during a try: it may have arrived"),
+    LifeWord.EXPIRED: N_("Given up: it has waited as long as is allowed"),
+    LifeWord.HELD: N_("Held"),
+    LifeWord.HOLD_WISHED: N_("Asked to hold it, while it was on its way"),
+    LifeWord.RELEASED: N_("Released"),
+    LifeWord.RETRIED: N_("Asked to try at once"),
+    LifeWord.CANCELLED: N_("Cancelled"),
+    LifeWord.CANCEL_WISHED: N_("Asked to cancel it, while it was on its way"),
+    LifeWord.DELIVERED: N_("Delivered"),
+    LifeWord.ACCOUNT_BLOCKED: N_("The account's mail stopped"),
+    LifeWord.ACCOUNT_OPENED: N_("The account's mail goes on"),
+    LifeWord.ACCOUNT_HELD: N_("All mail of the account was held"),
+    LifeWord.ACCOUNT_RELEASED: N_("All mail of the account was released"),
 }
 
 
@@ -54,8 +76,9 @@ async def accounts(call: Call) -> list[models.QueueAccountView]:
     return views
 
 
-async def show_queued(call: Call) -> models.QueuedMessageView:
-    return show_message(call.views, await call.machine.gateway.message(_number(call)))
+async def show_queued(call: Call) -> models.MessageLifeView:
+    stored = await call.machine.gateway.message(_number(call))
+    return show_life(call.views, stored, await call.machine.gateway.life(stored))
 
 
 async def act_on_messages(call: Call) -> list[models.QueuedMessageView]:
@@ -110,7 +133,30 @@ def show_message(views: Views, stored: StoredQueued) -> models.QueuedMessageView
         subject=m.subject,
         size=m.size,
         accepted_at=m.accepted_at,
+        address=m.address,
+        via=m.via,
+        tls=m.tls,
         recipients=[_recipient(views, entry) for entry in stored.entries],
+    )
+
+
+def show_life(views: Views, stored: StoredQueued, life: Sequence[LifeEvent]) -> models.MessageLifeView:
+    """Show a message with its life."""
+    shown = show_message(views, stored).model_dump()
+    return models.MessageLifeView(**shown, life=[_life_event(views, event) for event in life])
+
+
+def _life_event(views: Views, event: LifeEvent) -> models.LifeEventView:
+    return models.LifeEventView(
+        at=event.at,
+        event=event.word.value,
+        text=views.text(message(LIFE_LABELS[event.word], number=event.tries)),
+        recipients=list(event.recipients),
+        who=event.who,
+        tries=event.tries,
+        next_at=event.next_at,
+        server_words=event.server_words,
+        trouble=views.raw_trouble(event.trouble),
     )
 
 

@@ -262,8 +262,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "GET",
         "/queue/{id}",
         gateway.show_queued,
-        "Show a message of the queue",
-        shapes.QueuedMessageView,
+        "Show a message of the queue, and its life",
+        shapes.MessageLifeView,
         scope=Scope.MAIL,
     ),
     Route(

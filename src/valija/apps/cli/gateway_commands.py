@@ -217,7 +217,7 @@ def _message_rows(m: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-@queue.command("show", help=_("Show one message and what became of it."))
+@queue.command("show", help=_("Show one message and its life."))
 @click.argument("number", type=int)
 @json_option
 @click.pass_obj
@@ -229,7 +229,6 @@ def show(client: DaemonClient, number: int, as_json: bool) -> None:
         return
     rows = [
         (_("Number"), str(m["id"])),
-        (_("Accepted"), output.moment(m["accepted_at"])),
         (_("Device"), m["device"] or "-"),
         (_("Sender"), m["sender"]),
         (_("Subject"), m["subject"]),
@@ -239,12 +238,31 @@ def show(client: DaemonClient, number: int, as_json: bool) -> None:
     output.print_fields(rows)
     for r in m["recipients"]:
         click.secho(f"{r['address']}: {r['state_label']}", bold=True)
-        for line in (
-            r["server_words"],
-            *((r["trouble"]["meaning"], r["trouble"]["cure"], r["trouble"]["server_words"]) if r["trouble"] else ()),
-        ):
-            if line:
-                click.echo(f"  {line}")
+        if r["due_at"] and r["state"] == "deferred":
+            click.echo("    " + _("Next try: {when}").format(when=output.moment(r["due_at"])))
+    click.echo()
+    for event in m["life"]:
+        _print_event(m, event)
+
+
+def _print_event(m: dict[str, Any], event: dict[str, Any]) -> None:
+    """Print one thing in a message's life: when, what, and below it the rest."""
+    parts = [event["text"]]
+    if event["event"] == "accepted":
+        parts.append(", ".join(filter(None, (m["device"], m["address"], m["via"], m["tls"]))))
+    if event["who"]:
+        parts.append(_("by {who}").format(who=event["who"]))
+    if event["recipients"] and len(m["recipients"]) > 1:
+        parts.append(", ".join(event["recipients"]))
+    at = output.parse_time(event["at"])
+    when = f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if at else ""
+    click.secho(f"{when}  {' · '.join(filter(None, parts))}", bold=True)
+    if event["trouble"]:
+        output.print_trouble(event["trouble"])
+    elif event["server_words"]:
+        click.secho("    " + event["server_words"], dim=True)
+    if event["next_at"]:
+        click.echo("    " + _("Next try: {when}").format(when=output.moment(event["next_at"])))
 
 
 def _action(name: str, text: str) -> None:
