@@ -122,6 +122,16 @@ async def test_a_stale_worker_cannot_undo_what_another_did(line: QueueStore) -> 
     assert await line.apply([(entry, q.TryFailed(new.lease, SOON, TROUBLE))]) == [Delivered(SOON, "250 ok")]
 
 
+async def test_what_a_former_process_had_is_due_now_however_long_its_leases_last(line: QueueStore) -> None:
+    """A crash puts nothing off."""
+    await line.accept(queued(), Body())
+    await line.lease("smtp", NOW, NOW + DAY, 9)
+    assert await line.end_leases(SOON, NOW + 9999 * DAY) == 1
+    assert await line.end_leases(SOON, NOW + 9999 * DAY) == 0
+    (again,) = await line.lease("smtp", SOON, NOW + DAY, 9)
+    assert again.entries[0].state == InFlight(again.lease, Queued(SOON, in_doubt=True))
+
+
 async def test_a_wish_does_not_free_a_lease(line: QueueStore) -> None:
     """A message that shall be held still comes back if its worker vanishes."""
     await line.accept(queued(), Body())

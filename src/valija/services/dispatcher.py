@@ -108,7 +108,8 @@ class Dispatcher:
     async def start(self) -> None:
         """Clean up after a former process, then go on with what waits."""
         if not self.queue.shared:
-            await self.queue.end_leases(FAR)
+            while await self.queue.end_leases(self.clock.now(), FAR):
+                pass
             left = await self.spool.clean(await self.queue.files())
             if left:
                 log.info("spool_cleaned", extra={"fields": {"files": left}})

@@ -71,8 +71,8 @@ class MemoryQueue:
         taken = {entry.id for entry in due}
         return Leased(self._last_lease, number, kept.message, tuple(e for e in kept.entries if e.id in taken))
 
-    async def end_leases(self, now: datetime) -> int:
-        over = [number for number, end in self._ends.items() if end < now]
+    async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
+        over = [number for number, end in self._ends.items() if end < (ended_before or now)]
         flying = [(number, state) for number in over if isinstance(state := self._state(number), InFlight)]
         await self.apply([(number, LeaseEnded(state.lease, now)) for number, state in flying])
         return len(over)

@@ -66,8 +66,11 @@ class QueueStore(Protocol):
         """Take up to ``limit`` messages of an account that are due, each under a lease of its own until ``until``."""
         ...
 
-    async def end_leases(self, now: datetime) -> int:
-        """Put back what is under leases that ended before ``now`` (``LeaseEnded``); return how many recipients."""
+    async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
+        """Put back, due ``now``, what is under leases that ended before ``now`` or ``ended_before`` (``LeaseEnded``).
+
+        Returns how many recipients; there may be more until it returns 0.
+        """
         ...
 
     async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:

@@ -69,9 +69,11 @@ class SqliteQueue:
 
         return await self._db.write(work)
 
-    async def end_leases(self, now: datetime) -> int:
+    async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
+        before = epoch(ended_before or now)
+
         def work(c: sqlite3.Connection) -> int:
-            numbers = [row[0] for row in c.execute(sql.ENDED_LEASES, (epoch(now), LEASE_ENDS_AT_ONCE))]
+            numbers = [row[0] for row in c.execute(sql.ENDED_LEASES, (before, LEASE_ENDS_AT_ONCE))]
             events: list[tuple[int, RecipientEvent]] = []
             for number in numbers:
                 state = _state(c.execute(sql.LOAD_RECIPIENT, (number,)).fetchone())
