@@ -1,0 +1,127 @@
+"""The gateway as the daemon makes it, in the caller's process: real store, real listeners, real connections to an upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from valija.apps.config import Configuration
+from valija.apps.gateway_listeners import GatewayListeners
+from valija.apps.machine import Machine, build
+from valija.domain.account import Actor, Presence, Setting
+from valija.domain.clock import Clock
+from valija.domain.queue import RecipientState, RecipientStateName
+from valija.domain.record import AuditAction, AuditRecord
+from valija.domain.settings import SmtpSettings
+from valija.services.devices import MadeDevice
+from valija.store.port import Store
+from valija.store.sqlite import open_store
+
+ORIGIN: Final = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+OPERATOR: Final = Actor("ana", "cli", Presence.AT_MACHINE)
+MAILBOX: Final = "box@example.test"
+Entry = tuple[str, RecipientState]
+
+
+class HurryClock:
+    """Time that passes ``speed`` times as fast; the same for all processes that are told the same ``began`` (time.time())."""
+
+    def __init__(self, speed: float = 1.0, began: float | None = None) -> None:
+        self._speed = speed
+        self._began = time.time() if began is None else began
+
+    def now(self) -> datetime:
+        """Return the wall-clock time."""
+        return ORIGIN + timedelta(seconds=(time.time() - self._began) * self._speed)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic() * self._speed
+
+    async def sleep(self, seconds: float) -> None:
+        """Let seconds pass."""
+        await asyncio.sleep(seconds / self._speed)
+
+
+class RunningGateway:
+    """All of it. The upstream is a server in clear without log-in; devices on loopback are known if ``doors`` are open."""
+
+    def __init__(self, directory: Path, upstream_port: int, *, clock: Clock | None = None, **settings: Any) -> None:
+        self.directory = directory
+        self.clock = clock or HurryClock()
+        ports = {"smtp_port": -1, "submission_port": 0, "submissions_port": 0}
+        self.configuration = Configuration.model_validate({"gateway": ports | settings})
+        self.ports: dict[str, int] = {}
+        self.store: Store
+        self.machine: Machine
+        self._upstream_port = upstream_port
+        self._listeners: GatewayListeners
+
+    async def start(self) -> RunningGateway:
+        """Start; what waits goes on."""
+        self.store = await asyncio.to_thread(open_store, self.directory, None, {})
+        self.machine = build(self.configuration, self.store, self.clock, self.directory)
+        await self._set_upstream()
+        await self.machine.start()
+        self._listeners = GatewayListeners(self.machine, self.configuration, loopback_only=True)
+        await self._listeners.start()
+        self.ports = self._listeners.places
+        return self
+
+    async def _set_upstream(self) -> None:
+        stored = await self.store.load_settings(Setting.SMTP)
+        wanted = SmtpSettings("127.0.0.1", self._upstream_port, tls=False, sender_address=MAILBOX)
+        if stored.value != wanted:
+            record = AuditRecord(self.clock.now(), OPERATOR, AuditAction.SETTINGS_CHANGED, "smtp")
+            await self.store.save_settings(Setting.SMTP, stored.version, wanted, record)
+
+    async def stop(self) -> None:
+        """Stop as the daemon does."""
+        await self._listeners.stop()
+        await self.machine.stop()
+        await self.store.close()
+
+    async def add_device(self, name: str = "Ricoh", **changes: Any) -> MadeDevice:
+        """Add a device; without ``ranges`` it gets a password."""
+        return await self.machine.gateway.devices.add({"name": name, **changes}, OPERATOR)
+
+    async def open_door(self) -> None:
+        """Let everybody on loopback be a device that can do no AUTH and no TLS."""
+        await self.add_device("Old fax", ranges=["127.0.0.1"], tls="offered", rewriting="never")
+
+    @property
+    def port(self) -> int:
+        """The port for devices."""
+        return self.ports["smtp"]
+
+    async def entries(self) -> list[Entry]:
+        """Return all recipients with their states, earliest message first."""
+        found = await self.store.queue.list_messages(account=None, state=None, limit=1_000_000)
+        return [(entry.recipient.address, entry.state) for stored in reversed(found) for entry in stored.entries]
+
+    async def count(self) -> int:
+        """Return how many messages were accepted."""
+        return len(await self.store.queue.list_messages(account=None, state=None, limit=1_000_000))
+
+    async def until(self, reached: Callable[[list[Entry]], bool], seconds: float = 20.0) -> list[Entry]:
+        """Wait until the queue is as wanted."""
+        end = time.monotonic() + seconds
+        while not reached(found := await self.entries()):
+            assert time.monotonic() < end, (Counter(state.name for _address, state in found), found[-3:])
+            await asyncio.sleep(0.02)
+        return found
+
+    async def until_all_delivered(self, seconds: float = 20.0) -> list[Entry]:
+        """Wait until nothing is owed."""
+        return await self.until(
+            lambda found: all(state.name is RecipientStateName.DELIVERED for _address, state in found), seconds
+        )
+
+    def spooled(self) -> list[str]:
+        """Return the files of large bodies."""
+        return sorted(item.name for item in (self.directory / "spool").iterdir())
