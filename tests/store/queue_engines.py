@@ -14,8 +14,8 @@ from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.trouble import Trouble, WhoActs
 from valija.store.memory_queue import MemoryQueue
 from valija.store.queue_port import QueueStore
+from valija.store.sql_queue import SqlQueue
 from valija.store.sqlite_engine import SqliteEngine
-from valija.store.sqlite_queue import SqliteQueue
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
@@ -51,5 +51,5 @@ async def line_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         yield MemoryQueue()
         return
     database = SqliteEngine(tmp_path)
-    yield SqliteQueue(database)
+    yield SqlQueue(database)
     await database.close()

@@ -23,8 +23,8 @@ from valija.domain.queue_history import (
     HistoryWord,
 )
 from valija.store.queue_port import Body, QueueStore
+from valija.store.sql_queue import SqlQueue
 from valija.store.sqlite_engine import SqliteEngine
-from valija.store.sqlite_queue import SqliteQueue
 
 line = line_fixture
 
@@ -280,14 +280,14 @@ async def test_a_gate_has_a_history_too(line: QueueStore) -> None:
 async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
     """With leases, states and gates."""
     database = SqliteEngine(tmp_path)
-    line = SqliteQueue(database)
+    line = SqlQueue(database)
     number = await line.accept(queued("a@x.org", "b@x.org"), Body(b"body"))
     (leased,) = await line.lease("smtp", NOW, SOON, 9)
     await line.apply([(leased.entries[0].id, q.InDoubt(leased.lease, SOON, TROUBLE))])
     await line.save_gate("smtp", 0, hold(Gate(), NOW))
     await database.close()
     database = SqliteEngine(tmp_path)
-    line = SqliteQueue(database)
+    line = SqlQueue(database)
     stored = await line.load(number)
     assert stored is not None
     assert [e.state for e in stored.entries] == [
@@ -304,7 +304,7 @@ async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Pa
 async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count: int) -> None:
     """Counted in steps of the database's machine: as many with 5,000 waiting as with one."""
     database = SqliteEngine(tmp_path)
-    line = SqliteQueue(database)
+    line = SqlQueue(database)
     await asyncio.gather(*(line.accept(queued(accepted_at=NOW + n * MINUTE), Body()) for n in range(count)))
     steps = 0
 
@@ -312,10 +312,7 @@ async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count:
         nonlocal steps
         steps += 1
 
-    def watch(c: object) -> None:
-        c.set_progress_handler(count_step, 10)  # type: ignore[attr-defined]
-
-    await database.write(watch)
+    database._writer.set_progress_handler(count_step, 10)
     assert len(await line.lease("smtp", NOW, SOON, 10)) == 1
     assert steps < 100
     await database.close()

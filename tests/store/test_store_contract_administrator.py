@@ -22,6 +22,7 @@ from valija.secret import Secret
 from valija.store.port import Store
 from valija.store.sqlite import open_store
 from valija.store.sqlite_engine import FILE_NAME
+from valija.store.work import do
 
 store = store_fixture
 
@@ -232,7 +233,7 @@ async def test_a_hash_put_in_another_rows_place_is_not_taken(tmp_path: Path) -> 
     await opened.save_password_hash(None, FIRST, CHANGED)
     await opened.save_lockout(Lockout(), Lockout(3, NOW))
     swap = "UPDATE administrator SET payload = (SELECT payload FROM administrator WHERE name = 'lockout')"
-    await opened._db.write(lambda c: c.execute(swap) and None)
+    await opened._db.write(lambda: do(swap))
     with pytest.raises(StoreError, match="cannot be read"):
         await opened.load_password_hash()
     with pytest.raises(StoreError, match="cannot be read"):

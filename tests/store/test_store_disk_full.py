@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +16,7 @@ from valija.domain.errors import StoreError, StoreFull
 from valija.domain.token import NotRetrieved, Retrieved
 from valija.store.sqlite import open_store
 from valija.store.sqlite_engine import SqliteEngine
+from valija.store.work import Work, do, one, rows
 
 CHILD = Path(__file__).with_name("full_disk_child.py")
 
@@ -31,25 +31,25 @@ def child(*arguments: object) -> list[list[str]]:
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
     opened = SqliteEngine(tmp_path)
-    await opened.write(lambda c: c.execute("CREATE TABLE heap (name TEXT, octets BLOB)"))
-    await opened.write(lambda c: c.execute("PRAGMA max_page_count=64").fetchone())
+    await opened.write(lambda: do("CREATE TABLE heap (name TEXT, octets BLOB)"))
+    await opened.write(lambda: do("PRAGMA max_page_count=64"))
     yield opened
     await opened.close()
 
 
-def put(name: str, size: int) -> Callable[[sqlite3.Connection], Any]:
-    def work(c: sqlite3.Connection) -> str:
-        c.execute("INSERT INTO heap VALUES (?, zeroblob(?))", (name, size))
+def put(name: str, size: int) -> Callable[[], Work[str]]:
+    def work() -> Work[str]:
+        yield from do("INSERT INTO heap VALUES (?, zeroblob(?))", name, size)
         return name
 
     return work
 
 
 async def names(engine: SqliteEngine) -> list[str]:
-    return [row[0] for row in await engine.read(lambda c: c.execute("SELECT name FROM heap ORDER BY 1").fetchall())]
+    return [row[0] for row in await engine.read(lambda: rows("SELECT name FROM heap ORDER BY 1"))]
 
 
-async def together(engine: SqliteEngine, works: list[Callable[[sqlite3.Connection], Any]]) -> list[Any]:
+async def together(engine: SqliteEngine, works: list[Callable[[], Work[Any]]]) -> list[Any]:
     return await asyncio.gather(*(engine.write(work) for work in works), return_exceptions=True)
 
 
@@ -96,8 +96,8 @@ async def test_of_writes_made_together_only_the_one_that_does_not_fit_fails(engi
 
 
 async def test_a_write_that_raises_fails_alone_and_is_undone(engine: SqliteEngine) -> None:
-    def broken(c: sqlite3.Connection) -> None:
-        c.execute("INSERT INTO heap VALUES ('broken', NULL)")
+    def broken() -> Work[None]:
+        yield from do("INSERT INTO heap VALUES ('broken', NULL)")
         raise ZeroDivisionError
 
     works = [put("a", 1), broken, put("b", 1)]
@@ -107,7 +107,7 @@ async def test_a_write_that_raises_fails_alone_and_is_undone(engine: SqliteEngin
 
 
 async def test_a_wrong_statement_fails_alone_with_a_clear_error(engine: SqliteEngine) -> None:
-    works = [put("a", 1), lambda c: c.execute("INSERT INTO nowhere VALUES (1)"), put("b", 1)]
+    works = [put("a", 1), lambda: do("INSERT INTO nowhere VALUES (1)"), put("b", 1)]
     found = await together(engine, works)
     assert isinstance(found[1], StoreError)
     assert await names(engine) == ["a", "b"]
@@ -115,7 +115,7 @@ async def test_a_wrong_statement_fails_alone_with_a_clear_error(engine: SqliteEn
 
 async def test_readers_cannot_write(engine: SqliteEngine) -> None:
     with pytest.raises(StoreError):
-        await engine.read(lambda c: c.execute("INSERT INTO heap VALUES ('x', NULL)"))
+        await engine.read(lambda: do("INSERT INTO heap VALUES ('x', NULL)"))
     assert await names(engine) == []
 
 
@@ -144,7 +144,7 @@ async def test_closing_finishes_what_was_accepted(tmp_path: Path) -> None:
 async def test_every_commit_is_synchronised_to_the_disk(tmp_path: Path) -> None:
     engine = SqliteEngine(tmp_path)
     try:
-        assert await engine.write(lambda c: c.execute("PRAGMA synchronous").fetchone()[0]) == 2  # FULL
-        assert await engine.write(lambda c: c.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
+        assert await engine.write(lambda: one("PRAGMA synchronous")) == (2,)  # FULL
+        assert await engine.write(lambda: one("PRAGMA journal_mode")) == ("wal",)
     finally:
         await engine.close()

@@ -1,4 +1,7 @@
-"""The queue's SQL, by name; placeholders are ``?``. Written so that SQLite and PostgreSQL give it the same meaning."""
+"""The queue's SQL, by name; placeholders are ``?``. Written so that SQLite and PostgreSQL give it the same meaning.
+
+``{{lock}}`` keeps rows for this transaction, waiting for who has them; ``{{skip}}`` passes over those that another has.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,15 @@ FIRST_DUE: Final = (
     "SELECT message_id FROM queue_recipients WHERE account = ? AND due_at <= ? ORDER BY due_at, message_id LIMIT ?"
 )
 _RECIPIENT = "SELECT id, message_id, place, due_at, lease_until, state_payload FROM queue_recipients "
-DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER BY place"
+DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER BY place {{skip}}"
 RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
-LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ?"
-ENDED_LEASES: Final = "SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?"
+LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ? {{lock}}"
+ENDED_LEASES: Final = _RECIPIENT + "WHERE lease_until < ? ORDER BY lease_until LIMIT ? {{skip}}"
 REPLACE_STATE: Final = (
     "UPDATE queue_recipients SET state = ?, due_at = ?, lease_until = ?, ended_at = ?, state_payload = ? WHERE id = ?"
 )
-NEXT_LEASE: Final = "UPDATE queue_numbers SET last = last + 1 WHERE name = 'lease' RETURNING last"
+# the number that grows is a row, not a sequence: it is as durable as the leases, so none is given twice after a crash
+NEXT_LEASES: Final = "UPDATE queue_numbers SET last = last + ? WHERE name = 'lease' RETURNING last"
 NEXT_DUE: Final = "SELECT min(due_at) FROM queue_recipients WHERE account = ? AND due_at IS NOT NULL"
 COUNTS: Final = "SELECT account, state, count(*) FROM queue_recipients GROUP BY account, state"
 
@@ -41,7 +45,7 @@ ENDED_MESSAGES: Final = (
 DELETE_MESSAGE: Final = "DELETE FROM queue_messages WHERE id = ? RETURNING file"
 
 ADD_HISTORY: Final = "INSERT INTO queue_history (message_id, payload) VALUES (?, ?)"
-COUNT_HISTORY: Final = "SELECT count(*) FROM queue_history WHERE message_id = ?"
+COUNT_HISTORY: Final = "SELECT message_id, count(*) FROM queue_history WHERE message_id = ? GROUP BY message_id"
 TRIM_HISTORY: Final = (
     "DELETE FROM queue_history WHERE id IN "
     "(SELECT id FROM queue_history WHERE message_id = ? ORDER BY id LIMIT ? OFFSET ?)"

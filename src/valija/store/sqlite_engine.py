@@ -4,7 +4,7 @@ Theory of operation
 -------------------
 1. All writes go through one thread and one connection: SQLite's WAL has a corruption bug with two writers up to 3.51.2,
    and one writer needs no busy loop.
-2. A write is a function of the connection. The thread takes all that wait, runs each in a savepoint inside one
+2. A write is a unit of work (:mod:`valija.store.work`). The thread takes all that wait, runs each in a savepoint inside one
    transaction, commits once (``synchronous=FULL``: the commit is on disk), and only then tells the callers.
 3. If the transaction as a whole fails (disk full), nothing of it happened; each write is then tried alone, so one that does
    not fit fails alone.
@@ -17,35 +17,42 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import re
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreVersion
 from valija.domain.text import N_, message
 from valija.store.master_key import directory_unusable, sync_directory
+from valija.store.schema import Dialect, latest_version, migration
+from valija.store.work import Row, Work
 
 FILE_NAME: Final = "valija.sqlite3"
 MARKER_NAME: Final = "valija.store"
 APPLICATION_ID: Final = 0x56414C49
 BATCH_LIMIT: Final = 256
 QUICK_CHECK_LIMIT: Final = 64 * 1024 * 1024
-_TYPES: Final = {
-    "id": "INTEGER PRIMARY KEY AUTOINCREMENT",
-    "blob": "BLOB",
-    "bigint": "INTEGER",
-    "strict": "STRICT",
-}
+_DIALECT: Final = Dialect(
+    "sqlite",
+    {
+        "id": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "blob": "BLOB",
+        "bigint": "INTEGER",
+        "text": "TEXT",
+        "strict": "STRICT",
+        "lock": "",  # there is one writer
+        "skip": "",
+    },
+)
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ})
 
+Error: Final = sqlite3.Error
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
 log: Final = logging.getLogger(__name__)
 
 
@@ -55,7 +62,7 @@ def exists(state_dir: Path) -> bool:
 
 
 class SqliteEngine:
-    """An open database; :meth:`write` and :meth:`read` run functions on its connections."""
+    """An open database; :meth:`write` and :meth:`read` run units of work on its connections."""
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
@@ -64,13 +71,13 @@ class SqliteEngine:
             f"file:{self.path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         self._reader.execute("PRAGMA query_only=ON")
-        self._waiting: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Callable[[], Work[Any]], Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._readers = ThreadPoolExecutor(1, "store-reader")
         self._closed = False
         self._thread.start()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Callable[[], Work[T]]) -> T:
         """Run ``work`` in the next transaction; return what it returned once that is on disk.
 
         A caller who is cancelled does not stop the write.
@@ -81,14 +88,14 @@ class SqliteEngine:
         self._waiting.put((work, future))
         return await asyncio.shield(asyncio.wrap_future(future))
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run ``work`` on the reading connection."""
         if self._closed:
             raise StoreError(message(N_("The store is closed.")))
 
         def guarded() -> T:
             try:
-                return work(self._reader)
+                return run(self._reader, work())
             except sqlite3.Error as error:
                 raise explain(error, self.path) from None
 
@@ -123,7 +130,7 @@ class SqliteEngine:
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Work[Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[tuple[Callable[[], Work[Any]], Future[Any]]]) -> None:
         try:
             results = self._transaction([work for work, _future in batch])
         except (sqlite3.Error, StoreError) as error:
@@ -139,7 +146,7 @@ class SqliteEngine:
             else:
                 future.set_result(value)
 
-    def _transaction(self, works: list[Work[Any]]) -> list[tuple[Any, BaseException | None]]:
+    def _transaction(self, works: list[Callable[[], Work[Any]]]) -> list[tuple[Any, BaseException | None]]:
         connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -151,12 +158,12 @@ class SqliteEngine:
             raise
         return results
 
-    def _savepoint(self, work: Work[Any]) -> tuple[Any, BaseException | None]:
+    def _savepoint(self, work: Callable[[], Work[Any]]) -> tuple[Any, BaseException | None]:
         """Run one write; a database error fails the whole transaction, any other only this write."""
         connection = self._writer
         connection.execute("SAVEPOINT one")
         try:
-            value = work(connection)
+            value = run(connection, work())
         except sqlite3.Error:
             raise
         except Exception as error:
@@ -165,6 +172,28 @@ class SqliteEngine:
             return None, error
         connection.execute("RELEASE one")
         return value, None
+
+
+def run(connection: sqlite3.Connection, work: Work[T]) -> T:
+    """Run a unit of work to its end on a connection."""
+    execute = connection.execute
+    try:
+        query = next(work)
+        while True:
+            statement = _statement(query.statement)
+            if len(query.many) == 1:
+                found: list[Row] = execute(statement, query.many[0]).fetchall()
+            else:
+                found = [row for values in query.many for row in execute(statement, values)]
+            query = work.send(found)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+
+
+@cache
+def _statement(text: str) -> str:
+    return _DIALECT.fill(text)
 
 
 # --- opening -----------------------------------------------------------------------------------------------------------
@@ -244,7 +273,7 @@ def _look(path: Path, mode: str, *, was_made: bool) -> None:
 
 
 def _refuse_version(version: int, path: Path) -> None:
-    latest = len(_migrations())
+    latest = latest_version()
     if version > latest:
         raise StoreVersion(
             message(
@@ -257,26 +286,17 @@ def _refuse_version(version: int, path: Path) -> None:
         )
 
 
-def _migrations() -> list[str]:
-    folder = files("valija.store") / "migrations"
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in names]
-
-
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema to the latest version, in one transaction."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     _refuse_version(version, path)
-    steps = _migrations()
-    if version == len(steps):
+    if version == latest_version():
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for step in steps[version:]:
-            text = re.sub(r"\{\{(\w+)\}\}", lambda found: _TYPES[found.group(1)], re.sub(r"--.*", "", step))
-            for statement in filter(str.strip, text.split(";")):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={len(steps)}")
+        for statement in migration(version, _DIALECT):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={latest_version()}")
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:

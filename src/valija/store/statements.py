@@ -39,7 +39,7 @@ REPLACE_REGISTRATION: Final = (
 )
 DELETE_REGISTRATION: Final = "DELETE FROM registrations WHERE name = ? RETURNING version"
 
-IS_KNOWN: Final = "SELECT 1 FROM received WHERE account = ? AND maildrop = ? AND unique_id = ?"
+KNOWN: Final = "SELECT unique_id FROM received WHERE account = ? AND maildrop = ? AND unique_id = ?"
 RECORD_RECEIVED: Final = (
     "INSERT INTO received (account, maildrop, unique_id, received_at, file, size, sender, subject) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, maildrop, unique_id) DO NOTHING RETURNING id"

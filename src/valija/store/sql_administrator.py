@@ -1,31 +1,31 @@
-"""The administrator's rows in SQLite: password hash, lock-out, preferences, sessions. See the port for the meaning."""
+"""The administrator's rows: password hash, lock-out, preferences, sessions. See the port for the meaning."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from valija.domain.administrator import Lockout, Session
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
 from valija.secret import Secret
 from valija.store import statements as sql
-from valija.store.sqlite_rows import SealedRows, append_audit, epoch, moment
+from valija.store.sql_rows import SealedRows, append_audit, epoch, moment
+from valija.store.work import Row, Work, do, one
 
 _PASSWORD: Final = "password"
 _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
-_Row = tuple[int, bytes] | None
+_Row = Row | None
 
 
 class AdministratorRows(SealedRows):
     """Part of the store."""
 
     async def load_password_hash(self) -> Secret | None:
-        return self._password_hash(await self._db.read(_administrator_row(_PASSWORD)))
+        return self._password_hash(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _PASSWORD)))
 
     async def save_password_hash(self, expected: Secret | None, new: Secret, record: AuditRecord | None) -> bool:
         box = self._seal_octets("administrator", _PASSWORD, new.reveal().encode())
@@ -33,14 +33,14 @@ class AdministratorRows(SealedRows):
         return await self._swap(_PASSWORD, lambda row: self._password_hash(row) == expected, box, records)
 
     async def load_lockout(self) -> Lockout:
-        return self._lockout(await self._db.read(_administrator_row(_LOCKOUT)))
+        return self._lockout(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _LOCKOUT)))
 
     async def save_lockout(self, expected: Lockout, new: Lockout, records: Sequence[AuditRecord] = ()) -> bool:
         box = self._seal("administrator", _LOCKOUT, new)
         return await self._swap(_LOCKOUT, lambda row: self._lockout(row) == expected, box, records)
 
     async def load_preferences(self) -> Preferences:
-        return self._preferences(await self._db.read(_administrator_row(_PREFERENCES)))
+        return self._preferences(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _PREFERENCES)))
 
     async def save_preferences(self, expected: Preferences, new: Preferences, record: AuditRecord) -> bool:
         box = self._seal("administrator", _PREFERENCES, new)
@@ -49,18 +49,18 @@ class AdministratorRows(SealedRows):
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
     ) -> bool:
-        def work(c: sqlite3.Connection) -> bool:
-            row = _administrator_row(name)(c)
+        def work() -> Work[bool]:
+            row = yield from one(sql.LOAD_ADMINISTRATOR, name)
             if not is_expected(row):
                 return False
             if row is None:
-                written = c.execute(sql.INSERT_ADMINISTRATOR, (name, box)).fetchone()
+                written = yield from one(sql.INSERT_ADMINISTRATOR, name, box)
             else:
-                written = c.execute(sql.REPLACE_ADMINISTRATOR, (box, name, row[0])).fetchone()
+                written = yield from one(sql.REPLACE_ADMINISTRATOR, box, name, row[0])
             if written is None:
                 return False
             for record in records:
-                append_audit(c, record)
+                yield from append_audit(record)
             return True
 
         return await self._db.write(work)
@@ -77,38 +77,27 @@ class AdministratorRows(SealedRows):
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))
 
-        def work(c: sqlite3.Connection) -> None:
-            c.execute(sql.ADD_SESSION, values)
-            append_audit(c, record)
+        def work() -> Work[None]:
+            yield from do(sql.ADD_SESSION, *values)
+            yield from append_audit(record)
 
         await self._db.write(work)
 
     async def load_session(self, key: str) -> Session | None:
-        row = await self._db.read(lambda c: c.execute(sql.LOAD_SESSION, (key,)).fetchone())
+        row = await self._db.read(lambda: one(sql.LOAD_SESSION, key))
         if row is None:
             return None
         return replace(self._open("sessions", key, row[1], Session), last_seen_at=moment(row[0]))
 
     async def touch_session(self, key: str, last_seen_at: datetime) -> None:
         at = epoch(last_seen_at)
-        await self._execute(sql.TOUCH_SESSION, (at, key, at))
+        await self._db.write(lambda: do(sql.TOUCH_SESSION, at, key, at))
 
     async def delete_session(self, key: str) -> None:
-        await self._execute(sql.DELETE_SESSION, (key,))
+        await self._db.write(lambda: do(sql.DELETE_SESSION, key))
 
     async def delete_sessions(self, except_key: str | None) -> None:
-        await self._execute(sql.DELETE_OTHER_SESSIONS, (except_key or "",))
+        await self._db.write(lambda: do(sql.DELETE_OTHER_SESSIONS, except_key or ""))
 
     async def delete_sessions_before(self, moment: datetime) -> None:
-        await self._execute(sql.DELETE_SESSIONS_BEFORE, (epoch(moment),))
-
-    async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        await self._db.write(lambda c: c.execute(statement, values) and None)
-
-
-def _administrator_row(name: str) -> Callable[[sqlite3.Connection], _Row]:
-    def work(c: sqlite3.Connection) -> _Row:
-        row: _Row = c.execute(sql.LOAD_ADMINISTRATOR, (name,)).fetchone()
-        return row
-
-    return work
+        await self._db.write(lambda: do(sql.DELETE_SESSIONS_BEFORE, epoch(moment)))

@@ -1,8 +1,7 @@
-"""The rows of devices and of what was seen of them in SQLite. See the port for the meaning."""
+"""The rows of devices and of what was seen of them. See the port for the meaning."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -12,7 +11,8 @@ from valija.domain.sighting import Sighting
 from valija.store import statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.port import VersionedDevice
-from valija.store.sqlite_rows import SealedRows, append_audit, epoch, unreadable
+from valija.store.sql_rows import SealedRows, append_audit, epoch, unreadable
+from valija.store.work import Work, do, each, one, rows
 
 _TABLE: Final = "devices"
 
@@ -21,44 +21,46 @@ class DeviceRows(SealedRows):
     """Part of the store."""
 
     async def list_devices(self) -> list[VersionedDevice]:
-        rows = await self._db.read(lambda c: c.execute(sql.LIST_DEVICES).fetchall())
-        return [VersionedDevice(version, self._open(_TABLE, login, box, Device)) for login, version, box in rows]
+        found = await self._db.read(lambda: rows(sql.LIST_DEVICES))
+        return [VersionedDevice(version, self._open(_TABLE, login, box, Device)) for login, version, box in found]
 
     async def save_device(self, expected_version: int, value: Device, audit: AuditRecord) -> VersionedDevice | None:
         box = self._seal(_TABLE, value.login, value)
 
-        def work(c: sqlite3.Connection) -> int | None:
+        def work() -> Work[int | None]:
             if expected_version == 0:
-                found = c.execute(sql.INSERT_DEVICE, (value.login, box)).fetchone()
+                found = yield from one(sql.INSERT_DEVICE, value.login, box)
             else:
-                found = c.execute(sql.REPLACE_DEVICE, (box, value.login, expected_version)).fetchone()
+                found = yield from one(sql.REPLACE_DEVICE, box, value.login, expected_version)
             if found is not None:
-                append_audit(c, audit)
+                yield from append_audit(audit)
             return None if found is None else int(found[0])
 
         version = await self._db.write(work)
         return None if version is None else VersionedDevice(version, value)
 
     async def delete_device(self, login: str, audit: AuditRecord) -> bool:
-        def work(c: sqlite3.Connection) -> bool:
-            if c.execute(sql.DELETE_DEVICE, (login,)).fetchone() is None:
+        def work() -> Work[bool]:
+            if (yield from one(sql.DELETE_DEVICE, login)) is None:
                 return False
-            c.execute(sql.DELETE_SIGHTING, (login,))
-            append_audit(c, audit)
+            yield from do(sql.DELETE_SIGHTING, login)
+            yield from append_audit(audit)
             return True
 
         return await self._db.write(work)
 
     async def list_sightings(self) -> list[Sighting]:
-        rows = await self._db.read(lambda c: c.execute(sql.LIST_SIGHTINGS).fetchall())
-        return [_sighting(subject, payload) for subject, payload in rows]
+        found = await self._db.read(lambda: rows(sql.LIST_SIGHTINGS))
+        return [_sighting(subject, payload) for subject, payload in found]
 
     async def save_sightings(self, sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
-        rows = [(s.subject, epoch(s.last_at), encode_value(s)) for s in sightings]
+        # in one order on all nodes: two that store the same subjects do not wait for each other in a circle
+        seen = [(s.subject, epoch(s.last_at), encode_value(s)) for s in sorted(sightings, key=lambda s: s.subject)]
+        gone = [(subject,) for subject in sorted(forget)]
 
-        def work(c: sqlite3.Connection) -> None:
-            c.executemany(sql.SAVE_SIGHTING, rows)
-            c.executemany(sql.DELETE_SIGHTING, [(subject,) for subject in forget])
+        def work() -> Work[None]:
+            yield from each(sql.SAVE_SIGHTING, seen)
+            yield from each(sql.DELETE_SIGHTING, gone)
 
         await self._db.write(work)
 

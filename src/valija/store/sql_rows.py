@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from valija.domain.errors import StoreError
 from valija.domain.record import AuditRecord
 from valija.domain.text import N_, message
-from valija.store import sqlite_engine as engine
 from valija.store import statements as sql
 from valija.store.codec import NotReadable, Stored, decode_value, encode_value
 from valija.store.vault import BoxNotOpened, Vault
+from valija.store.work import Engine, Work, do
 
 T = TypeVar("T")
 
@@ -21,7 +20,7 @@ T = TypeVar("T")
 class SealedRows:
     """A database and the vault that its values are sealed with."""
 
-    _db: engine.SqliteEngine
+    _db: Engine
     _vault: Vault
 
     def _seal(self, table: str, row: str, value: Stored) -> bytes:
@@ -51,11 +50,11 @@ def unreadable(table: str, row: str, error: Exception) -> StoreError:
     )
 
 
-def append_audit(c: sqlite3.Connection, r: AuditRecord) -> None:
+def append_audit(r: AuditRecord) -> Work[None]:
     details = json.dumps(dict(r.details), ensure_ascii=False, sort_keys=True)
     a = r.actor
-    values = (epoch(r.at), a.who, a.where, a.presence.value, r.action.value, r.subject, details)
-    c.execute(sql.APPEND_AUDIT, values)
+    at = epoch(r.at)
+    yield from do(sql.APPEND_AUDIT, at, a.who, a.where, a.presence.value, r.action.value, r.subject, details)
 
 
 def epoch(at: datetime | None) -> int | None:

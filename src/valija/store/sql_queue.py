@@ -1,0 +1,276 @@
+"""The queue in SQL: see :class:`valija.store.queue_port.QueueStore` for the meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, TypeVar, cast
+
+from valija.domain.account_gate import Gate
+from valija.domain.queue import (
+    Deferred,
+    Delivered,
+    Failed,
+    Held,
+    InFlight,
+    LeaseEnded,
+    Queued,
+    RecipientEvent,
+    RecipientState,
+    RecipientStateName,
+    due_at,
+    next_state,
+)
+from valija.domain.queue import Leased as LeaseGiven
+from valija.domain.queue_history import FIRST_LINES, GATE_LINES, LINES_LIMIT, GateLine, HistoryLine, gather, line_of
+from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.store import queue_statements as sql
+from valija.store.codec import NotReadable, decode_value, encode_value
+from valija.store.queue_port import Body, Leased, StoredQueued
+from valija.store.sql_rows import epoch, moment, unreadable
+from valija.store.work import Engine, Row, Work, do, each, one, rows
+
+LEASE_ENDS_AT_ONCE: Final = 1000
+LINE_FACTOR: Final = 8  # rows of the line that are looked at for each message wanted
+_STATE_CLASSES: Final = (Queued, InFlight, Deferred, Held, Delivered, Failed)
+_L = TypeVar("_L", HistoryLine, GateLine)
+Incoming = tuple[QueuedMessage, Body]
+Event = tuple[int, RecipientEvent]
+
+
+class SqlQueue:
+    """The queue's rows in an open database."""
+
+    shared = False
+
+    def __init__(self, database: Engine) -> None:
+        self._db = database
+
+    async def accept(self, message: QueuedMessage, body: Body) -> int:
+        return (await self._db.write(lambda: add_messages([(message, body)])))[0]
+
+    async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
+        return await self._db.write(lambda: lease_messages(account, epoch(now), epoch(until), limit))
+
+    async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
+        before = epoch(ended_before or now)
+
+        def work() -> Work[int]:
+            found = yield from rows(sql.ENDED_LEASES, before, LEASE_ENDS_AT_ONCE)
+            yield from end_leases_of(found, now)
+            return len(found)
+
+        return await self._db.write(work)
+
+    async def apply(self, events: Sequence[Event]) -> list[RecipientState | None]:
+        return await self._db.write(lambda: apply_events(events))
+
+    async def next_due(self, account: str) -> datetime | None:
+        row = await self._db.read(lambda: one(sql.NEXT_DUE, account))
+        return None if row is None or row[0] is None else moment(row[0])
+
+    async def load(self, message_id: int) -> StoredQueued | None:
+        def work() -> Work[list[StoredQueued]]:
+            return (yield from _stored((yield from rows(sql.LOAD_MESSAGE, message_id))))
+
+        found = await self._db.read(work)
+        return found[0] if found else None
+
+    async def list_messages(
+        self, *, account: str | None, state: RecipientStateName | None, limit: int, before_id: int | None = None
+    ) -> list[StoredQueued]:
+        below = before_id if before_id is not None else 2**62
+        wanted, whose = state.value if state else "", account or ""
+
+        def work() -> Work[list[StoredQueued]]:
+            return (
+                yield from _stored((yield from rows(sql.LIST_MESSAGES, below, whose, whose, wanted, wanted, limit)))
+            )
+
+        return await self._db.read(work)
+
+    async def load_body(self, message_id: int) -> Body | None:
+        row = await self._db.read(lambda: one(sql.LOAD_BODY, message_id))
+        return None if row is None else Body(row[1], row[0])
+
+    async def counts(self) -> Mapping[tuple[str, RecipientStateName], int]:
+        found = await self._db.read(lambda: rows(sql.COUNTS))
+        return {(account, RecipientStateName(state)): count for account, state, count in found}
+
+    async def forget_ended(self, before: datetime, limit: int) -> list[str]:
+        at = epoch(before)
+
+        def work() -> Work[list[str]]:
+            over = yield from rows(sql.ENDED_MESSAGES, at, at, limit)
+            gone = yield from each(sql.DELETE_MESSAGE, [(row[0],) for row in over])
+            return [row[0] for row in gone if row[0]]
+
+        return await self._db.write(work)
+
+    async def files(self) -> set[str]:
+        return {row[0] for row in await self._db.read(lambda: rows(sql.FILES))}
+
+    async def load_gate(self, account: str) -> Gate:
+        row = await self._db.read(lambda: one(sql.LOAD_GATE, account))
+        return Gate() if row is None else _gate(account, row[0])
+
+    async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
+        payload = encode_value(gate)
+
+        def work() -> Work[bool]:
+            if expected_version == 0:
+                saved = yield from one(sql.INSERT_GATE, account, gate.version, payload)
+            else:
+                saved = yield from one(sql.REPLACE_GATE, gate.version, payload, account, expected_version)
+            if saved is not None and line is not None:
+                yield from do(sql.ADD_GATE_HISTORY, account, encode_value(line))
+                yield from do(sql.TRIM_GATE_HISTORY, account, account, GATE_LINES)
+            return saved is not None
+
+        return await self._db.write(work)
+
+    async def history(self, message_id: int) -> list[HistoryLine]:
+        found = await self._db.read(lambda: rows(sql.HISTORY, message_id))
+        return [_line(HistoryLine, "queue_history", str(message_id), row[0]) for row in found]
+
+    async def gate_history(self, account: str) -> list[GateLine]:
+        found = await self._db.read(lambda: rows(sql.GATE_HISTORY, account))
+        return [_line(GateLine, "gate_history", account, row[0]) for row in found]
+
+    async def gates(self) -> Mapping[str, Gate]:
+        found = await self._db.read(lambda: rows(sql.LIST_GATES))
+        return {account: _gate(account, payload) for account, payload in found}
+
+
+# --- units of work --------------------------------------------------------------------------------------------------------
+
+
+def add_messages(incoming: Sequence[Incoming]) -> Work[list[int]]:
+    """Store messages with their recipients; return their numbers."""
+    messages = [
+        (m.account, m.device, epoch(m.accepted_at), encode_value(m), body.file, body.octets) for m, body in incoming
+    ]
+    numbers = [row[0] for row in (yield from each(sql.ADD_MESSAGE, messages))]
+    yield from each(
+        sql.ADD_RECIPIENT,
+        [
+            (number, m.account, place, RecipientStateName.QUEUED.value, epoch(m.accepted_at), b"")
+            for number, (m, _body) in zip(numbers, incoming, strict=True)
+            for place in range(len(m.recipients))
+        ],
+    )
+    return numbers
+
+
+def lease_messages(account: str, due: int | None, end: int | None, limit: int) -> Work[list[Leased]]:
+    """Take what stands at the head of an account's line."""
+    line = yield from rows(sql.FIRST_DUE, account, due, limit * LINE_FACTOR)
+    numbers = list(dict.fromkeys(row[0] for row in line))[:limit]
+    found = yield from each(sql.DUE_RECIPIENTS, [(number, due) for number in numbers])
+    messages = {row[0]: _message(*row) for row in (yield from each(sql.LOAD_MESSAGE, [(n,) for n in numbers]))}
+    waiting: dict[int, list[Row]] = {}
+    for row in found:
+        waiting.setdefault(row[1], []).append(row)
+    if not waiting:
+        return []
+    last = yield from one(sql.NEXT_LEASES, len(waiting))
+    first = 1 if last is None else last[0] - len(waiting) + 1
+    taken = [_leased(first + n, messages[number], own) for n, (number, own) in enumerate(waiting.items())]
+    yield from each(sql.REPLACE_STATE, [_change(entry.id, entry.state, end) for job in taken for entry in job.entries])
+    return taken
+
+
+def _leased(lease: int, message: QueuedMessage, waiting: list[Row]) -> Leased:
+    entries = tuple(
+        RecipientEntry(row[0], row[1], message.recipients[row[2]], next_state(_state(row), LeaseGiven(lease)))
+        for row in waiting
+    )
+    return Leased(lease, waiting[0][1], message, entries)
+
+
+def end_leases_of(found: Sequence[Row], now: datetime) -> Work[None]:
+    """Put back these recipients if they are under a lease."""
+    events: list[Event] = []
+    for row in found:
+        state = _state(row)
+        if isinstance(state, InFlight):
+            events.append((row[0], LeaseEnded(state.lease, now)))
+    yield from apply_events(events)
+
+
+def apply_events(events: Sequence[Event]) -> Work[list[RecipientState | None]]:
+    """Apply events in order; rows are locked in the order of their numbers, so that no two who apply wait in a circle."""
+    numbers = sorted({number for number, _event in events})
+    found = {row[0]: row for row in (yield from each(sql.LOAD_RECIPIENT, [(number,) for number in numbers]))}
+    first = {number: _state(row) for number, row in found.items()}
+    states, after, lines = dict(first), [], []
+    for number, event in events:
+        before = states.get(number)
+        if before is not None:
+            states[number] = next_state(before, event)
+            lines.append((found[number][1], line_of(before, event, states[number], found[number][2])))
+        after.append(states.get(number))
+    changed = [number for number in numbers if number in found and states[number] is not first[number]]
+    yield from each(sql.REPLACE_STATE, [_change(number, states[number], found[number][4]) for number in changed])
+    yield from _write_history(gather(lines))
+    return after
+
+
+def _write_history(lines: Sequence[tuple[int, HistoryLine]]) -> Work[None]:
+    if not lines:
+        return
+    yield from each(sql.ADD_HISTORY, [(number, encode_value(line)) for number, line in lines])
+    counts = yield from each(sql.COUNT_HISTORY, [(number,) for number in sorted({number for number, _line in lines})])
+    over = [(number, count - LINES_LIMIT, FIRST_LINES) for number, count in counts if count > LINES_LIMIT]
+    yield from each(sql.TRIM_HISTORY, over)
+
+
+def _change(number: int, state: RecipientState, lease_until: int | None) -> tuple[object, ...]:
+    """Return the values of REPLACE_STATE."""
+    ended = epoch(state.at) if isinstance(state, Delivered | Failed) else None
+    payload = b"" if _is_plain(state) else encode_value(state)
+    until = lease_until if isinstance(state, InFlight) else None
+    return state.name.value, epoch(due_at(state)), until, ended, payload, number
+
+
+def _is_plain(state: RecipientState) -> bool:
+    return isinstance(state, Queued) and state == Queued(state.due_at)
+
+
+def _state(row: Row) -> RecipientState:
+    number, _message_id, _place, due, _lease_until, payload = row
+    if not payload and due is not None:
+        return Queued(moment(due))
+    try:
+        return cast("RecipientState", decode_value(payload, *_STATE_CLASSES))
+    except NotReadable as error:
+        raise unreadable("queue_recipients", str(number), error) from None
+
+
+def _message(number: int, envelope: bytes) -> QueuedMessage:
+    try:
+        return decode_value(envelope, QueuedMessage)
+    except NotReadable as error:
+        raise unreadable("queue_messages", str(number), error) from None
+
+
+def _stored(found: Sequence[Row]) -> Work[list[StoredQueued]]:
+    messages = {number: _message(number, envelope) for number, envelope in found}
+    entries: dict[int, list[RecipientEntry]] = {number: [] for number in messages}
+    for row in (yield from each(sql.RECIPIENTS_OF, [(number,) for number in messages])):
+        entries[row[1]].append(RecipientEntry(row[0], row[1], messages[row[1]].recipients[row[2]], _state(row)))
+    return [StoredQueued(number, message, tuple(entries[number])) for number, message in messages.items()]
+
+
+def _line(kind: type[_L], table: str, key: str, payload: bytes) -> _L:
+    try:
+        return decode_value(payload, kind)
+    except NotReadable as error:
+        raise unreadable(table, key, error) from None
+
+
+def _gate(account: str, payload: bytes) -> Gate:
+    try:
+        return decode_value(payload, Gate)
+    except NotReadable as error:
+        raise unreadable("queue_gates", account, error) from None
