@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
+from upstream import Upstream
 
 from valija.apps.config import Configuration
 from valija.apps.gateway_listeners import GatewayListeners
@@ -49,9 +54,11 @@ class HurryClock:
 
 
 class RunningGateway:
-    """All of it. The upstream is a server in clear without log-in; devices on loopback are known if ``doors`` are open."""
+    """All of it. The upstream is a server in clear, without log-in; ``settings`` are the configuration's under gateway."""
 
-    def __init__(self, directory: Path, upstream_port: int, *, clock: Clock | None = None, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, upstream_port: int, *, clock: Clock | None = None, timeout_s: int = 20, **settings: Any
+    ) -> None:
         self.directory = directory
         self.clock = clock or HurryClock()
         ports = {"smtp_port": -1, "submission_port": 0, "submissions_port": 0}
@@ -59,13 +66,14 @@ class RunningGateway:
         self.ports: dict[str, int] = {}
         self.store: Store
         self.machine: Machine
-        self._upstream_port = upstream_port
+        self._upstream = SmtpSettings("127.0.0.1", upstream_port, timeout=timeout_s, tls=False, sender_address=MAILBOX)
         self._listeners: GatewayListeners
 
     async def start(self) -> RunningGateway:
         """Start; what waits goes on."""
         self.store = await asyncio.to_thread(open_store, self.directory, None, {})
-        self.machine = build(self.configuration, self.store, self.clock, self.directory)
+        with _few_authorities():
+            self.machine = build(self.configuration, self.store, self.clock, self.directory)
         await self._set_upstream()
         await self.machine.start()
         self._listeners = GatewayListeners(self.machine, self.configuration, loopback_only=True)
@@ -75,10 +83,9 @@ class RunningGateway:
 
     async def _set_upstream(self) -> None:
         stored = await self.store.load_settings(Setting.SMTP)
-        wanted = SmtpSettings("127.0.0.1", self._upstream_port, tls=False, sender_address=MAILBOX)
-        if stored.value != wanted:
+        if stored.value != self._upstream:
             record = AuditRecord(self.clock.now(), OPERATOR, AuditAction.SETTINGS_CHANGED, "smtp")
-            await self.store.save_settings(Setting.SMTP, stored.version, wanted, record)
+            await self.store.save_settings(Setting.SMTP, stored.version, self._upstream, record)
 
     async def stop(self) -> None:
         """Stop as the daemon does."""
@@ -122,6 +129,42 @@ class RunningGateway:
             lambda found: all(state.name is RecipientStateName.DELIVERED for _address, state in found), seconds
         )
 
+    async def history(self, number: int = 1) -> list[str]:
+        """Return what befell a message, in words."""
+        return [line.word.value for line in await self.store.queue.history(number)]
+
     def spooled(self) -> list[str]:
         """Return the files of large bodies."""
         return sorted(item.name for item in (self.directory / "spool").iterdir())
+
+
+@contextlib.contextmanager
+def _few_authorities() -> Iterator[None]:
+    """Do not read all authorities of this system for each gateway: its upstream speaks no TLS."""
+    kept = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+    os.environ.update(dict.fromkeys(kept, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@pytest.fixture(name="upstream")
+async def upstream_fixture() -> AsyncIterator[Upstream]:
+    """A provider's server without faults."""
+    started = await Upstream().start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture(name="gateway")
+async def gateway_fixture(tmp_path: Path, upstream: Upstream) -> AsyncIterator[RunningGateway]:
+    """A gateway with an open door."""
+    started = await RunningGateway(tmp_path, upstream.port).start()
+    await started.open_door()
+    yield started
+    await started.stop()

@@ -1,0 +1,105 @@
+"""The client goes away at every octet of a session: nothing is taken that it had not ended, nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from quick_sender import Client
+from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
+
+AT_ONCE = 40
+
+
+upstream, gateway = upstream_fixture, gateway_fixture
+
+
+def session(number: int, body: bytes = b"hello\r\n..dot\r\n") -> tuple[bytes, int]:
+    """Return a session, all at once, and how many octets of it there are up to the end of the final dot."""
+    head = (
+        b"EHLO printer\r\nMAIL FROM:<scanner@x.test> SIZE=100\r\nRCPT TO:<b@x.test>\r\nRCPT TO:<c@x.test>\r\nDATA\r\n"
+    )
+    message = head + b"Message-ID: <%d@device.test>\r\n\r\n" % number + body + b".\r\n"
+    return message + b"NOOP\r\nQUIT\r\n", len(message)
+
+
+async def _cut_off(gateway: RunningGateway, said: bytes, *, reset: bool, linger: bool) -> None:
+    """Say that much, then go: with an end, or with a reset; at once, or after having heard something."""
+    client = await Client.connect(gateway.port)
+    try:
+        await client.send(said)
+        if linger:
+            await client.reader.read(1)
+    except ConnectionError:
+        return
+    if reset:
+        client.reset()
+    else:
+        client.writer.write_eof()
+        await client.rest()
+        client.writer.close()
+
+
+async def _queued(gateway: RunningGateway) -> Counter[str]:
+    """Return how often each message is there, once all sessions are over."""
+    await asyncio.sleep(0.3)
+    found = await gateway.store.queue.list_messages(account=None, state=None, limit=10_000)
+    return Counter(stored.message.message_id for stored in found)
+
+
+@pytest.mark.parametrize("linger", [False, True], ids=["at once", "having heard"])
+async def test_a_client_that_ends_at_any_octet_has_handed_in_what_it_ended_and_nothing_else(
+    gateway: RunningGateway, linger: bool
+) -> None:
+    """A polite end: what was said before it counts, so a final dot does."""
+    length = len(session(1000)[0])
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with places:
+            await _cut_off(gateway, session(1000 + number)[0][:number], reset=False, linger=linger)
+
+    await asyncio.gather(*(one(number) for number in range(length + 1)))
+    ended = {f"{1000 + number}@device.test" for number in range(session(1000)[1], length + 1)}
+    assert await _queued(gateway) == Counter(dict.fromkeys(ended, 1))
+
+
+@pytest.mark.parametrize("linger", [False, True], ids=["at once", "having heard"])
+async def test_a_client_that_vanishes_at_any_octet_has_at_most_handed_in_what_it_ended(
+    gateway: RunningGateway, linger: bool
+) -> None:
+    """A reset may overtake what was said; it never adds to it."""
+    length = len(session(1000)[0])
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with places:
+            await _cut_off(gateway, session(1000 + number)[0][:number], reset=True, linger=linger)
+
+    await asyncio.gather(*(one(number) for number in range(length + 1)))
+    ended = {f"{1000 + number}@device.test" for number in range(session(1000)[1], length + 1)}
+    found = await _queued(gateway)
+    assert set(found) <= ended
+    assert set(found.values()) <= {1}
+    async with await Client.connect(gateway.port) as client:
+        assert (await client.hand_in("a@x.test", ["b@x.test"], b"Subject: x\r\n\r\n"))[:3] == b"250"
+
+
+async def test_a_large_message_that_breaks_off_leaves_nothing_behind(gateway: RunningGateway) -> None:
+    """However much of it was in the spool already."""
+    body = (b"0123456789abcdef" * 40 + b"\r\n") * 1200
+    whole, ended_at = session(1, body)
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(length: int, reset: bool) -> None:
+        async with places:
+            await _cut_off(gateway, whole[:length], reset=reset, linger=True)
+
+    lengths = [*range(60_000, len(whole), 37_777), ended_at - 1, ended_at - 3]
+    await asyncio.gather(*(one(length, reset) for length in lengths for reset in (False, True)))
+    assert await _queued(gateway) == Counter()
+    assert gateway.spooled() == []
+    await _cut_off(gateway, whole[:ended_at], reset=False, linger=False)
+    assert await _queued(gateway) == Counter({"1@device.test": 1})
+    assert len(gateway.spooled()) == 1
