@@ -9,8 +9,9 @@ from store_engines import store_fixture
 from store_values import NOW, audit_record
 
 from valija.domain.device import Device, Rewriting, TlsPolicy
+from valija.domain.learning import Learning, begin
 from valija.domain.record import AuditAction
-from valija.domain.sighting import Seen, Sighting, note
+from valija.domain.sighting import Attempt, Seen, Sighting, note
 from valija.secret import Secret
 from valija.store.port import Store, VersionedDevice
 
@@ -27,6 +28,7 @@ DEVICE = Device(
     TlsPolicy.LEGACY,
     "es",
     "internet-fax",
+    True,
     True,
     NOW,
     "uid 0",
@@ -53,7 +55,8 @@ async def test_what_was_seen_is_replaced_by_subject_and_listed_latest_first(stor
     """A device's record goes with it."""
     await store.save_device(0, DEVICE, ADDED)
     known = note(None, "ricoh", Seen(NOW, "192.168.1.20", "smtp", "TLSv1.3"))
-    stranger = note(None, "@192.168.1.99", Seen(NOW, "192.168.1.99", "smtp", "", "scanner", "535 5.7.8"))
+    tried = Attempt("submission", "printer", "LOGIN", "scan@office.local", 3)
+    stranger = note(None, "@192.168.1.99", Seen(NOW, "192.168.1.99", "smtp", "", "scanner", "535 5.7.8", tried))
     await store.save_sightings([known, stranger])
     later = note(known, "ricoh", Seen(NOW + timedelta(minutes=1), "192.168.1.21", "smtp", ""))
     await store.save_sightings([later])
@@ -79,3 +82,14 @@ def test_a_record_counts_and_keeps_what_was_last() -> None:
         refused_at=NOW,
         last_error=first.last_error,
     )
+
+
+async def test_learning_mode_is_kept_with_its_end(store: Store) -> None:
+    """Only in place of what was seen; each change is on record."""
+    assert await store.load_learning() == Learning()
+    first = begin(30, NOW, "ana")
+    record = audit_record("devices", AuditAction.LEARNING_STARTED)
+    assert await store.save_learning(Learning(), first, record)
+    assert not await store.save_learning(Learning(), begin(60, NOW, "luis"), record)
+    assert await store.load_learning() == first
+    assert len(await store.list_audit(100)) == 1

@@ -13,6 +13,7 @@ from valija.apps.http_server import port_taken
 from valija.apps.machine import Machine, local_name
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
+from valija.net.addresses import local_addresses
 from valija.net.listeners import Listener, smtp_listener
 from valija.net.tls import server_context
 from valija.services.submission import Submission
@@ -54,6 +55,12 @@ class GatewayListeners:
                 listener = smtp_listener(handler, tls, name=name, idle_s=IDLE_S, connections_limit=settings.connections)
                 await self._listen(listener, name, max(port, 0), tls if name == "submissions" else None)
         self._machine.gateway_ports = self.places
+        self._machine.gateway_addresses = self.addresses
+
+    def addresses(self) -> list[str]:
+        """Return where devices of the local network find this machine; blocking, briefly."""
+        everywhere = self._host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        return local_addresses() if everywhere else [self._host]
 
     async def _listen(self, listener: Listener, name: str, port: int, implicit_tls: ssl.SSLContext | None) -> None:
         try:

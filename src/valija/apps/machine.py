@@ -30,6 +30,7 @@ from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
 from valija.services.gateway import Gateway, SmtpRoute
 from valija.services.intake import Intake
+from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
 from valija.services.passwords import Passwords
@@ -88,6 +89,7 @@ class Machine:
     sandbox: dict[str, str] | None = None
     web_address: str = ""
     gateway_ports: dict[str, int] = field(default_factory=dict)
+    gateway_addresses: Callable[[], list[str]] = list
     new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
@@ -189,7 +191,8 @@ def _gateway(
         host_name=local_name(),
         copy_to=configuration.gateway.report_copy_to,
     ).report
-    return Gateway(store, clock, devices, intake, dispatcher, spool)
+    learning = LearningDesk(store, devices, clock, events)
+    return Gateway(store, clock, devices, learning, intake, dispatcher, spool)
 
 
 def local_name() -> str:

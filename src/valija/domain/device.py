@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, TypeVar
 
 from valija.domain.preferences import LANGUAGES
@@ -30,8 +30,6 @@ LOGIN_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,31}"
 RANGES_LIMIT: Final = 20
 SENDERS_LIMIT: Final = 50
 WIDEST_RANGE: Final = {4: 16, 6: 48}  # prefix bits; a wider range is no office
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -56,7 +54,8 @@ class Device:
     """One device. ``login`` is its user name and its key; ``password`` a hash, None where it is known by ``ranges`` alone.
 
     ``senders``: addresses or @domains that it may name; empty for any. ``language`` of its delivery reports, empty for the
-    machine's. ``mailbox`` is the POP setting whose mailbox it may fetch, empty for none.
+    machine's. ``mailbox`` is the POP setting whose mailbox it may fetch, empty for none. ``lf_ends_message``: LF "." LF ends
+    its messages as well, after which its connection is closed.
     """
 
     login: str
@@ -69,6 +68,7 @@ class Device:
     tls: TlsPolicy = TlsPolicy.REQUIRED
     language: str = ""
     mailbox: str = ""
+    lf_ends_message: bool = False
     enabled: bool = True
     created_at: datetime | None = None
     created_by: str = ""
@@ -84,6 +84,7 @@ DEVICE_LABELS: Final[Mapping[str, str]] = {
     "tls": N_("SSL/TLS"),
     "mailbox": N_("Mailbox to fetch"),
     "language": N_("Language"),
+    "lf_ends_message": N_("Bare line feeds end its messages"),
     "enabled": N_("Switched on"),
 }
 
@@ -111,6 +112,7 @@ def parse_device(
         "rewriting": lambda value: _one_of(Rewriting, value),
         "tls": lambda value: _one_of(TlsPolicy, value),
         "language": _language,
+        "lf_ends_message": switch,
         "enabled": switch,
     }
     return replace(current, **parse_fields({field.name for field in fields(current)} & set(parsers), parsers, changes))
@@ -119,7 +121,7 @@ def parse_device(
 def find_by_address(devices: Iterable[Device], address: str) -> Device | None:
     """Return the device whose range is the narrowest around ``address``; None if there is none, or two with the same."""
     try:
-        here = _plain(ip_address(address.partition("%")[0]))
+        here = ip_address(plain_address(address))
     except ValueError:
         return None
     found: list[tuple[int, Device]] = []
@@ -155,9 +157,17 @@ def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collect
     return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=not _same(named, mailbox))
 
 
-def _plain(address: Address) -> Address:
-    """Return the IPv4 address inside an IPv6 one (RFC 4291 section 2.5.5.2): the same device on a socket of both kinds."""
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+def plain_address(address: str) -> str:
+    """Return an address without its zone; of an IPv6 one that holds an IPv4 one (RFC 4291 section 2.5.5.2), that.
+
+    It is the same device. What is no address stays as it is.
+    """
+    try:
+        here = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    mapped = here.ipv4_mapped if isinstance(here, IPv6Address) else None
+    return str(mapped or here)
 
 
 def _same(one: str, other: str) -> bool:

@@ -34,6 +34,8 @@ class AuditAction(StrEnum):
     DEVICE_CHANGED = "device_changed"
     DEVICE_PASSWORD_MADE = "device_password_made"
     DEVICE_DELETED = "device_deleted"
+    LEARNING_STARTED = "learning_started"
+    LEARNING_STOPPED = "learning_stopped"
     MAIL_HELD = "mail_held"
     MAIL_RELEASED = "mail_released"
     MAIL_RETRIED = "mail_retried"

@@ -15,8 +15,25 @@ TEXT_LIMIT: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a stranger wanted to do while the machine was learning; never a password.
+
+    ``listener`` by its name; ``mechanism`` of its log-in, empty if it tried none; ``recipients``: how many it named.
+    """
+
+    listener: str = ""
+    helo: str = ""
+    mechanism: str = ""
+    sender: str = ""
+    recipients: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
-    """All that is kept. ``tls``: version of the last session, empty for one in clear; ``tried``: the login it last showed."""
+    """All that is kept. ``tls``: version of the last session, empty for one in clear; ``tried``: the login it last showed.
+
+    ``attempt``: None where the machine was not learning when it tried.
+    """
 
     subject: str
     first_at: datetime
@@ -30,6 +47,7 @@ class Sighting:
     refused: int = 0
     refused_at: datetime | None = None
     last_error: str = ""
+    attempt: Attempt | None = None
 
     @property
     def is_known(self) -> bool:
@@ -47,6 +65,7 @@ class Seen:
     tls: str
     tried: str = ""
     error: str = ""
+    attempt: Attempt | None = None
 
 
 def subject_of(login: str | None, address: str) -> str:
@@ -64,10 +83,25 @@ def note(before: Sighting | None, subject: str, seen: Seen) -> Sighting:
         protocol=seen.protocol,
         tls=seen.tls,
         tried=_one_line(seen.tried) or record.tried,
+        attempt=_merged(record.attempt, seen.attempt),
     )
     if seen.error:
         return replace(record, refused=record.refused + 1, refused_at=seen.at, last_error=_one_line(seen.error))
     return replace(record, accepted=record.accepted + 1, accepted_at=seen.at)
+
+
+def _merged(before: Attempt | None, now: Attempt | None) -> Attempt | None:
+    """Return what was tried in all: a device that was refused at its log-in may try without the next time."""
+    if now is None:
+        return before
+    old = before or Attempt()
+    return Attempt(
+        listener=now.listener or old.listener,
+        helo=_one_line(now.helo) or old.helo,
+        mechanism=now.mechanism or old.mechanism,
+        sender=_one_line(now.sender) or old.sender,
+        recipients=now.recipients or old.recipients,
+    )
 
 
 def _one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from valija.domain.account import POP_SETTINGS, Actor, Setting
 from valija.domain.clock import Clock
-from valija.domain.device import Device, TlsPolicy, find_by_address, parse_device
+from valija.domain.device import Device, TlsPolicy, find_by_address, parse_device, plain_address
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
 from valija.domain.guess_guard import GuessGuard
 from valija.domain.record import AuditAction, AuditRecord
@@ -31,6 +31,7 @@ LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # none that look alike on a
 GROUPS: Final = 3  # of GROUP letters: 60 bits
 GROUP: Final = 4
 DEVICES_LIMIT: Final = 1000
+ADDRESSES_LIMIT: Final = 4096  # looked up before
 FLUSH_S: Final = 5.0
 _TRIES: Final = 5
 
@@ -58,11 +59,13 @@ class DeviceDesk:
         self._guard = GuessGuard()
         self._key = secrets.token_bytes(32)
         self._known_good: dict[str, tuple[Secret, bytes]] = {}
+        self._by_address: dict[str, Device | None] = {}
 
     async def start(self) -> None:
         """Read what is stored."""
         self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
         self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
+        self._by_address.clear()
 
     # --- the operator's side ----------------------------------------------------------------------------------------------
 
@@ -82,10 +85,25 @@ class DeviceDesk:
         """Return the addresses that tried and are nobody's, latest first."""
         return sorted((s for s in self._sightings.values() if not s.is_known), key=lambda s: s.last_at, reverse=True)
 
-    async def add(self, changes: Mapping[str, Any], actor: Actor) -> MadeDevice:
-        """Add a device; without ``login`` one is made from its name, and without ``ranges`` it gets a password.
+    def stranger(self, address: str) -> Sighting:
+        """Return what was seen of an address that is nobody's. Raises :class:`UnknownName`."""
+        found = self._sightings.get(subject_of(None, plain_address(address)))
+        if found is None:
+            raise UnknownName(
+                message(N_("Nobody unknown was seen at {address}."), address=address[:60]),
+                message(N_("`valija device list` shows who tried.")),
+            )
+        return found
 
-        Raises :class:`InvalidFields`.
+    def is_taken(self, login: str) -> bool:
+        """Tell whether a device has this login."""
+        return login in self._devices
+
+    async def add(self, changes: Mapping[str, Any], actor: Actor, *, with_password: bool | None = None) -> MadeDevice:
+        """Add a device; without ``login`` one is made from its name.
+
+        It gets a password unless it has ``ranges``; None decides so. Where the address is all that is known of it, TLS is
+        offered, not required, if nothing else is said. Raises :class:`InvalidFields`.
         """
         if len(self._devices) >= DEVICES_LIMIT:
             raise InvalidFields(
@@ -96,7 +114,10 @@ class DeviceDesk:
         now = self._clock.now()
         blank = Device("", "", ACCOUNTS[0], created_at=now, created_by=actor.who)
         device = parse_device(blank, {"name": "", **asked}, ACCOUNTS, MAILBOXES)
-        password = None if device.ranges else _new_password()
+        by_address = bool(device.ranges) and not with_password
+        if by_address and "tls" not in asked:
+            device = replace(device, tls=TlsPolicy.OFFERED)
+        password = None if by_address else _new_password()
         if password is not None:
             device = replace(device, password=await self._passwords.hash(password))
         record = AuditRecord(now, actor, AuditAction.DEVICE_ADDED, device.login, {"name": device.name})
@@ -140,13 +161,25 @@ class DeviceDesk:
         self._devices.pop(login, None)
         self._sightings.pop(login, None)
         self._known_good.pop(login, None)
+        self._by_address.clear()
         self._events.publish(DevicesChanged(self._clock.now()))
+
+    def forget_stranger(self, address: str) -> None:
+        """Drop what was seen of an address: it is somebody's now."""
+        subject = subject_of(None, address)
+        if self._sightings.pop(subject, None) is not None:
+            self._unsaved.discard(subject)
+            self._forgotten.add(subject)
 
     # --- the listeners' side ----------------------------------------------------------------------------------------------
 
     def by_address(self, address: str) -> Device | None:
         """Return the device that an address belongs to."""
-        return find_by_address([stored.value for stored in self._devices.values()], address)
+        if address not in self._by_address:
+            if len(self._by_address) >= ADDRESSES_LIMIT:
+                self._by_address.clear()
+            self._by_address[address] = find_by_address([s.value for s in self._devices.values()], address)
+        return self._by_address[address]
 
     def any_in_clear(self) -> bool:
         """Tell whether a device may log in without TLS."""
@@ -225,6 +258,10 @@ class DeviceDesk:
 
     def _keep(self, saved: VersionedDevice) -> None:
         self._devices[saved.value.login] = saved
+        self._by_address.clear()
+        for seen in self.strangers() if saved.value.ranges else ():
+            if find_by_address((saved.value,), seen.address) is not None:
+                self.forget_stranger(seen.address)
         self._events.publish(DevicesChanged(self._clock.now()))
 
     def _free_login(self, name: Any) -> str:

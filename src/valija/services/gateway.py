@@ -31,6 +31,7 @@ from valija.services.delivery import Delivery, mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.intake import Intake
+from valija.services.learning import LearningDesk
 from valija.services.providers import ProviderBook
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
@@ -90,6 +91,7 @@ class Gateway:
     store: Store
     clock: Clock
     devices: DeviceDesk
+    learning: LearningDesk
     intake: Intake
     dispatcher: Dispatcher
     spool: Spool
@@ -98,10 +100,12 @@ class Gateway:
     async def start(self) -> None:
         """Go on with what waits."""
         await self.devices.start()
+        await self.learning.start()
         await self.dispatcher.start()
         self._tasks = [
             asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
             asyncio.create_task(self.devices.run(), name="devices"),
+            asyncio.create_task(self.learning.run(), name="learning mode"),
         ]
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.queue import RecipientState
 from valija.domain.queue_history import GateLine, HistoryLine
@@ -47,6 +48,7 @@ Stored = (
     | GateLine
     | Device
     | Sighting
+    | Learning
 )
 
 _CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}

@@ -10,6 +10,7 @@ from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
@@ -43,6 +44,7 @@ class MemoryStore:
         self._sessions: dict[str, Session] = {}
         self._lockout = Lockout()
         self._preferences = Preferences()
+        self._learning = Learning()
         self._api_tokens: dict[str, ApiToken] = {}
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
@@ -260,6 +262,16 @@ class MemoryStore:
             return False
         self._sightings.pop(login, None)
         await self.append_audit(audit)
+        return True
+
+    async def load_learning(self) -> Learning:
+        return self._learning
+
+    async def save_learning(self, expected: Learning, new: Learning, record: AuditRecord) -> bool:
+        if self._learning != expected:
+            return False
+        self._learning = new
+        self._add_audit(record)
         return True
 
     async def list_sightings(self) -> list[Sighting]:

@@ -16,6 +16,7 @@ from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
@@ -253,6 +254,14 @@ class Store(Protocol):
 
     async def delete_device(self, login: str, audit: AuditRecord) -> bool:
         """Delete a device and what was seen of it; False if there is none of that login."""
+        ...
+
+    async def load_learning(self) -> Learning:
+        """Return when the machine learns; never if it was never stored."""
+        ...
+
+    async def save_learning(self, expected: Learning, new: Learning, record: AuditRecord) -> bool:
+        """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
         ...
 
     async def list_sightings(self) -> list[Sighting]:

@@ -1,4 +1,4 @@
-"""The administrator's rows: password hash, lock-out, preferences, sessions. See the port for the meaning."""
+"""The administrator's rows: password hash, lock-out, preferences, learning mode, sessions. See the port."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from valija.domain.administrator import Lockout, Session
+from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
 from valija.secret import Secret
@@ -18,6 +19,7 @@ from valija.store.work import Row, Work, do, one
 _PASSWORD: Final = "password"
 _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
+_LEARNING: Final = "learning"
 _Row = Row | None
 
 
@@ -46,6 +48,13 @@ class AdministratorRows(SealedRows):
         box = self._seal("administrator", _PREFERENCES, new)
         return await self._swap(_PREFERENCES, lambda row: self._preferences(row) == expected, box, (record,))
 
+    async def load_learning(self) -> Learning:
+        return self._learning(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _LEARNING)))
+
+    async def save_learning(self, expected: Learning, new: Learning, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _LEARNING, new)
+        return await self._swap(_LEARNING, lambda row: self._learning(row) == expected, box, (record,))
+
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
     ) -> bool:
@@ -73,6 +82,9 @@ class AdministratorRows(SealedRows):
 
     def _preferences(self, row: _Row) -> Preferences:
         return Preferences() if row is None else self._open("administrator", _PREFERENCES, row[1], Preferences)
+
+    def _learning(self, row: _Row) -> Learning:
+        return Learning() if row is None else self._open("administrator", _LEARNING, row[1], Learning)
 
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))

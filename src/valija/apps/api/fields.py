@@ -62,7 +62,7 @@ PROVIDER_FIELDS: Final = _fields(
     },
 )
 DEVICE_FIELDS: Final = _fields(
-    "login is made from the name if it is missing, and stays; with ranges a device needs no password",
+    "login is made from the name if it is missing, and stays; ranges are where it connects from",
     {
         "login": {"type": "string", "pattern": f"^{LOGIN_PATTERN}$"},
         "name": _text(60),
@@ -73,6 +73,7 @@ DEVICE_FIELDS: Final = _fields(
         "rewriting": {"type": "string", "enum": [kind.value for kind in Rewriting]},
         "tls": {"type": "string", "enum": [kind.value for kind in TlsPolicy]},
         "language": {"type": "string", "enum": ["", "en", "es"]},
+        "lf_ends_message": {"type": "boolean"},
         "enabled": {"type": "boolean"},
     },
 )

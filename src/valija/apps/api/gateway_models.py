@@ -9,6 +9,7 @@ from pydantic import Field, WithJsonSchema
 
 from valija.apps.api.fields import CHANGES_LIMIT, DEVICE_FIELDS
 from valija.apps.api.models import Answer, Body, TroubleView
+from valija.domain.learning import MINUTES_RANGE, USUAL_MINUTES
 
 StateName = Literal["queued", "in_flight", "deferred", "held", "delivered", "failed"]
 LifeWordName = Literal[
@@ -140,6 +141,7 @@ class DeviceView(Answer):
     rewriting: str
     tls: str
     language: str
+    lf_ends_message: bool
     enabled: bool
     created_at: datetime | None
     created_by: str
@@ -153,6 +155,32 @@ class DeviceView(Answer):
     refused: int
 
 
+class AttemptView(Answer):
+    """What a stranger wanted while the machine was learning; ``mechanism`` is empty where it tried no log-in."""
+
+    listener: str
+    helo: str
+    mechanism: str
+    sender: str
+    recipients: int
+
+
+class LearningView(Answer):
+    """Learning mode: on until ``ends_at``, or off."""
+
+    on: bool
+    ends_at: datetime | None
+    started_by: str
+
+
+class StartLearning(Body):
+    """For how long the machine learns."""
+
+    minutes: int = Field(
+        default=USUAL_MINUTES, json_schema_extra={"minimum": MINUTES_RANGE[0], "maximum": MINUTES_RANGE[1]}
+    )
+
+
 class StrangerView(Answer):
     """An address that nobody knows, and what it tried."""
 
@@ -164,12 +192,19 @@ class StrangerView(Answer):
     tries: int
     first_seen_at: datetime
     last_seen_at: datetime
+    attempt: AttemptView | None
 
 
 class DevicesView(Answer):
-    """All devices, and who else tried; ``ports`` by the listener's name."""
+    """All devices, and who else tried; ``addresses`` of this machine in the local network, ``ports`` by the listener's name.
+
+    ``sender`` is the mailbox that mail goes out as, empty while none is set.
+    """
 
     host: str
+    addresses: list[str]
+    sender: str
+    learning: LearningView
     ports: dict[str, int]
     devices: list[DeviceView]
     strangers: list[StrangerView]
@@ -179,6 +214,20 @@ class MadeDeviceView(DeviceView):
     """A device with its new ``password``, which is shown this once; null for one that is known by its address alone."""
 
     password: str | None
+
+
+class NewDevice(Body):
+    """Fields of a new device. ``with_password``: null makes one unless it has ranges."""
+
+    changes: Annotated[dict[str, Any], WithJsonSchema(DEVICE_FIELDS)] = Field(max_length=CHANGES_LIMIT)
+    with_password: bool | None = None
+
+
+class AcceptStranger(Body):
+    """A stranger's address; ``changes`` are fields that go before what it tried."""
+
+    address: str = Field(max_length=60)
+    changes: Annotated[dict[str, Any], WithJsonSchema(DEVICE_FIELDS)] = Field(default={}, max_length=CHANGES_LIMIT)
 
 
 class DeviceChanges(Body):

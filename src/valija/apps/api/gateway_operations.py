@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 from valija.apps.api import gateway_models as models
@@ -16,7 +18,7 @@ from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStat
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.sighting import Sighting
 from valija.domain.text import N_, message
-from valija.services.devices import ACCOUNTS
+from valija.services.devices import ACCOUNTS, MadeDevice
 from valija.store.queue_port import StoredQueued
 
 STATE_LABELS: Final = {
@@ -184,6 +186,9 @@ async def list_devices(call: Call) -> models.DevicesView:
     desk = call.machine.gateway.devices
     return models.DevicesView(
         host=call.machine.gateway.intake.host_name,
+        addresses=await asyncio.to_thread(call.machine.gateway_addresses),
+        sender=await call.machine.gateway.dispatcher.route.mailbox(ACCOUNTS[0]),
+        learning=show_learning(call),
         ports=call.machine.gateway_ports,
         devices=[show_device(device, desk.sighting(device.login)) for device in desk.all()],
         strangers=[_stranger(sighting) for sighting in desk.strangers()],
@@ -191,10 +196,9 @@ async def list_devices(call: Call) -> models.DevicesView:
 
 
 async def add_device(call: Call) -> models.MadeDeviceView:
-    body: models.DeviceChanges = await call.body(models.DeviceChanges)
-    made = await call.machine.gateway.devices.add(body.changes, call.actor)
-    password = made.password.reveal() if made.password is not None else None
-    return models.MadeDeviceView(**show_device(made.device, None).model_dump(), password=password)
+    body: models.NewDevice = await call.body(models.NewDevice)
+    devices = call.machine.gateway.devices
+    return _made(await devices.add(body.changes, call.actor, with_password=body.with_password), None)
 
 
 async def change_device(call: Call) -> models.DeviceView:
@@ -207,9 +211,7 @@ async def change_device(call: Call) -> models.DeviceView:
 async def make_device_password(call: Call) -> models.MadeDeviceView:
     desk = call.machine.gateway.devices
     made = await desk.new_password(call.request.path_params["login"], call.actor)
-    password = made.password.reveal() if made.password is not None else None
-    shown = show_device(made.device, desk.sighting(made.device.login))
-    return models.MadeDeviceView(**shown.model_dump(), password=password)
+    return _made(made, desk.sighting(made.device.login))
 
 
 async def delete_device(call: Call) -> models.DeviceView:
@@ -218,6 +220,36 @@ async def delete_device(call: Call) -> models.DeviceView:
     shown = show_device(desk.get(login), desk.sighting(login))
     await desk.delete(login, call.actor)
     return shown
+
+
+async def accept_stranger(call: Call) -> models.MadeDeviceView:
+    body: models.AcceptStranger = await call.body(models.AcceptStranger)
+    return _made(await call.machine.gateway.learning.accept(body.address, body.changes, call.actor), None)
+
+
+async def start_learning(call: Call) -> models.LearningView:
+    body: models.StartLearning = await call.body(models.StartLearning)
+    await call.machine.gateway.learning.begin(body.minutes, call.actor)
+    return show_learning(call)
+
+
+async def stop_learning(call: Call) -> models.LearningView:
+    await call.machine.gateway.learning.stop(call.actor)
+    return show_learning(call)
+
+
+def show_learning(call: Call) -> models.LearningView:
+    """Show whether the machine learns."""
+    desk = call.machine.gateway.learning
+    on = desk.is_on()
+    return models.LearningView(
+        on=on, ends_at=desk.state.ends_at if on else None, started_by=desk.state.started_by if on else ""
+    )
+
+
+def _made(made: MadeDevice, seen: Sighting | None) -> models.MadeDeviceView:
+    password = made.password.reveal() if made.password is not None else None
+    return models.MadeDeviceView(**show_device(made.device, seen).model_dump(), password=password)
 
 
 def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
@@ -233,6 +265,7 @@ def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
         rewriting=device.rewriting.value,
         tls=device.tls.value,
         language=device.language,
+        lf_ends_message=device.lf_ends_message,
         enabled=device.enabled,
         created_at=device.created_at,
         created_by=device.created_by,
@@ -257,4 +290,5 @@ def _stranger(seen: Sighting) -> models.StrangerView:
         tries=seen.refused,
         first_seen_at=seen.first_at,
         last_seen_at=seen.last_at,
+        attempt=models.AttemptView(**asdict(seen.attempt)) if seen.attempt is not None else None,
     )

@@ -72,6 +72,8 @@ ACTION_LABELS: Final = {
     "device_changed": N_("device changed"),
     "device_password_made": N_("new password for a device"),
     "device_deleted": N_("device deleted"),
+    "learning_started": N_("learning mode started"),
+    "learning_stopped": N_("learning mode stopped"),
     "mail_held": N_("mail held"),
     "mail_released": N_("mail released"),
     "mail_retried": N_("mail tried again"),
@@ -324,6 +326,7 @@ OTHER_LABELS: Final = {
     "text": N_("Text"),
     "name": N_("Name"),
     "days": N_("Days"),
+    "minutes": N_("Minutes"),
     "ids": N_("Numbers"),
     "action": N_("Action"),
 }

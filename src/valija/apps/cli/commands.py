@@ -13,6 +13,7 @@ import click
 from valija import __version__
 from valija.apps.cli import (
     api_token_commands,
+    device_commands,
     gateway_commands,
     mail_commands,
     output,
@@ -53,7 +54,7 @@ cli.add_command(settings_commands.smtp)
 cli.add_command(settings_commands.pop)
 cli.add_command(token_commands.token)
 cli.add_command(api_token_commands.api_token)
-cli.add_command(gateway_commands.device)
+cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)
