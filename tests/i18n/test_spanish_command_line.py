@@ -62,7 +62,8 @@ def test_the_help_of_every_command_has_no_english_left() -> None:
         assert page.startswith(f"Uso: {command} ")
         assert "Opciones:" in page
         assert "Mostrar este mensaje y salir." in page
-        assert ENGLISH.findall(page) == [], command
+        words = re.sub(r"--[a-z-]+", "", page)  # an option's name is the same in every language
+        assert ENGLISH.findall(words) == [], command
 
 
 def test_the_same_search_finds_the_english_of_every_english_page() -> None:
