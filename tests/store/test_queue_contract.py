@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from queue_engines import MINUTE, NOW, TROUBLE, line_fixture, queued
@@ -22,6 +23,7 @@ from valija.domain.queue_history import (
     HistoryLine,
     HistoryWord,
 )
+from valija.domain.traffic import SLOT, TrafficSlot
 from valija.store.queue_port import Body, QueueStore
 from valija.store.sql_queue import SqlQueue
 from valija.store.sqlite_engine import SqliteEngine
@@ -166,6 +168,65 @@ async def test_lists_are_latest_first_and_can_be_paged_and_filtered(line: QueueS
     flying = await line.list_messages(account=None, state=RecipientStateName.IN_FLIGHT, limit=9)
     assert [m.id for m in flying] == [leased.id]
     assert await line.list_messages(account="smtp", state=RecipientStateName.IN_FLIGHT, limit=9) == []
+
+
+async def test_a_list_can_be_of_a_device_and_of_a_text(line: QueueStore) -> None:
+    """In every state, and together with the other filters; a text stands in subject, Message-ID or addresses."""
+    about = [("ricoh", "Escáner Á"), ("fax", 'a "100 %"'), ("", "plain"), ("ricoh", "reversed_path"), ("ricoh", "z")]
+    numbers = [await line.accept(queued("B@x.org", device=d, subject=s), Body()) for d, s in about]
+    first, second, third, fourth, fifth = numbers
+    leased = {each.id: each for each in await line.lease("smtp", NOW, SOON, 9)}
+
+    def told(number: int, event: type[Any], *values: object) -> tuple[int, q.RecipientEvent]:
+        return leased[number].entries[0].id, event(*values)
+
+    await line.apply(
+        [
+            told(first, q.TryFailed, leased[first].lease, SOON, TROUBLE),
+            told(second, q.Accepted, SOON, "250 ok"),
+            told(third, q.GivenBack, leased[third].lease),
+            told(third, q.HoldAsked, NOW),
+            told(fourth, q.Refused, leased[fourth].lease, TROUBLE),
+            told(fifth, q.GivenBack, leased[fifth].lease),
+        ]
+    )
+
+    async def found(**filters: Any) -> list[int]:
+        return [m.id for m in await line.list_messages(**{"account": None, "state": None, "limit": 9} | filters)]
+
+    names = RecipientStateName
+    states = {
+        first: names.DEFERRED,
+        second: names.DELIVERED,
+        third: names.HELD,
+        fourth: names.FAILED,
+        fifth: names.QUEUED,
+    }
+    assert dict(await line.counts()) == {("smtp", state): 1 for state in states.values()}
+    for number, (device, _subject) in zip(numbers, about, strict=True):
+        assert await found(state=states[number]) == [number]
+        assert await found(state=states[number], device=device, account="smtp") == [number]
+        assert await found(state=states[number], device=device, account="other") == []
+        assert await found(state=states[number], device="none") == []
+        assert await found(state=states[number], before_id=number) == []
+    assert await found(device="ricoh", limit=2) == [fifth, fourth]
+    assert await found(device="ricoh", before_id=fourth) == [first]
+    assert await found(device="") == [third]
+    assert await found(text="ESCÁNER Á") == [first]
+    assert await found(text='"100 %"', device="fax") == [second]
+    assert await found(text="b@X", limit=2, before_id=fifth) == [fourth, third]
+    assert await found(text="b@X", state=names.HELD) == [third]
+    assert await found(text="reverse_path") == []
+    assert await found(text="%") == [second]
+
+
+async def test_how_much_mail_passed_is_added_up_slot_by_slot(line: QueueStore) -> None:
+    """What is old goes; how many waited is the last that was said."""
+    slots = [TrafficSlot(NOW + n * SLOT, 1, 2, 3, 4) for n in range(3)]
+    await line.add_traffic(slots, NOW)
+    assert await line.traffic() == slots
+    await line.add_traffic([TrafficSlot(NOW + 2 * SLOT, 10, 20, 30, 0)], NOW + SLOT)
+    assert await line.traffic() == [slots[1], TrafficSlot(NOW + 2 * SLOT, 11, 22, 33, 0)]
 
 
 async def test_what_has_ended_is_forgotten_with_its_file_and_nothing_else(line: QueueStore) -> None:

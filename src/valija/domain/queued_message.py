@@ -47,6 +47,13 @@ class QueuedMessage:
     tls: str = ""
 
 
+def mentions(message: QueuedMessage, text: str) -> bool:
+    """Tell whether a text stands in a message's subject, its Message-ID or one of its addresses; large and small are one."""
+    wanted = text.casefold()
+    addresses = (message.reverse_path, message.report_to, *(recipient.address for recipient in message.recipients))
+    return any(wanted in place.casefold() for place in (message.subject, message.message_id, *addresses))
+
+
 @dataclass(frozen=True, slots=True)
 class RecipientEntry:
     """One recipient of a stored message: its number, whose it is, and its state."""

@@ -22,7 +22,8 @@ from valija.domain.queue import (
 )
 from valija.domain.queue import Leased as LeaseGiven
 from valija.domain.queue_history import GATE_LINES, GateLine, HistoryLine, gather, keep, line_of
-from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
+from valija.domain.traffic import TrafficSlot, plus
 from valija.store.queue_port import Body, Leased, StoredQueued
 
 
@@ -44,6 +45,7 @@ class MemoryQueue:
         self._entries: dict[int, tuple[_Kept, int]] = {}
         self._ends: dict[int, datetime] = {}
         self._gates: dict[str, Gate] = {}
+        self._traffic: dict[datetime, TrafficSlot] = {}
         self._gate_lines: dict[str, list[GateLine]] = {}
         self._last = self._last_entry = self._last_lease = 0
 
@@ -104,13 +106,22 @@ class MemoryQueue:
         return None if kept is None else StoredQueued(message_id, kept.message, tuple(kept.entries))
 
     async def list_messages(
-        self, *, account: str | None, state: RecipientStateName | None, limit: int, before_id: int | None = None
+        self,
+        *,
+        account: str | None,
+        state: RecipientStateName | None,
+        limit: int,
+        before_id: int | None = None,
+        device: str | None = None,
+        text: str = "",
     ) -> list[StoredQueued]:
         found = [
             StoredQueued(number, kept.message, tuple(kept.entries))
             for number, kept in sorted(self._messages.items(), reverse=True)
             if (before_id is None or number < before_id)
-            and (account is None or kept.message.account == account)
+            and account in (None, kept.message.account)
+            and device in (None, kept.message.device)
+            and (not text or mentions(kept.message, text))
             and (state is None or any(e.state.name is state for e in kept.entries))
         ]
         return found[:limit]
@@ -151,6 +162,14 @@ class MemoryQueue:
 
     async def gate_history(self, account: str) -> list[GateLine]:
         return list(self._gate_lines.get(account, []))
+
+    async def add_traffic(self, slots: Sequence[TrafficSlot], forget_before: datetime) -> None:
+        for slot in slots:
+            self._traffic[slot.at] = plus(self._traffic.get(slot.at, TrafficSlot(slot.at)), slot)
+        self._traffic = {at: slot for at, slot in self._traffic.items() if at >= forget_before}
+
+    async def traffic(self) -> list[TrafficSlot]:
+        return [slot for _at, slot in sorted(self._traffic.items())]
 
     async def gates(self) -> Mapping[str, Gate]:
         return dict(sorted(self._gates.items()))

@@ -24,6 +24,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
 from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.domain.traffic import TrafficSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,19 @@ class QueueStore(Protocol):
         ...
 
     async def list_messages(
-        self, *, account: str | None, state: RecipientStateName | None, limit: int, before_id: int | None = None
+        self,
+        *,
+        account: str | None,
+        state: RecipientStateName | None,
+        limit: int,
+        before_id: int | None = None,
+        device: str | None = None,
+        text: str = "",
     ) -> list[StoredQueued]:
-        """Return messages, latest first: of an account, with a recipient in a state."""
+        """Return messages, latest first: of an account, with a recipient in a state, of a device (empty: the machine itself).
+
+        ``text``: those that mention it, of the latest 5,000 that fit the rest.
+        """
         ...
 
     async def load_body(self, message_id: int) -> Body | None:
@@ -121,6 +132,14 @@ class QueueStore(Protocol):
 
     async def gate_history(self, account: str) -> list[GateLine]:
         """Return what befell an account's gate, in order: the last of it."""
+        ...
+
+    async def add_traffic(self, slots: Sequence[TrafficSlot], forget_before: datetime) -> None:
+        """Add to what is stored of these slots, ``waiting`` in its place; forget what is older."""
+        ...
+
+    async def traffic(self) -> list[TrafficSlot]:
+        """Return what is stored of how much mail passed, in order."""
         ...
 
     async def gates(self) -> Mapping[str, Gate]:

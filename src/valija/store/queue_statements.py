@@ -29,17 +29,13 @@ REPLACE_STATE: Final = (
 # the number that grows is a row, not a sequence: it is as durable as the leases, so none is given twice after a crash
 NEXT_LEASES: Final = "UPDATE queue_numbers SET last = last + ? WHERE name = 'lease' RETURNING last"
 NEXT_DUE: Final = "SELECT min(due_at) FROM queue_recipients WHERE account = ? AND due_at IS NOT NULL"
-COUNTS: Final = "SELECT account, state, count(*) FROM queue_recipients GROUP BY account, state"
 
 LOAD_MESSAGE: Final = "SELECT id, envelope FROM queue_messages WHERE id = ?"
 LOAD_BODY: Final = "SELECT file, body FROM queue_messages WHERE id = ?"
 FILES: Final = "SELECT file FROM queue_messages WHERE file <> ''"
-LIST_MESSAGES: Final = (
-    "SELECT id, envelope FROM queue_messages WHERE id < ? AND (account = ? OR ? = '') AND (? = '' OR EXISTS "
-    "(SELECT 1 FROM queue_recipients r WHERE r.message_id = queue_messages.id AND r.state = ?)) ORDER BY id DESC LIMIT ?"
-)
+# the plus keeps SQLite at the index of what has ended, instead of walking all messages every minute
 ENDED_MESSAGES: Final = (
-    "SELECT DISTINCT message_id FROM queue_recipients r WHERE r.ended_at < ? AND NOT EXISTS (SELECT 1 FROM queue_recipients o "
+    "SELECT DISTINCT +message_id FROM queue_recipients r WHERE r.ended_at < ? AND NOT EXISTS (SELECT 1 FROM queue_recipients o "
     "WHERE o.message_id = r.message_id AND (o.ended_at IS NULL OR o.ended_at >= ?)) LIMIT ?"
 )
 DELETE_MESSAGE: Final = "DELETE FROM queue_messages WHERE id = ? RETURNING file"
@@ -57,6 +53,14 @@ TRIM_GATE_HISTORY: Final = (
     "(SELECT min(id) FROM (SELECT id FROM gate_history WHERE account = ? ORDER BY id DESC LIMIT ?) AS latest)"
 )
 GATE_HISTORY: Final = "SELECT payload FROM gate_history WHERE account = ? ORDER BY id"
+
+ADD_TRAFFIC: Final = (
+    "INSERT INTO traffic (slot, accepted, delivered, failed, waiting) VALUES (?, ?, ?, ?, ?) ON CONFLICT (slot) DO UPDATE SET "
+    "accepted = traffic.accepted + excluded.accepted, delivered = traffic.delivered + excluded.delivered, "
+    "failed = traffic.failed + excluded.failed, waiting = excluded.waiting"
+)
+FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE slot < ?"
+TRAFFIC: Final = "SELECT slot, accepted, delivered, failed, waiting FROM traffic ORDER BY slot"
 
 LOAD_GATE: Final = "SELECT payload FROM queue_gates WHERE account = ?"
 LIST_GATES: Final = "SELECT account, payload FROM queue_gates ORDER BY account"

@@ -23,9 +23,11 @@ from valija.domain.queue import (
 )
 from valija.domain.queue import Leased as LeaseGiven
 from valija.domain.queue_history import FIRST_LINES, GATE_LINES, LINES_LIMIT, GateLine, HistoryLine, gather, line_of
-from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
+from valija.domain.traffic import TrafficSlot
 from valija.store import queue_statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
+from valija.store.queue_lists import COUNTS, SEARCH_DEPTH, list_query, may_mention
 from valija.store.queue_port import Body, Leased, StoredQueued
 from valija.store.sql_rows import epoch, moment, unreadable
 from valija.store.work import Engine, Row, Work, do, each, one, rows
@@ -77,15 +79,23 @@ class SqlQueue:
         return found[0] if found else None
 
     async def list_messages(
-        self, *, account: str | None, state: RecipientStateName | None, limit: int, before_id: int | None = None
+        self,
+        *,
+        account: str | None,
+        state: RecipientStateName | None,
+        limit: int,
+        before_id: int | None = None,
+        device: str | None = None,
+        text: str = "",
     ) -> list[StoredQueued]:
         below = before_id if before_id is not None else 2**62
-        wanted, whose = state.value if state else "", account or ""
+        statement, values = list_query(account, state, device, below, SEARCH_DEPTH if text else limit)
 
         def work() -> Work[list[StoredQueued]]:
-            return (
-                yield from _stored((yield from rows(sql.LIST_MESSAGES, below, whose, whose, wanted, wanted, limit)))
-            )
+            found = yield from rows(statement, *values)
+            if text:
+                found = [row for row in may_mention(found, text) if mentions(_message(*row), text)][:limit]
+            return (yield from _stored(found))
 
         return await self._db.read(work)
 
@@ -94,8 +104,9 @@ class SqlQueue:
         return None if row is None else Body(row[1], row[0])
 
     async def counts(self) -> Mapping[tuple[str, RecipientStateName], int]:
-        found = await self._db.read(lambda: rows(sql.COUNTS))
-        return {(account, RecipientStateName(state)): count for account, state, count in found}
+        found = await self._db.read(lambda: rows(COUNTS))
+        each_state = ((row[0], *pair) for row in found for pair in (row[1:3], row[3:5]))
+        return {(account, RecipientStateName(state)): count for account, state, count in each_state if count}
 
     async def forget_ended(self, before: datetime, limit: int) -> list[str]:
         at = epoch(before)
@@ -140,6 +151,19 @@ class SqlQueue:
     async def gates(self) -> Mapping[str, Gate]:
         found = await self._db.read(lambda: rows(sql.LIST_GATES))
         return {account: _gate(account, payload) for account, payload in found}
+
+    async def add_traffic(self, slots: Sequence[TrafficSlot], forget_before: datetime) -> None:
+        values = [(epoch(s.at), s.accepted, s.delivered, s.failed, s.waiting) for s in slots]
+
+        def work() -> Work[None]:
+            yield from each(sql.ADD_TRAFFIC, values)
+            yield from do(sql.FORGET_TRAFFIC, epoch(forget_before))
+
+        await self._db.write(work)
+
+    async def traffic(self) -> list[TrafficSlot]:
+        found = await self._db.read(lambda: rows(sql.TRAFFIC))
+        return [TrafficSlot(moment(row[0]), *row[1:]) for row in found]
 
 
 # --- units of work --------------------------------------------------------------------------------------------------------
