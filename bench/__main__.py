@@ -8,13 +8,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import daemon, mail, pages, screens, tokens
+from bench import accept, daemon, mail, pages, relay, screens, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
     tokens.tokens,
     mail.smtp,
     mail.pop3,
+    accept.accept,
+    relay.relay,
     daemon.large_message,
     daemon.start_and_idle,
     pages.pages,

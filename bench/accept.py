@@ -1,0 +1,133 @@
+"""Taking mail in for good: beside Postfix, and beside email-oauth2-proxy and aiosmtpd, which keep nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from rig_certificates import Certificates
+
+from bench import peers, postfix
+from bench.figures import Row, Section, cpu_seconds, goal
+from bench.gateways import gateway
+from bench.machines import machine
+
+ROUNDS: Final = 3
+SESSIONS: Final = 20
+SIZES: Final = (4000, 10_000)
+COUNTS: Final = {False: 2000, True: 4000}  # by whether sessions are kept
+FEW: Final = 20  # for a peer that takes ten a second
+Load = Callable[[], dict[str, Any]]
+
+
+def accept() -> Section:
+    """Messages a second that are on disk."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        made = peers.certificates(place / "tls")
+        keeping = postfix.keeping()
+        with (
+            gateway(place / "valija") as ours,
+            postfix.running({"keeping": keeping}),
+            peers.aiosmtpd(place / "aiosmtpd") as keeps_nothing,
+        ):
+            rows = []
+            for kept in (False, True):
+                for size in SIZES:
+                    ports = {"valija": ours.port, "postfix": keeping.port}
+                    if size == SIZES[0]:
+                        ports["aiosmtpd"] = keeps_nothing.port
+                    rows += _by_address(ports, ours.pid, size, kept=kept)
+            theirs = _slow_peer(place, made)
+            for size in SIZES:
+                devices = {
+                    "valija": (ours.port, ours.login, ours.password),
+                    "postfix": (keeping.port, "printer", postfix.PASSWORD),
+                }
+                rows += _with_login(devices, size, theirs)
+    how = (
+        f"{SESSIONS} sessions at a time, each message on disk before it gets its 250; Postfix keeps what it took in its hold "
+        "queue, Valija holds the account. Load from Postfix's smtp-source (C), for log-ins from our own devices "
+        f"(bench/senders.py). Best of {ROUNDS} alternating runs."
+    )
+    return Section("Accepting mail", how, tuple(rows))
+
+
+def _best_of(runs: dict[str, Load], count: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return messages a second by name, and the load generator's CPU a message in µs, of the best of alternating runs."""
+    best: dict[str, dict[str, Any]] = {}
+    for _round in range(ROUNDS):
+        for name, run in runs.items():
+            found = run()
+            if name not in best or found["seconds"] < best[name]["seconds"]:
+                best[name] = found
+    rates = {name: count / found["seconds"] for name, found in best.items()}
+    return rates, {name: found["cpu"] / count * 1e6 for name, found in best.items()}
+
+
+def _by_address(ports: dict[str, int], pid: int, size: int, *, kept: bool) -> list[Row]:
+    count = COUNTS[kept]
+
+    def load(port: int) -> Load:
+        return lambda: peers.smtp_source(port, count, size, kept=kept, sessions=SESSIONS)
+
+    before = cpu_seconds(pid)
+    rates, spent = _best_of({name: load(port) for name, port in ports.items()}, count)
+    ours, theirs = rates["valija"], rates["postfix"]
+    cpu = (cpu_seconds(pid) - before) / count / ROUNDS * 1e6
+    wanted = 5 if kept else 3
+    what = f"{size / 1000:.0f} kB, {'kept sessions' if kept else 'a new session each'}"
+    ratio = ours / theirs
+    verdict = f"{ratio:.2f} x; {goal(f'{wanted} x', ratio >= wanted)}"
+    rows = [
+        Row(f"{what}, against Postfix", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", verdict),
+        Row("of it, Valija's CPU a message; the load's", f"{cpu:.0f} µs", f"{spent['valija']:.0f} µs"),
+    ]
+    if "aiosmtpd" in rates:
+        other = rates["aiosmtpd"]
+        rows.append(
+            Row(f"{what}, aiosmtpd keeping nothing", f"{ours:,.0f}/s", f"{other:,.0f}/s", f"{ours / other:.2f} x")
+        )
+    return rows
+
+
+def _with_login(devices: dict[str, tuple[int, str, str]], size: int, slow: float) -> list[Row]:
+    count = COUNTS[False]
+
+    def load(port: int, login: str, password: str) -> Load:
+        def run() -> dict[str, Any]:
+            found = peers.senders(port, count=count, size=size, sessions=SESSIONS, login=login, password=password)
+            assert not found["failed"], found
+            return found
+
+        return run
+
+    rates, spent = _best_of({name: load(*device) for name, device in devices.items()}, count)
+    ours, theirs = rates["valija"], rates["postfix"]
+    what = f"{size / 1000:.0f} kB, a new session each with AUTH PLAIN"
+    rows = [
+        Row(f"{what}, against Postfix", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ours / theirs:.2f} x"),
+        Row("of it, the load's CPU a message", f"{spent['valija']:.0f} µs", f"{spent['postfix']:.0f} µs"),
+    ]
+    if size == SIZES[0]:
+        ratio = ours / slow
+        verdict = f"{ratio:.0f} x; {goal('200 x', ratio >= 200)}"
+        rows.append(Row(f"{what}, email-oauth2-proxy into a sink", f"{ours:,.0f}/s", f"{slow:.1f}/s", verdict))
+    return rows
+
+
+def _slow_peer(place: Path, made: Certificates) -> float:
+    """Return how many messages a second email-oauth2-proxy hands on, at its best of three numbers of sessions."""
+    with machine(place / "provider", sandbox=True) as provider, peers.sink(made) as sink:
+        issuer = provider.place("issuer")
+        with peers.email_oauth2_proxy(place / "emailproxy", sink.port, issuer, made) as proxy:
+            rates: list[float] = []
+            for sessions in (1, 4, SESSIONS):
+                found = peers.senders(
+                    proxy.port, count=FEW, sessions=sessions, login=peers.MAILBOX, password="any", patience=20
+                )
+                rates.append(found["done"] / found["seconds"])
+            return max(rates)

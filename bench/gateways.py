@@ -1,0 +1,80 @@
+"""Valija as a gateway, set up to be measured."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rig_certificates import Certificates
+
+from bench.machines import machine
+from bench.peers import MAILBOX
+from bench.postfix import PASSWORD
+from driver import Daemon
+from valija.apps.sandbox.authorization import CONFIDENTIAL_CLIENT, CONFIDENTIAL_SECRET
+
+SENDER: Final = "bench@example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running one: its port for devices in clear, a device's login and password."""
+
+    daemon: Daemon
+    port: int
+    login: str
+    password: str
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        assert self.daemon.process is not None
+        return self.daemon.process.pid
+
+    def counts(self) -> dict[str, int]:
+        """Return how many recipients are in which state."""
+        accounts = self.daemon.json("queue", "list", "--limit", "1")["accounts"]
+        found: dict[str, int] = accounts[0]["counts"] if accounts else {}
+        return found
+
+
+@contextlib.contextmanager
+def gateway(directory: Path, configuration: str = "") -> Iterator[Gateway]:
+    """Run one with two devices, one known by its login and one by its address; no mail leaves it yet."""
+    with machine(directory, sandbox=False, configuration=configuration) as daemon:
+        daemon.ok("smtp", "set", "--server", "localhost", "--port", "9", "--sender-address", SENDER, "--auth", "none")
+        daemon.ok("queue", "hold", "--account", "smtp")
+        made: dict[str, Any] = daemon.json("device", "add", "Printer")
+        daemon.ok("device", "set", made["login"], "--tls", "offered")
+        daemon.ok("device", "add", "Old fax", "--range", "127.0.0.1", "--tls", "offered")
+        ports = daemon.json("device", "list")["ports"]
+        yield Gateway(daemon, int(ports["smtp"]), made["login"], made["password"])
+
+
+def trusting(made: Certificates) -> str:
+    """Return the configuration that trusts an authority."""
+    return f"[tls]\nca_file = '{made.ca}'\n"
+
+
+def send_with_password(to: Gateway, port: int) -> None:
+    """Let its mail leave by a submission server with SASL PLAIN."""
+    file = to.daemon.directory / "password"
+    file.write_text(PASSWORD)
+    login = ("--auth", "password", "--account", "bench", "--password-file", str(file))
+    to.daemon.ok("smtp", "set", "--server", "localhost", "--port", str(port), *login)
+    to.daemon.ok("queue", "release", "--account", "smtp")
+
+
+def send_with_token(to: Gateway, port: int, issuer: str) -> None:
+    """Let its mail leave by a submission server with a token, which it gets by client credentials."""
+    file = to.daemon.directory / "secret"
+    file.write_text(CONFIDENTIAL_SECRET.reveal())
+    client = ("--client-id", CONFIDENTIAL_CLIENT, "--client-secret-file", str(file), "--grant", "client-credentials")
+    to.daemon.ok("provider", "set", "office", "--kind", "custom", "--issuer", issuer, "--scope", "smtp", *client)
+    login = ("--auth", "oauth2", "--provider", "office", "--account", MAILBOX)
+    to.daemon.ok("smtp", "set", "--server", "localhost", "--port", str(port), *login, "--yes")
+    to.daemon.ok("token", "get", "smtp", "--yes")
+    to.daemon.ok("queue", "release", "--account", "smtp")

@@ -1,0 +1,93 @@
+"""Runs Postfix and Dovecot for the benchmarks, from the configuration that it is given, until its standard input ends.
+
+A process apart because it is root's, as tests/peers/mail_peers.py is, whose tools it uses. The first line of its input is
+a JSON object: ``directory`` (empty, ours), ``dovecot`` (text by version), ``postfix`` (by name: ``main``, ``master``),
+``ports`` to wait for. It answers ``ready``. Then each line is a question, ``NAME WORDS``: in how many places are these
+words in the log of that Postfix? Standard library only: under sudo it may run with any Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "peers"))
+
+import mail_peers
+
+
+class Log:
+    """A log that is read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self._counts: dict[bytes, int] = {}
+
+    def count(self, words: bytes) -> int:
+        """Return how many lines had these words since they were asked for first."""
+        self._counts.setdefault(words, 0)
+        if self._path.exists():
+            with self._path.open("rb") as log:
+                log.seek(self._read)
+                new = log.read()
+            new = new[: new.rfind(b"\n") + 1]
+            self._read += len(new)
+            for wanted in self._counts:
+                self._counts[wanted] += new.count(wanted)
+        return self._counts[words]
+
+
+def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer]) -> dict[str, Log]:
+    dovecot = mail_peers.make_directory(directory / "dovecot")
+    version = "2.3" if mail_peers._run(["dovecot", "--version"]).startswith("2.3") else "2.4"
+    (dovecot / "dovecot.conf").write_text(asked["dovecot"][version].replace("@DIR@", str(dovecot)))
+    peers.append(mail_peers.Peer("dovecot", ["dovecot", "-F", "-c", str(dovecot / "dovecot.conf")], dovecot / "log"))
+    logs = {}
+    for name, configuration in asked["postfix"].items():
+        place = mail_peers.make_directory(directory / name)
+        etc = mail_peers.make_directory(place / "etc")
+        mail_peers.make_directory(place / "spool")
+        mail_peers.make_directory(place / "data", "postfix")
+        for part in ("main", "master"):
+            text = configuration[part].replace("@DIR@", str(place)).replace("@DOVECOT@", str(dovecot))
+            (etc / f"{part}.cf").write_text(text)
+        run = ("postfix", "-c", str(etc), "check"), ("postconf", "-c", str(etc), "-h", "daemon_directory")
+        found = [mail_peers._run(list(command)) for command in run]
+        command = [f"{found[1].strip()}/master", "-c", str(etc), "-s"]
+        peers.append(mail_peers.Peer(name, command, place / "start.log"))
+        logs[name] = Log(place / "postfix.log")
+    mail_peers.wait_until_ready(peers, asked["ports"])
+    return logs
+
+
+def main() -> None:
+    """Start, answer, stop."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.environ["PATH"] = mail_peers.SYSTEM_PATH
+    os.umask(0o022)
+    asked = json.loads(sys.stdin.readline())
+    directory = Path(asked["directory"])
+    peers: list[mail_peers.Peer] = []
+    try:
+        logs = _start(directory, asked, peers)
+        print("ready", flush=True)
+        for question in sys.stdin:
+            name, _space, words = question.rstrip("\n").partition(" ")
+            print(logs[name].count(words.encode()), flush=True)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as failure:
+        sys.exit(f"{failure}\n{mail_peers.logs(directory)}")
+    finally:
+        for peer in reversed(peers):
+            peer.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""The whole way: a device logs in, its message is on disk, and goes on over TLS with SASL; beside the same peers."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench import peers, postfix
+from bench.figures import Row, Section, goal
+from bench.gateways import Gateway, gateway, send_with_password, send_with_token, trusting
+from bench.machines import machine
+
+ROUNDS: Final = 3
+COUNT: Final = 1000
+FEW: Final = 20
+SESSIONS: Final = 20
+SIZES: Final = (4000, 10_000)
+PATIENCE_S: Final = 120.0
+QUIET: Final = {"rate": 20, "count": 200}  # a second, and how many: to see how long one takes
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where mail arrives: how many messages have come since the beginning of a run, and when the last one did."""
+
+    zero: Callable[[], None]
+    arrived: Callable[[], tuple[int, float]]  # CLOCK_MONOTONIC in seconds
+    delays: Callable[[], list[int]] = list  # nanoseconds since each device's connection
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A gateway: its port for devices, and a login there."""
+
+    port: int
+    login: str
+    password: str
+    upstream: Upstream
+
+
+def relay() -> Section:
+    """Messages a second from device to upstream, and how long one takes."""
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        with _ways(place) as ways:
+            rows = []
+            for upstream, label in (
+                ("postfix", "a Postfix submission server"),
+                ("sink", "a sink that takes any login"),
+            ):
+                for size in SIZES:
+                    rows.append(_against_postfix(ways, upstream, f"{size / 1000:.0f} kB, into {label}", size))
+            rows += _against_proxy(ways, rows[-2])
+            rows += _delays(ways)
+    how = (
+        f"{COUNT:,} messages of devices that log in by AUTH PLAIN in a new session each, {SESSIONS} at a time, until the last "
+        "one is upstream, over STARTTLS and AUTH. Postfix as relay reuses its TLS connections (smtp_tls_connection_reuse) and "
+        "logs in by PLAIN; Valija does so into the submission server, and shows its token to the sink, as email-oauth2-proxy "
+        f"does. Best of {ROUNDS} alternating runs."
+    )
+    return Section("The whole way", how, tuple(rows))
+
+
+@contextlib.contextmanager
+def _ways(place: Path) -> Iterator[dict[str, Way]]:
+    made = peers.certificates(place / "tls")
+    with contextlib.ExitStack() as stack:
+        provider = stack.enter_context(machine(place / "provider", sandbox=True))
+        sink = stack.enter_context(peers.sink(made))
+        submission = postfix.submission(made)
+        relays = {"sink": postfix.relay(sink.port, made), "postfix": postfix.relay(submission.port, made)}
+        running = stack.enter_context(
+            postfix.running({"submission": submission} | {f"to-{name}": server for name, server in relays.items()})
+        )
+        ours = {name: stack.enter_context(gateway(place / name, trusting(made))) for name in relays}
+        issuer = provider.place("issuer")
+        send_with_password(ours["postfix"], submission.port)
+        send_with_token(ours["sink"], sink.port, issuer)
+        proxy = stack.enter_context(peers.email_oauth2_proxy(place / "emailproxy", sink.port, issuer, made))
+        upstreams = {"sink": _sink(sink), "postfix": _submission(running)}
+        ways = {"proxy": Way(proxy.port, peers.MAILBOX, "any", upstreams["sink"])}
+        for name, upstream in upstreams.items():
+            ways[f"valija {name}"] = _way(ours[name], upstream)
+            ways[f"postfix {name}"] = Way(relays[name].port, "printer", postfix.PASSWORD, upstream)
+        yield ways
+
+
+def _way(ours: Gateway, upstream: Upstream) -> Way:
+    return Way(ours.port, ours.login, ours.password, upstream)
+
+
+def _sink(sink: peers.Sink) -> Upstream:
+    def arrived() -> tuple[int, float]:
+        found = sink.ask()
+        return found["messages"], found["last_ns"] / 1e9
+
+    def zero() -> None:
+        sink.ask("zero")
+
+    return Upstream(zero, arrived, lambda: list(sink.ask("delays")["delays"]))
+
+
+def _submission(servers: postfix.Servers) -> Upstream:
+    before = 0
+
+    def zero() -> None:
+        nonlocal before
+        before = servers.count("submission")
+
+    return Upstream(zero, lambda: (servers.count("submission") - before, time.monotonic()))
+
+
+def _run(way: Way, count: int, **options: Any) -> float:
+    """Return messages a second, from the first device's connection until all are upstream."""
+    way.upstream.zero()
+    found = peers.senders(way.port, count=count, login=way.login, password=way.password, **options)
+    end = time.monotonic() + PATIENCE_S
+    while (arrived := way.upstream.arrived())[0] < found["done"]:
+        assert time.monotonic() < end, (way, arrived, found)
+        time.sleep(0.02)
+    return float(found["done"] / (arrived[1] - found["start_ns"] / 1e9))
+
+
+def _against_postfix(ways: dict[str, Way], upstream: str, what: str, size: int) -> Row:
+    rates: dict[str, list[float]] = {f"valija {upstream}": [], f"postfix {upstream}": []}
+    for _round in range(ROUNDS):
+        for name, found in rates.items():
+            found.append(_run(ways[name], COUNT, size=size, sessions=SESSIONS))
+    ours, theirs = (max(found) for found in rates.values())
+    ratio = ours / theirs
+    verdict = f"{ratio:.2f} x; {goal('ahead', ratio > 1)}; {goal('3 x', ratio >= 3)}"
+    return Row(f"{what}, against Postfix", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", verdict)
+
+
+def _against_proxy(ways: dict[str, Way], ours: Row) -> list[Row]:
+    rate = float(ours.ours.removesuffix("/s").replace(",", ""))
+    theirs = max(_run(ways["proxy"], FEW, size=SIZES[0], sessions=n, patience=20) for n in (1, 4, SESSIONS))
+    ratio = rate / theirs
+    verdict = f"{ratio:.0f} x; {goal('50 x', ratio >= 50)}"
+    return [Row("4 kB, into the sink, against email-oauth2-proxy", ours.ours, f"{theirs:.1f}/s", verdict)]
+
+
+def _delays(ways: dict[str, Way]) -> list[Row]:
+    """Return how long it takes from a device's connection until the upstream has the message, on a quiet machine."""
+    found = {}
+    for name in ("valija sink", "postfix sink", "proxy"):
+        options = {"rate": 2, "count": 20} if name == "proxy" else QUIET
+        found[name] = _delay(ways[name], options)
+    ours = found.pop("valija sink")
+    what = "from a device's connection until the sink has the message, p50"
+    verdicts = (goal("under 15 ms", ours < 0.015), "")
+    return [
+        Row(f"{what}; {label}", f"{ours * 1000:.1f} ms", f"{delay * 1000:.1f} ms", verdict)
+        for (label, delay), verdict in zip(
+            {"Postfix": found["postfix sink"], "email-oauth2-proxy": found["proxy"]}.items(), verdicts, strict=True
+        )
+    ]
+
+
+def _delay(way: Way, options: dict[str, Any]) -> float:
+    _run(way, size=SIZES[0], sessions=SESSIONS, **options)
+    return statistics.median(way.upstream.delays()) / 1e9
