@@ -9,7 +9,7 @@ import pytest
 
 from driver import Daemon
 
-pytest_plugins = ["rig_fixture", "chromium_fixture"]
+pytest_plugins = ["rig_fixture", "chromium_fixture", "postgres"]
 
 
 @pytest.fixture

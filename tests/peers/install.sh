@@ -1,31 +1,38 @@
 #!/bin/sh
-# install.sh PYTHON: installs the real peers of the tests, Dovecot, Postfix, oidc-provider and Chromium. Says nothing when all is there.
+# install.sh PYTHON: installs the real peers of the tests, Dovecot, Postfix, PostgreSQL, oidc-provider and Chromium. Says nothing when all is there.
 # Node.js is the one in PYTHON's virtual environment: Debian 12's is too old for oidc-provider.
 # Needs root or sudo for the packages only. No packaged daemon is started; /etc/dovecot and /etc/postfix are not changed by us.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=
+no_cluster=/etc/postgresql-common/createcluster.d/valija-tests.conf
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 missing() {
-  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix chromium; do installed "$package" || echo "$package"; done
+  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix postgresql chromium; do installed "$package" || echo "$package"; done
 }
 
-# While packages are installed, their daemons must not start: invoke-rc.d asks this file, 101 means no.
+# While packages are installed, their daemons must not start: invoke-rc.d asks $policy, 101 means no. PostgreSQL's package makes
+# a cluster of its own when it is new; the tests make theirs, and nobody has asked for another one.
 forbid_starting() {
-  [ ! -e "$policy" ] || return 0
-  policy_is_ours=yes
   trap allow_starting EXIT
   trap 'exit 1' HUP INT TERM
+  as_root mkdir -p "$(dirname "$no_cluster")"
+  echo 'create_main_cluster = false' | as_root tee "$no_cluster" >/dev/null
+  [ ! -e "$policy" ] || return 0
+  policy_is_ours=yes
   printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
   as_root chmod 755 "$policy"
 }
 
-allow_starting() { if [ -n "$policy_is_ours" ]; then as_root rm -f "$policy"; policy_is_ours=; fi; }
+allow_starting() {
+  as_root rm -f "$no_cluster"
+  if [ -n "$policy_is_ours" ]; then as_root rm -f "$policy"; policy_is_ours=; fi
+}
 
 install_packages() {
   echo "peers: installing $*"

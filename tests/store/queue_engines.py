@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from postgres import Postgres
+from store_engines import ENGINES, open_postgres
 
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.trouble import Trouble, WhoActs
@@ -44,12 +46,17 @@ def queued(*addresses: str, **changes: object) -> QueuedMessage:
     return replace(usual, **changes)  # type: ignore[arg-type]
 
 
-@pytest.fixture(name="line", params=["memory", "sqlite"])
+@pytest.fixture(name="line", params=ENGINES)
 async def line_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[QueueStore]:
     """Give an empty queue of each engine."""
     if request.param == "memory":
         yield MemoryQueue()
-        return
-    database = SqliteEngine(tmp_path)
-    yield SqlQueue(database)
-    await database.close()
+    elif request.param == "sqlite":
+        database = SqliteEngine(tmp_path)
+        yield SqlQueue(database)
+        await database.close()
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        store = await open_postgres(await server.empty_database(), tmp_path)
+        yield store.queue
+        await store.close()

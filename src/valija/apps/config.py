@@ -37,6 +37,12 @@ class Log(_Section):
     format: Literal["json", "text"] | None = None  # None: text on a terminal, else JSON
 
 
+class Store(_Section):
+    """Where what the machine knows is kept; empty: SQLite in the state directory. The password is not part of the address."""
+
+    url: str = Field(default="", max_length=1000)  # postgresql://user@host/database
+
+
 class MasterKey(_Section):
     """Where the key is that encrypts tokens and passwords in the store."""
 
@@ -114,6 +120,7 @@ class Configuration(_Section):
 
     tls: Tls = Tls()
     log: Log = Log()
+    store: Store = Store()
     master_key: MasterKey = MasterKey()
     redirect: Redirect = Redirect()
     provider: Provider = Provider()

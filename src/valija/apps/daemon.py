@@ -27,8 +27,9 @@ from valija.apps.machine import Machine, SystemClock, build
 from valija.apps.web.faces import Faces
 from valija.domain.account import Actor, Presence
 from valija.domain.errors import ValijaError
+from valija.net.tls import client_context
 from valija.services.events import EventBus, SettingsChanged, Stopping
-from valija.store.sqlite import open_store
+from valija.store.opening import open_store
 
 log: Final = logging.getLogger("valija")
 
@@ -102,7 +103,8 @@ async def _stop_faces(faces: Faces, machine: Machine) -> None:
 async def _start_machine(
     configuration: Configuration, state_dir: Path, sandbox: bool, stack: AsyncExitStack
 ) -> Machine:
-    store = await asyncio.to_thread(open_store, state_dir, configuration.master_key.file, os.environ)
+    tls = client_context(configuration.tls.ca_file)
+    store = await open_store(configuration.store.url, state_dir, configuration.master_key.file, os.environ, tls)
     stack.push_async_callback(store.close)
     if not sandbox:
         machine = build(configuration, store, SystemClock(), state_dir)

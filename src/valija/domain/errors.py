@@ -14,6 +14,7 @@
     │   ├── ConfigurationError      the configuration file
     │   └── StoreError              the store cannot be used
     │       ├── StoreLocked         another daemon has it
+    │       ├── StoreUnreachable    the database server does not answer, or its answer to a write was lost
     │       ├── StoreVersion        made by another version
     │       ├── StoreDamaged        truncated or not ours
     │       └── MasterKeyError      the key is missing or another one
@@ -136,6 +137,12 @@ class StoreLocked(StoreError):
     """Another daemon has the store."""
 
     code = "store_locked"
+
+
+class StoreUnreachable(StoreError):
+    """The database server does not answer, or its answer to a write was lost: that one may be done or not."""
+
+    code = "store_unreachable"
 
 
 class StoreVersion(StoreError):

@@ -1,0 +1,77 @@
+"""The store on PostgreSQL, shared by several nodes that have the same master key."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from valija.domain.errors import MasterKeyError
+from valija.domain.text import N_, message
+from valija.store.key_check import check_key, has_key
+from valija.store.lock import StateLock
+from valija.store.master_key import load_master_key
+from valija.store.postgres_address import Address, find_password, parse_address
+from valija.store.postgres_connections import Connections, explain_refusal
+from valija.store.postgres_engine import PostgresEngine, migrate, run
+from valija.store.postgres_queue import PostgresQueue
+from valija.store.sql_store import SqlStore
+from valija.store.vault import BoxNotOpened, Vault
+
+
+async def open_store(
+    url: str, state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str], tls: ssl.SSLContext
+) -> PostgresStore:
+    """Take the state directory, reach the database, bring its schema up to date, compare the master key.
+
+    Raises :class:`~valija.domain.errors.ConfigurationError` and the errors below :class:`~valija.domain.errors.StoreError`;
+    whatever they are, a database that was there is left as it was.
+    """
+    address = parse_address(url)
+    lock = StateLock(state_dir)
+    try:
+        connections = Connections(address, find_password(environment), tls)
+        vault = await _prepare(connections, state_dir, key_file, environment)
+        return PostgresStore(PostgresEngine(connections), vault, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+class PostgresStore(SqlStore):
+    """An open store."""
+
+    queue: PostgresQueue
+
+    def __init__(self, database: PostgresEngine, vault: Vault, lock: StateLock | None = None) -> None:
+        super().__init__(database, PostgresQueue(database), vault, lock)
+
+
+async def _prepare(
+    connections: Connections, state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str]
+) -> Vault:
+    """Make or migrate the schema and compare the key, all or nothing: the first of several nodes decides on the key."""
+    address = connections.address
+    connection = await connections.open_with_patience()
+    try:
+        async with connection.transaction():
+            await migrate(connection, address)
+            store_exists = await run(connection, has_key())
+            vault = Vault(load_master_key(state_dir, key_file, environment, store_exists=store_exists))
+            await run(connection, check_key(vault))
+    except BoxNotOpened:
+        raise _other_key(address) from None
+    except MasterKeyError:
+        raise
+    except Exception as error:
+        raise explain_refusal(error, address) from None
+    finally:
+        connection.terminate()
+    return vault
+
+
+def _other_key(address: Address) -> MasterKeyError:
+    return MasterKeyError(
+        message(N_("The master key is not the one that the store {file} was encrypted with."), file=str(address)),
+        message(N_("Copy the key of a machine that uses this store already. Nothing was changed.")),
+    )
