@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from typing import Self
@@ -66,6 +68,18 @@ class Client:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
+    async def start_tls(self) -> None:
+        """Shake hands, whoever the server is."""
+        async with asyncio.timeout(self.patience_s):
+            await self.writer.start_tls(ssl._create_unverified_context())
+
+    async def log_in(self, login: str, password: str) -> int:
+        """Secure the session and log in; return the code."""
+        assert await self.say(b"STARTTLS") == 220
+        await self.start_tls()
+        await self.say(b"EHLO x")
+        return await self.say(b"AUTH PLAIN " + plain(login, password))
+
     async def hand_in(self, sender: str, recipients: Iterable[str], message: bytes) -> bytes:
         """Greet and hand in a message (dots stuffed, CRLF at its end); return the reply to the final dot."""
         await self.reply()
@@ -78,6 +92,11 @@ class Client:
             return said
         await self.send(message + b".\r\n")
         return await self.reply()
+
+
+def plain(login: str, password: str, authorized: str = "") -> bytes:
+    """Return the response of AUTH PLAIN (RFC 4616)."""
+    return base64.b64encode(f"{authorized}\0{login}\0{password}".encode())
 
 
 def code(reply: bytes) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 STEPS: Final = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "body", "QUIT")
 _REPLIES: Final = {
     "greeting": b"220 up.test ESMTP\r\n",
-    "EHLO": b"250-up.test\r\n250-PIPELINING\r\n250-SIZE 200000000\r\n250 8BITMIME\r\n",
+    "EHLO": b"250-up.test\r\n250-PIPELINING\r\n250-SIZE 200000000\r\n250-DSN\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n",
     "HELO": b"250 up.test\r\n",
     "MAIL": b"250 2.1.0 OK\r\n",
     "RCPT": b"250 2.1.5 OK\r\n",

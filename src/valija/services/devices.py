@@ -181,9 +181,17 @@ class DeviceDesk:
             self._by_address[address] = find_by_address([s.value for s in self._devices.values()], address)
         return self._by_address[address]
 
+    def as_it_is(self, device: Device) -> Device | None:
+        """Return a device that logged in before as it is now; None if it could not log in like that any more."""
+        stored = self._devices.get(device.login)
+        if stored is None or not stored.value.enabled or stored.value.password != device.password:
+            return None
+        return stored.value
+
     def any_in_clear(self) -> bool:
-        """Tell whether a device may log in without TLS."""
-        return any(stored.value.tls is not TlsPolicy.REQUIRED for stored in self._devices.values())
+        """Tell whether a device may log in without TLS; one without a password does not log in at all."""
+        devices = (stored.value for stored in self._devices.values())
+        return any(device.tls is not TlsPolicy.REQUIRED and device.password is not None for device in devices)
 
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""

@@ -38,6 +38,7 @@ SETTINGS_FRESH_S: Final = 2.0
 SENDER_OK: Final = Verdict(250, "2.1.0", "OK")
 RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
+TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 _NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
 
 
@@ -127,9 +128,12 @@ class DeviceVisit(SmtpVisit):
 
     async def sender(self, path: Path) -> Verdict:
         """Decide whose name stands on the mail."""
-        device = self._device
+        device = self._device = self._as_it_is()
         if device is None:
             return Verdict(530, "5.7.0", "Authentication required")
+        if device.tls is TlsPolicy.REQUIRED and self._server.tls and not self._tls:
+            self._saw(device, "530 mail without TLS")
+            return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
             return Verdict(501, "5.5.4", "Bad RET")
         decision = decide_sender(device, path.address, await self._server.mailbox())
@@ -140,6 +144,14 @@ class DeviceVisit(SmtpVisit):
             return Verdict(501, "5.1.7", "Bad sender address")
         self._named, self._sender = path.address, decision
         return SENDER_OK
+
+    def _as_it_is(self) -> Device | None:
+        """Return the device as it is now: one that was switched off or got another password meanwhile is nobody."""
+        desk = self._server.devices
+        if self._device is None or self._by_login:
+            return None if self._device is None else desk.as_it_is(self._device)
+        found = desk.by_address(self._peer.address)
+        return found if found is not None and found.password is None else None
 
     async def recipient(self, path: Path) -> Verdict:
         """Take any address: the provider knows better."""
