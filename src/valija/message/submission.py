@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 1. :class:`LineEnds` makes every line end CRLF: a lone LF or CR is what old devices send, what Exchange refuses, and what
-   message smuggling is made of (RFC 5321 section 2.3.8).
+   message smuggling is made of (RFC 5321 section 2.3.8). NUL goes: no mail may hold it (RFC 5322 section 4.1), and a server
+   that drops it would find a line with one dot where there was none.
 2. :class:`HeadReader` takes the head off the front of the stream; all that follows it goes through untouched.
 3. :func:`mend_head` keeps every field of the head octet for octet, but for those it must change: it adds what is missing
    (Date, Message-ID), takes out what nobody else may see (Bcc, Return-Path), writes the trace, and, where the message goes out
@@ -29,13 +30,15 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class LineEnds:
-    """Octets in, the same octets with CRLF at every line's end out."""
+    """Octets in, the same octets with CRLF at every line's end and without NUL out."""
 
     def __init__(self) -> None:
         self._cr = False
 
     def feed(self, data: bytes) -> bytes:
         """Return what is certain after ``data``."""
+        if b"\0" in data:
+            data = data.replace(b"\0", b"")
         if self._cr:
             data = b"\r" + data
         self._cr = data.endswith(b"\r")
