@@ -42,15 +42,17 @@ class LineEnds:
         if self._cr:
             data = b"\r" + data
         self._cr = data.endswith(b"\r")
-        return _LONE.sub(b"\r\n", data[:-1] if self._cr else data)
+        if self._cr:
+            data = data[:-1]
+        pairs = data.count(b"\r\n")
+        if data.count(b"\n") == pairs and data.count(b"\r") == pairs:
+            return data
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
     def end(self) -> bytes:
         """Return what was kept back."""
         kept, self._cr = self._cr, False
         return b"\r\n" if kept else b""
-
-
-_LONE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 class HeadTooLarge(Exception):

@@ -5,11 +5,9 @@ Only CRLF "." CRLF ends a message: the forms with a bare CR or LF, by which mail
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 TERMINATOR: Final = b"\r\n.\r\n"
-_BARE: Final = re.compile(rb"\r\n|\r|\n")
 
 
 class DotStuffer:
@@ -32,7 +30,7 @@ class DotStuffer:
             return b""
         pairs = piece.count(b"\r\n")
         if piece.count(b"\n") != pairs or piece.count(b"\r") != pairs:
-            piece = _BARE.sub(b"\r\n", piece)
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         out = piece.replace(b"\r\n.", b"\r\n..")
         if self._line_start and piece.startswith(b"."):
             out = b"." + out
