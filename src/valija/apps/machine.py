@@ -29,6 +29,7 @@ from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
 from valija.services.gateway import Gateway, SmtpRoute
+from valija.services.importing import Importer
 from valija.services.intake import Intake
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
@@ -85,6 +86,7 @@ class Machine:
     refresher: BackgroundRefresher
     check_timer: CheckTimer
     gateway: Gateway
+    importer: Importer
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -132,6 +134,9 @@ def build(
     login = Login(tokens, troubles)
     delivery = Delivery(store, providers, login, tls, clock, local_name=local_name())
     retrieval = Retrieval(store, providers, login, tls, clock, events, state_dir)
+    settings = MailSettingsDesk(store, providers, desk, clock, events)
+    route = SmtpRoute(store, providers, delivery)
+    gateway = _gateway(configuration, store, state_dir, route, troubles, clock, events)
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -142,7 +147,7 @@ def build(
         providers=providers,
         tokens=tokens,
         desk=desk,
-        settings=MailSettingsDesk(store, providers, desk, clock, events),
+        settings=settings,
         preferences=PreferencesDesk(store, clock, events),
         api_access=ApiAccess(store, clock, events),
         status=StatusDesk(store, providers, explainer, clock),
@@ -151,9 +156,8 @@ def build(
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
         refresher=BackgroundRefresher(tokens, store, clock),
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
-        gateway=_gateway(
-            configuration, store, state_dir, SmtpRoute(store, providers, delivery), troubles, clock, events
-        ),
+        gateway=gateway,
+        importer=Importer(providers, settings, tokens, gateway.devices, clock),
         started_at=clock.now(),
     )
 

@@ -17,6 +17,7 @@ class AuditAction(StrEnum):
     TOKEN_REQUESTED = "token_requested"
     TOKEN_OBTAINED = "token_obtained"
     TOKEN_AUTHORIZATION_FAILED = "token_authorization_failed"
+    TOKEN_IMPORTED = "token_imported"
     TOKEN_DELETED = "token_deleted"
     TOKEN_INVALID = "token_invalid"
     TOKEN_VALID_AGAIN = "token_valid_again"

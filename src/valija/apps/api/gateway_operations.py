@@ -198,7 +198,7 @@ async def list_devices(call: Call) -> models.DevicesView:
 async def add_device(call: Call) -> models.MadeDeviceView:
     body: models.NewDevice = await call.body(models.NewDevice)
     devices = call.machine.gateway.devices
-    return _made(await devices.add(body.changes, call.actor, with_password=body.with_password), None)
+    return show_made(await devices.add(body.changes, call.actor, with_password=body.with_password), None)
 
 
 async def change_device(call: Call) -> models.DeviceView:
@@ -211,7 +211,7 @@ async def change_device(call: Call) -> models.DeviceView:
 async def make_device_password(call: Call) -> models.MadeDeviceView:
     desk = call.machine.gateway.devices
     made = await desk.new_password(call.request.path_params["login"], call.actor)
-    return _made(made, desk.sighting(made.device.login))
+    return show_made(made, desk.sighting(made.device.login))
 
 
 async def delete_device(call: Call) -> models.DeviceView:
@@ -224,7 +224,7 @@ async def delete_device(call: Call) -> models.DeviceView:
 
 async def accept_stranger(call: Call) -> models.MadeDeviceView:
     body: models.AcceptStranger = await call.body(models.AcceptStranger)
-    return _made(await call.machine.gateway.learning.accept(body.address, body.changes, call.actor), None)
+    return show_made(await call.machine.gateway.learning.accept(body.address, body.changes, call.actor), None)
 
 
 async def start_learning(call: Call) -> models.LearningView:
@@ -247,7 +247,8 @@ def show_learning(call: Call) -> models.LearningView:
     )
 
 
-def _made(made: MadeDevice, seen: Sighting | None) -> models.MadeDeviceView:
+def show_made(made: MadeDevice, seen: Sighting | None) -> models.MadeDeviceView:
+    """Show a device that was just made, with its password."""
     password = made.password.reveal() if made.password is not None else None
     return models.MadeDeviceView(**show_device(made.device, seen).model_dump(), password=password)
 

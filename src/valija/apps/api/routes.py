@@ -7,6 +7,7 @@ from typing import Final
 from valija.apps.api import access_operations as access
 from valija.apps.api import gateway_models as shapes
 from valija.apps.api import gateway_operations as gateway
+from valija.apps.api import import_operations as importing
 from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
@@ -207,6 +208,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         None,
         scope=Scope.READ,
         media_type="text/event-stream",
+    ),
+    Route(
+        "POST",
+        "/import",
+        importing.import_file,
+        "Take over what another program has: registration, setting, token, a device (only at the machine)",
+        importing.ImportView,
+        importing.ImportFile,
+        refusals=(409,),
+        elsewhere=_NOT_HERE,
     ),
     Route(
         "GET",

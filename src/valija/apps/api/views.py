@@ -57,6 +57,7 @@ ACTION_LABELS: Final = {
     "token_requested": N_("token requested"),
     "token_obtained": N_("token retrieved"),
     "token_authorization_failed": N_("token not retrieved"),
+    "token_imported": N_("token taken over from another program"),
     "token_deleted": N_("token deleted"),
     "token_invalid": N_("token became invalid"),
     "token_valid_again": N_("token valid again"),
@@ -329,6 +330,7 @@ OTHER_LABELS: Final = {
     "minutes": N_("Minutes"),
     "ids": N_("Numbers"),
     "action": N_("Action"),
+    "configuration": "sasl-xoauth2.conf",
 }
 
 

@@ -1,0 +1,170 @@
+"""What the files of email-oauth2-proxy and sasl-xoauth2 say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from valija.domain.account import GrantKind
+from valija.domain.errors import InvalidFields
+from valija.domain.imported import ROUNDS, Found, FoundServer, Sealed, parse_foreign
+
+PROXY = """
+[Server setup]
+documentation = Local servers are described
+\there, over % several lines
+[SMTP-1587]
+server_address = smtp.office365.com
+server_port = 587
+server_starttls = True
+[POP-1995]
+server_address = outlook.office365.com
+server_port = 995
+[IMAP-1993]
+server_address = outlook.office365.com
+server_port = 993
+[Account setup]
+documentation = more
+[scan@example.com]
+permission_url = https://login.microsoftonline.com/example.com/oauth2/v2.0/authorize
+token_url = https://login.microsoftonline.com/example.com/oauth2/v2.0/token
+oauth2_scope = https://outlook.office365.com/SMTP.Send offline_access
+redirect_uri = http://localhost
+client_id = 0000-1111
+client_secret = s%cret+&
+token_salt = {salt}
+token_iterations = 870000
+access_token = gAAA-access
+access_token_expiry = 1925000000
+refresh_token = gAAA-refresh
+last_activity = 1924990000
+[robot@example.com]
+token_url = https://login.microsoftonline.com/1234-5678/oauth2/v2.0/token
+oauth2_scope = https://outlook.office365.com/.default
+oauth2_flow = client_credentials
+client_id = 0000-2222
+client_secret = app-secret
+[emailproxy]
+delete_account_token_on_password_error = False
+""".format(salt=base64.b64encode(b"sixteen octets!!").decode())
+
+
+def _found(text: str, **more: str) -> Found:
+    return parse_foreign(text, name=more.pop("name", "emailproxy.config"), **more)
+
+
+def test_accounts_and_servers_of_email_oauth2_proxy_are_found() -> None:
+    """The provider by its token endpoint; the token as it is encrypted."""
+    found = _found(PROXY)
+    scan, robot = found.accounts
+    assert found.program == "email-oauth2-proxy"
+    assert found.servers == (
+        FoundServer(False, "smtp.office365.com", 587),
+        FoundServer(True, "outlook.office365.com", 995),
+    )
+    assert scan.login == "scan@example.com"
+    assert scan.registration == {"kind": "microsoft", "tenant": "example.com", "client_id": "0000-1111"}
+    assert scan.client_secret is not None
+    assert scan.client_secret.reveal() == "s%cret+&"
+    assert scan.sealed == Sealed(b"sixteen octets!!", (870000, *ROUNDS), "gAAA-refresh", "gAAA-access")
+    assert (scan.expires_at, scan.grant, scan.has_token) == (1925000000, GrantKind.CODE, True)
+    assert robot.registration["grant"] == "client-credentials"
+    assert robot.registration["scopes"] == ["https://outlook.office365.com/.default"]
+    assert not robot.has_token
+    assert "s%cret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("token_url", "expected"),
+    [
+        ("https://login.microsoftonline.us/t.example/oauth2/v2.0/token", ("microsoft", "gcc-high", "t.example", None)),
+        ("https://login.live.com/oauth20_token.srf", ("microsoft", None, "consumers", None)),
+        ("https://login.microsoftonline.com/consumers/oauth2/v2.0/token", ("microsoft", None, "consumers", None)),
+        ("https://oauth2.googleapis.com/token", ("google", None, None, None)),
+        ("https://accounts.google.com/o/oauth2/token", ("google", None, None, None)),
+        ("https://api.login.aol.com/oauth2/get_token", ("aol", None, None, None)),
+        ("https://id.example.org:8443/oauth/token", ("custom", None, None, "https://id.example.org:8443")),
+        ("", ("custom", None, None, "")),
+    ],
+)
+def test_the_provider_follows_from_the_token_endpoint(token_url: str, expected: tuple[str | None, ...]) -> None:
+    """Whatever it calls itself."""
+    text = f"[a@b.example]\npermission_url = x\ntoken_url = {token_url}\nclient_id = c\n"
+    said = _found(text).accounts[0].registration
+    assert tuple(said.get(key) for key in ("kind", "cloud", "tenant", "issuer")) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        ("oauth2_flow = password\n", "Valija does not do"),
+        ("oauth2_flow = service_account\nclient_secret = {}\n", "key file"),
+        ("permission_url = x\njwt_certificate_path = /etc/c.pem\njwt_key_path = /etc/k.pem\n", "certificate"),
+        ("permission_url = x\nclient_id = *** your client id here ***\n", "example"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_said(lines: str, note: str) -> None:
+    """With what to do instead."""
+    found = _found(f"[a@b.example]\ntoken_url = https://oauth2.googleapis.com/token\n{lines}")
+    assert note in " ".join(map(str, found.accounts[0].notes))
+
+
+TOKEN: dict[str, Any] = {"access_token": "at", "refresh_token": "rt", "expiry": "1925000000"}
+CONF = {
+    "client_id": "c",
+    "client_secret": "s",
+    "token_endpoint": "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+}
+
+
+def test_a_token_of_sasl_xoauth2_is_found_with_its_configuration() -> None:
+    """The account by the file's name; what the token's file says goes before the configuration."""
+    found = _found(json.dumps(TOKEN), name="scan@example.com", configuration=json.dumps(CONF))
+    [account] = found.accounts
+    assert (found.program, account.login) == ("sasl-xoauth2", "scan@example.com")
+    assert account.registration == {"kind": "microsoft", "tenant": "t", "client_id": "c"}
+    assert account.refresh_token is not None
+    assert (account.refresh_token.reveal(), account.expires_at) == ("rt", 1925000000)
+    own = {
+        **TOKEN,
+        "client_id": "own",
+        "user": "other@example.com",
+        "token_endpoint": "https://oauth2.googleapis.com/token",
+    }
+    [account] = _found(json.dumps(own), name="token.json", configuration=json.dumps(CONF)).accounts
+    assert (account.login, account.registration["kind"], account.registration["client_id"]) == (
+        "other@example.com",
+        "google",
+        "own",
+    )
+
+
+def test_sasl_xoauth2_without_an_endpoint_is_google() -> None:
+    """Its own default; a missing client id is said."""
+    [account] = _found(json.dumps(TOKEN), name="token.json").accounts
+    assert (account.login, account.registration["kind"]) == ("", "google")
+    assert "sasl-xoauth2.conf" in str(account.notes[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", "[only]\na=b\n", "{", "[1]", "{}", '{"expiry": 1}', "[a@b]\n[a@b]\n", "{" * 9999]
+)
+def test_what_is_no_such_file_is_refused(text: str) -> None:
+    """In words."""
+    with pytest.raises(InvalidFields):
+        _found(text)
+
+
+@given(st.text(max_size=400) | st.builds(lambda lines: "[a@b]\n" + "\n".join(lines), st.lists(st.text(max_size=40))))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """Nothing else."""
+    try:
+        found = _found(text)
+    except InvalidFields:
+        return
+    assert found.accounts
