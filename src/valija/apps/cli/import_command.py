@@ -23,11 +23,11 @@ TOKEN_LABELS = {
 
 
 @click.command("import", help=_("Take over an account of email-oauth2-proxy or sasl-xoauth2, with its token."))
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--config",
     "configuration",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False),
     help=_("For a token of sasl-xoauth2: its configuration, usually /etc/sasl-xoauth2.conf."),
 )
 @click.option("--account", default="", help=_("Which account; needed if there are several, or none is named."))
