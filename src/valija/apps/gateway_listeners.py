@@ -53,7 +53,7 @@ class GatewayListeners:
         for name, port in zip(NAMES, ports, strict=True):
             if port:
                 listener = smtp_listener(handler, tls, name=name, idle_s=IDLE_S, connections_limit=settings.connections)
-                await self._listen(listener, name, max(port, 0), tls if name == "submissions" else None)
+                await self._listen(listener, name, max(port, 0), implicit_tls=name == "submissions")
         self._machine.gateway_ports = self.places
         self._machine.gateway_addresses = self.addresses
 
@@ -62,7 +62,7 @@ class GatewayListeners:
         everywhere = self._host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
         return local_addresses() if everywhere else [self._host]
 
-    async def _listen(self, listener: Listener, name: str, port: int, implicit_tls: ssl.SSLContext | None) -> None:
+    async def _listen(self, listener: Listener, name: str, port: int, *, implicit_tls: bool) -> None:
         try:
             await listener.start(self._host, port, implicit_tls=implicit_tls)
         except OSError as error:

@@ -83,13 +83,15 @@ Event = LoginShown | MessageWanted | DeletionsDue | TlsWanted | SessionEnds
 class Pop3Server:
     """One session."""
 
+    in_data = False  # nothing but commands comes
+
     def __init__(self, policy: PopPolicy, *, secure: bool) -> None:
         self._policy = policy
         self.secure = secure
         self._lines = LineReader(LINE_LIMIT)
         self._out = bytearray()
         self._question: Event | None = None
-        self._ended = False
+        self.has_ended = False
         self._last_words = ""
         self._user = ""
         self._mechanism: ServerMechanism | None = None
@@ -136,7 +138,7 @@ class Pop3Server:
 
     def next_event(self) -> Event | None:
         """Return the next event; None while octets or an answer are missing."""
-        while self._question is None and not self._ended:
+        while self._question is None and not self.has_ended:
             if self._last_words:
                 return self._end(self._last_words)
             try:
@@ -345,6 +347,6 @@ class Pop3Server:
         return None
 
     def _end(self, line: str) -> SessionEnds:
-        self._ended = True
+        self.has_ended = True
         self._out += f"{line}\r\n".encode()
         return SessionEnds()

@@ -131,7 +131,7 @@ class SmtpServer:
         self._greeted = False
         self.helo = ""
         self.extended = False
-        self._ended = False
+        self.has_ended = False
         self._question: Event | None = None
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
@@ -174,7 +174,7 @@ class SmtpServer:
 
     def next_event(self) -> Event | None:
         """Return the next event; None while octets or an answer are missing."""
-        while self._question is None and not self._ended:
+        while self._question is None and not self.has_ended:
             if self._unstuffer is not None:
                 return self._body()
             if self._body_ended:
@@ -189,6 +189,11 @@ class SmtpServer:
             if event is not None:
                 return event
         return None
+
+    @property
+    def in_data(self) -> bool:
+        """Tell whether a message's octets are coming."""
+        return self._unstuffer is not None
 
     # --- answers -----------------------------------------------------------------------------------------------------------
 
@@ -408,7 +413,7 @@ class SmtpServer:
         return None
 
     def _end(self, code: int, enhanced: str, text: str) -> Event:
-        self._ended = True
+        self.has_ended = True
         self._reply(code, enhanced, text)
         return SessionEnds()
 

@@ -60,12 +60,14 @@ class DeviceDesk:
         self._key = secrets.token_bytes(32)
         self._known_good: dict[str, tuple[Secret, bytes]] = {}
         self._by_address: dict[str, Device | None] = {}
+        self._in_clear: bool | None = None  # of any device; None after a change
 
     async def start(self) -> None:
         """Read what is stored."""
         self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
         self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
         self._by_address.clear()
+        self._in_clear = None
 
     # --- the operator's side ----------------------------------------------------------------------------------------------
 
@@ -162,6 +164,7 @@ class DeviceDesk:
         self._sightings.pop(login, None)
         self._known_good.pop(login, None)
         self._by_address.clear()
+        self._in_clear = None
         self._events.publish(DevicesChanged(self._clock.now()))
 
     def forget_stranger(self, address: str) -> None:
@@ -190,8 +193,10 @@ class DeviceDesk:
 
     def any_in_clear(self) -> bool:
         """Tell whether a device may log in without TLS; one without a password does not log in at all."""
-        devices = (stored.value for stored in self._devices.values())
-        return any(device.tls is not TlsPolicy.REQUIRED and device.password is not None for device in devices)
+        if self._in_clear is None:
+            devices = (stored.value for stored in self._devices.values())
+            self._in_clear = any(d.tls is not TlsPolicy.REQUIRED and d.password is not None for d in devices)
+        return self._in_clear
 
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
@@ -267,6 +272,7 @@ class DeviceDesk:
     def _keep(self, saved: VersionedDevice) -> None:
         self._devices[saved.value.login] = saved
         self._by_address.clear()
+        self._in_clear = None
         for seen in self.strangers() if saved.value.ranges else ():
             if find_by_address((saved.value,), seen.address) is not None:
                 self.forget_stranger(seen.address)

@@ -7,8 +7,9 @@ the answer says it: a client that is in the middle of a message cannot be told a
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -17,8 +18,9 @@ from typing import Final
 from valija.domain.clock import Clock
 from valija.domain.errors import StoreError, StoreFull, ValijaError
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.domain.unheard import Unheard
 from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
-from valija.net.listeners import Verdict
+from valija.net.visits import Verdict
 from valija.store.queue_port import Body, QueueStore
 from valija.store.spool import Spool, SpoolFile
 
@@ -69,6 +71,7 @@ class Intake:
         self.host_name = host_name
         self.accepted = accepted
         self.stopped = stopped
+        self.unheard = Unheard()
 
     def begin(self, origin: Origin, envelope: IncomingEnvelope) -> IncomingMail:
         """Begin a message."""
@@ -76,13 +79,14 @@ class Intake:
 
 
 class IncomingMail:
-    """One message on its way in (:class:`~valija.net.listeners.MessageSink`)."""
+    """One message on its way in (:class:`~valija.net.visits.MessageSink`)."""
 
     def __init__(self, intake: Intake, origin: Origin, envelope: IncomingEnvelope) -> None:
         self._intake = intake
         self._origin = origin
         self._envelope = envelope
         self._began = intake.clock.now()
+        self._digest = hashlib.sha256(repr((origin.device, envelope)).encode("utf-8", "replace"))
         self._line_ends = LineEnds()
         self._head_reader: HeadReader | None = HeadReader()
         self._head: MendedHead | None = None
@@ -93,25 +97,41 @@ class IncomingMail:
         self._failure: Verdict | None = None
         self.id: int | None = None
 
-    async def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> Awaitable[None] | None:
         """Take the next octets."""
-        await self._take(self._line_ends.feed(data))
+        self._digest.update(data)
+        return self._take(self._line_ends.feed(data))
 
-    async def commit(self) -> Verdict:
+    def commit(self) -> Awaitable[Verdict]:
         """Queue the message durably; say so."""
-        await self._take(self._line_ends.end())
+        rest = self._take(self._line_ends.end())
         if self._head_reader is not None and self._failure is None:
-            await self._with_head(*self._head_reader.end())
+            rest = self._with_head(*self._head_reader.end())
+        return self._commit(rest)
+
+    async def _commit(self, rest: Awaitable[None] | None) -> Verdict:
+        if rest is not None:
+            await rest
+        known = self._intake.unheard.known(self._digest.digest(), self._began)
+        if known is not None:  # it was taken before, and the client never heard of it
+            await self.abandon()
+            self.id = known
+        elif self._failure is None:
+            try:
+                self.id = await self._queue()
+            except ValijaError as error:
+                self._failure = _failed(error)
+            else:
+                self._intake.accepted(self._envelope.account)
         if self._failure is not None:
             await self.abandon()
             return self._failure
-        try:
-            self.id = await self._queue()
-        except ValijaError as error:
-            await self.abandon()
-            return _failed(error)
-        self._intake.accepted(self._envelope.account)
         return Verdict(250, "2.0.0", f"Queued as {self.id}")
+
+    def unheard(self) -> None:
+        """Remember that the client does not know: what it hands in again is the same message."""
+        if self.id is not None:
+            self._intake.unheard.note(self._digest.digest(), self.id, self._intake.clock.now())
 
     async def abandon(self) -> None:
         """Forget what came."""
@@ -120,28 +140,26 @@ class IncomingMail:
         if file is not None:
             await file.abandon()
 
-    async def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> Awaitable[None] | None:
         if self._failure is not None or not data:
-            return
+            return None
         if self._head_reader is None:
-            await self._add(data)
-            return
+            return self._add(data)
         try:
             found = self._head_reader.feed(data)
         except HeadTooLarge:
             self._failure = Verdict(552, "5.3.4", "The message's head is too large")
-            return
-        if found is not None:
-            await self._with_head(*found)
+            return None
+        return self._with_head(*found) if found is not None else None
 
-    async def _with_head(self, head: bytes, body: bytes) -> None:
+    def _with_head(self, head: bytes, body: bytes) -> Awaitable[None] | None:
         self._head_reader = None
         mended = mend_head(head, self._mending())
         if mended.hops >= HOPS_LIMIT:
             self._failure = Verdict(554, "5.4.6", "The message goes in circles")
-            return
+            return None
         self._head = mended
-        await self._add(mended.octets + body)
+        return self._add(mended.octets + body)
 
     def _mending(self) -> Mending:
         origin, envelope = self._origin, self._envelope
@@ -157,34 +175,32 @@ class IncomingMail:
             mailbox=envelope.reverse_path if envelope.rewritten else "",
         )
 
-    async def _add(self, data: bytes) -> None:
+    def _add(self, data: bytes) -> Awaitable[None] | None:
         self._size += len(data)
         self._ascii = self._ascii and data.isascii()
         self._kept += data
-        if len(self._kept) > (INLINE if self._file is None else BUFFER):
-            try:
-                await self._flush()
-            except ValijaError as error:
-                self._failure = _failed(error)
-                await self.abandon()
+        return self._flush() if len(self._kept) > (INLINE if self._file is None else BUFFER) else None
 
     async def _flush(self) -> None:
-        if self._file is None:
-            self._file = await self._intake.spool.create()
-        await self._file.write(bytes(self._kept))
+        """Write what is kept to the file; what goes wrong is told at the end."""
+        try:
+            if self._file is None:
+                self._file = await self._intake.spool.create()
+            await self._file.write(bytes(self._kept))
+        except ValijaError as error:
+            self._failure = _failed(error)
+            await self.abandon()
         self._kept.clear()
 
     async def _queue(self) -> int:
         if self._file is None:
             body = Body(bytes(self._kept))
         else:
-            await self._flush()
+            await self._file.write(bytes(self._kept))
             body = Body(file=await self._file.commit())
         try:
             return await self._intake.queue.accept(self._message(self._intake.clock.now()), body)
-        except (
-            StoreFull
-        ):  # after any other trouble the row may be there all the same: a start-up cleans what nobody names
+        except StoreFull:  # after any other trouble the row may be there all the same: a start-up cleans up
             await self._intake.spool.delete([body.file] if body.file else [])
             raise
 

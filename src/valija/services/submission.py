@@ -7,6 +7,7 @@ is refused before any recipient is named.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 from valija.domain.account import Setting
@@ -15,9 +16,10 @@ from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sende
 from valija.domain.queued_message import QueuedRecipient
 from valija.domain.settings import SmtpSettings
 from valija.domain.sighting import Seen
-from valija.net.listeners import (
+from valija.net.visits import (
     LoginAccepted,
     LoginRefused,
+    Maybe,
     MessageSink,
     Peer,
     SmtpHandler,
@@ -30,7 +32,7 @@ from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server import SmtpPolicy
 from valija.services.delivery import mailbox_of
 from valija.services.devices import DeviceDesk
-from valija.services.intake import IncomingEnvelope, Intake, Origin
+from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin
 from valija.store.port import Store
 
 PROTOCOL: Final = "smtp"
@@ -65,18 +67,38 @@ class Submission(SmtpHandler):
         self._store = store
         self._mailbox = ""
         self._mailbox_read = float("-inf")
+        self._policies: dict[tuple[bool, bool], SmtpPolicy] = {}
 
     def open(self, peer: Peer) -> SmtpVisit:
         """Return who decides for a session."""
         return DeviceVisit(self, peer)
 
-    async def mailbox(self) -> str:
+    def policy(self, *, open_door: bool) -> SmtpPolicy:
+        """Return what a session is offered; ``open_door``: its device is known by its address."""
+        auth_needs_tls = self.tls and not self.devices.any_in_clear()
+        kind = open_door, auth_needs_tls
+        found = self._policies.get(kind)
+        if found is None:
+            found = self._policies[kind] = SmtpPolicy(
+                self.host_name,
+                ("PLAIN", "LOGIN"),
+                tls_offered=self.tls,
+                auth_needs_tls=auth_needs_tls,
+                auth_required=not open_door,
+                reports_offered=True,
+                size_limit=self.size_limit,
+            )
+        return found
+
+    def mailbox(self) -> Maybe[str]:
         """Return the address that mail goes out as; empty while none is set. Read again every two seconds at the most."""
         now = self.clock.monotonic()
-        if now - self._mailbox_read > SETTINGS_FRESH_S:
-            settings = (await self._store.load_settings(Setting.SMTP)).value
-            self._mailbox = mailbox_of(settings) if isinstance(settings, SmtpSettings) else ""
-            self._mailbox_read = now
+        return self._mailbox if now - self._mailbox_read <= SETTINGS_FRESH_S else self._read_mailbox(now)
+
+    async def _read_mailbox(self, now: float) -> str:
+        settings = (await self._store.load_settings(Setting.SMTP)).value
+        self._mailbox = mailbox_of(settings) if isinstance(settings, SmtpSettings) else ""
+        self._mailbox_read = now
         return self._mailbox
 
 
@@ -93,18 +115,9 @@ class DeviceVisit(SmtpVisit):
         self._sender: SenderDecision | None = None
         self._noted = False
         known = self._device
-        open_door = known is not None and known.password is None
-        self.policy = SmtpPolicy(
-            server.host_name,
-            ("PLAIN", "LOGIN"),
-            tls_offered=server.tls,
-            auth_needs_tls=server.tls and not server.devices.any_in_clear(),
-            auth_required=not open_door,
-            reports_offered=True,
-            size_limit=server.size_limit,
-        )
+        self.policy = server.policy(open_door=known is not None and known.password is None)
 
-    async def secured(self, version: str) -> None:
+    def secured(self, version: str) -> None:
         """Note the TLS version."""
         self._tls = version
 
@@ -126,7 +139,7 @@ class DeviceVisit(SmtpVisit):
         self._device, self._by_login = device, True
         return LoginAccepted(device.login)
 
-    async def sender(self, path: Path) -> Verdict:
+    def sender(self, path: Path) -> Maybe[Verdict]:
         """Decide whose name stands on the mail."""
         device = self._device = self._as_it_is()
         if device is None:
@@ -136,7 +149,16 @@ class DeviceVisit(SmtpVisit):
             return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
             return Verdict(501, "5.5.4", "Bad RET")
-        decision = decide_sender(device, path.address, await self._server.mailbox())
+        mailbox = self._server.mailbox()
+        if isinstance(mailbox, str):
+            return self._decide(device, path, mailbox)
+        return self._decide_later(device, path, mailbox)
+
+    async def _decide_later(self, device: Device, path: Path, mailbox: Awaitable[str]) -> Verdict:
+        return self._decide(device, path, await mailbox)
+
+    def _decide(self, device: Device, path: Path, mailbox: str) -> Verdict:
+        decision = decide_sender(device, path.address, mailbox)
         if not decision.allowed:
             self._saw(device, f"may not send as {path.address}")
             return NO_SENDER
@@ -153,7 +175,7 @@ class DeviceVisit(SmtpVisit):
         found = desk.by_address(self._peer.address)
         return found if found is not None and found.password is None else None
 
-    async def recipient(self, path: Path) -> Verdict:
+    def recipient(self, path: Path) -> Verdict:
         """Take any address: the provider knows better."""
         if not is_address(path.address):
             return Verdict(501, "5.1.3", "Bad recipient address")
@@ -161,7 +183,7 @@ class DeviceVisit(SmtpVisit):
             return Verdict(501, "5.5.4", "Bad NOTIFY")
         return RECIPIENT_OK
 
-    async def message(self, transaction: Transaction) -> MessageSink | Verdict:
+    def message(self, transaction: Transaction) -> MessageSink | Verdict:
         """Begin to take a message."""
         device, decision = self._device, self._sender
         if device is None or decision is None:
@@ -180,7 +202,7 @@ class DeviceVisit(SmtpVisit):
         origin = Origin(device.login, self._peer.address, transaction.helo, kind, self._tls)
         return _Watched(self._server.intake.begin(origin, envelope), self, device)
 
-    async def ended(self) -> None:
+    def ended(self) -> None:
         """Note a stranger who only connected."""
         if self._device is None and not self._noted:
             self._saw(None, "connected, and sent nothing")
@@ -199,21 +221,18 @@ class DeviceVisit(SmtpVisit):
 class _Watched:
     """A message on its way in whose end is noted."""
 
-    def __init__(self, inside: MessageSink, visit: DeviceVisit, device: Device) -> None:
+    def __init__(self, inside: IncomingMail, visit: DeviceVisit, device: Device) -> None:
         self._inside = inside
         self._visit = visit
         self._device = device
-
-    async def write(self, data: bytes) -> None:
-        await self._inside.write(data)
+        self.write = inside.write
+        self.unheard = inside.unheard
+        self.abandon = inside.abandon
 
     async def commit(self) -> Verdict:
         verdict = await self._inside.commit()
         self._visit.saw(self._device, verdict)
         return verdict
-
-    async def abandon(self) -> None:
-        await self._inside.abandon()
 
 
 def _recipient(path: Path) -> QueuedRecipient:

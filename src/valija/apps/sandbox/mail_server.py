@@ -13,9 +13,9 @@ from typing import Final
 from valija.apps.http_server import port_taken
 from valija.apps.sandbox.authorization import Refusal, TokenInfo
 from valija.apps.sandbox.maildrop import IncomingMessage, Maildrops, SandboxMaildrop, mailbox_name
-from valija.net.listeners import (
+from valija.net.listeners import Listener, pop3_listener, smtp_listener
+from valija.net.visits import (
     OK,
-    Listener,
     LoginAccepted,
     LoginRefused,
     Peer,
@@ -25,8 +25,6 @@ from valija.net.listeners import (
     SmtpVisit,
     Transaction,
     Verdict,
-    pop3_listener,
-    smtp_listener,
 )
 from valija.protocol.pop3_server import PopPolicy
 from valija.protocol.sasl_server import MECHANISMS, Shown
@@ -68,23 +66,23 @@ class _SmtpVisit(SmtpVisit):
         self._server = server
         self._user = ""
 
-    async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
+    def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
         found = _login(shown, self._server.verify, "smtp")
         self._user = found.user if isinstance(found, LoginAccepted) else ""
         return found
 
-    async def sender(self, path: SmtpPath) -> Verdict:
+    def sender(self, path: SmtpPath) -> Verdict:
         if path.address.lower() != self._user:
             text = f"SendAsDenied; {self._user} not allowed to send as {path.address or '<>'}"
             return Verdict(550, "5.7.60", text)
         return OK
 
-    async def recipient(self, path: SmtpPath) -> Verdict:
+    def recipient(self, path: SmtpPath) -> Verdict:
         if mailbox_name(path.address) is None:
             return Verdict(550, "5.7.1", "Nothing leaves the sandbox: recipients are NAME@sandbox.test")
         return Verdict(250, "2.1.5", "OK")
 
-    async def message(self, transaction: Transaction) -> IncomingMessage | Verdict:
+    def message(self, transaction: Transaction) -> IncomingMessage | Verdict:
         names = [mailbox_name(path.address) for path in transaction.recipients]
         return self._server.maildrops.new_message([name for name in names if name is not None])
 
@@ -140,7 +138,7 @@ class SandboxMail:
         wanted = (ports.smtp, ports.smtps, ports.pop3, ports.pop3s)
         for (listener, implicit), port in zip(self._listeners, wanted, strict=True):
             try:
-                await listener.start(HOST, port, implicit_tls=self._tls if implicit else None)
+                await listener.start(HOST, port, implicit_tls=implicit)
             except OSError as error:
                 raise port_taken(port, error) from None
         return MailPorts(*(listener.port for listener, _implicit in self._listeners))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from valija.net.listeners import Verdict
+from valija.net.visits import Verdict
 from valija.protocol.pop3_server import Entry
 
 DOMAIN: Final = "sandbox.test"
@@ -71,6 +71,9 @@ class IncomingMessage:
     async def write(self, data: bytes) -> None:
         """Take the next octets."""
         await asyncio.to_thread(self._out.write, data)
+
+    def unheard(self) -> None:
+        """Nothing follows from it here."""
 
     async def commit(self) -> Verdict:
         """Keep the message in every mailbox."""

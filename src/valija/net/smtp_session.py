@@ -1,0 +1,90 @@
+"""One SMTP session of a server: runs :class:`valija.protocol.smtp_server.SmtpServer` for a visit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from valija.net.sessions import Session
+from valija.net.visits import LoginAccepted, LoginRefused, MessageSink, SmtpHandler, SmtpVisit, Transaction, Verdict
+from valija.protocol import smtp_server as smtp
+
+if TYPE_CHECKING:
+    from valija.net.listeners import Listener
+
+
+class SmtpSession(Session):
+    """A client that hands in mail."""
+
+    __slots__ = ("_handler", "_sink", "_visit")
+
+    def __init__(self, listener: Listener, handler: SmtpHandler) -> None:
+        super().__init__(listener)
+        self._handler = handler
+        self._visit: SmtpVisit
+        self._sink: MessageSink | None = None
+
+    def _open(self, *, secure: bool) -> smtp.SmtpServer:
+        self._visit = self._handler.open(self.peer)
+        self.known = not self._visit.policy.auth_required
+        return smtp.SmtpServer(self._visit.policy, secure=secure)
+
+    def _secured(self, version: str) -> None:
+        self._visit.secured(version)
+
+    def _handle(self, event: Any) -> Awaitable[None] | None:
+        match event:
+            case smtp.BodyPiece(data):
+                return self._sink.write(data) if data and self._sink is not None else None
+            case smtp.SenderOffered(path):
+                return self._answer_with(self._visit.sender(path), self._answer)
+            case smtp.RecipientOffered(path):
+                return self._answer_with(self._visit.recipient(path), self._answer)
+            case smtp.MessageStarts(sender, recipients):
+                core = self._core
+                offered = Transaction(sender, recipients, core.helo, core.extended, core.secure)
+                return self._answer_with(self._visit.message(offered), self._begin_message)
+            case smtp.MessageEnds(too_large):
+                return self._end_message(too_large=too_large)
+            case smtp.CredentialsShown(shown):
+                return self._answer_with(self._visit.login(shown), self._answer_login)
+            case smtp.TlsWanted():
+                self._pause()
+                return self.start_tls()
+        raise TypeError(f"not an event: {event!r}")
+
+    def _answer(self, verdict: Verdict) -> None:
+        self._core.answer(verdict.code, verdict.enhanced, verdict.text)
+
+    def _answer_login(self, found: LoginAccepted | LoginRefused) -> None:
+        if isinstance(found, LoginAccepted):
+            self.known = True
+            self._core.accept_login(found.user)
+        else:
+            self._core.refuse_login(status=found.status, scope=found.scope, temporary=found.temporary)
+
+    def _begin_message(self, taken: MessageSink | Verdict) -> None:
+        if isinstance(taken, Verdict):
+            self._answer(taken)
+            return
+        self._sink = taken
+        self._core.answer(354, "", "End data with <CR><LF>.<CR><LF>")
+
+    def _end_message(self, *, too_large: bool) -> Awaitable[None] | None:
+        sink, self._sink = self._sink, None
+        if sink is None:
+            return None
+        if too_large:
+            return sink.abandon()
+
+        def say(verdict: Verdict) -> None:
+            if self._lost and verdict.code == 250:
+                sink.unheard()
+            self._answer(verdict)
+
+        return self._answer_with(sink.commit(), say)
+
+    def _over(self) -> Coroutine[Any, Any, None] | None:
+        self._visit.ended()
+        sink, self._sink = self._sink, None
+        return sink.abandon() if sink is not None else None
