@@ -6,7 +6,7 @@ found that was forgotten. ``subject`` is the login, or ``@`` and the address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -76,18 +76,22 @@ def subject_of(login: str | None, address: str) -> str:
 def note(before: Sighting | None, subject: str, seen: Seen) -> Sighting:
     """Return the record after one more thing was seen."""
     record = before or Sighting(subject, seen.at, seen.at)
-    record = replace(
-        record,
+    failed = bool(seen.error)
+    return Sighting(
+        subject=record.subject,
+        first_at=record.first_at,
         last_at=max(record.last_at, seen.at),
         address=seen.address[:TEXT_LIMIT],
         protocol=seen.protocol,
         tls=seen.tls,
-        tried=_one_line(seen.tried) or record.tried,
+        tried=_one_line(seen.tried) if seen.tried else record.tried,
+        accepted=record.accepted + (not failed),
+        accepted_at=record.accepted_at if failed else seen.at,
+        refused=record.refused + failed,
+        refused_at=seen.at if failed else record.refused_at,
+        last_error=_one_line(seen.error) if failed else record.last_error,
         attempt=_merged(record.attempt, seen.attempt),
     )
-    if seen.error:
-        return replace(record, refused=record.refused + 1, refused_at=seen.at, last_error=_one_line(seen.error))
-    return replace(record, accepted=record.accepted + 1, accepted_at=seen.at)
 
 
 def _merged(before: Attempt | None, now: Attempt | None) -> Attempt | None:

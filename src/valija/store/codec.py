@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -77,22 +78,32 @@ def decode_value(data: bytes, *expected: type[T]) -> T:
     return value
 
 
+Writer = Callable[[Any], Any]
+Reader = Callable[[Any, str], Any]  # of what JSON gave, and where that was
+
+
 def _encode(value: Any) -> Any:
-    match value:
-        case Secret():
-            return value.reveal()
-        case datetime():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case Enum():
-            return value.value
-        case tuple():
-            return [_encode(item) for item in value]
-        case _ if is_dataclass(value):
-            return {"class": type(value).__name__} | {f.name: _encode(getattr(value, f.name)) for f in fields(value)}
-        case _:
-            return value
+    cls: Any = type(value)
+    return _writer(cls)(value)
+
+
+@cache
+def _writer(cls: type) -> Writer:
+    """Return what turns values of a class into JSON's; found out once for each class."""
+    if issubclass(cls, Secret):
+        return Secret.reveal
+    if issubclass(cls, datetime):
+        return datetime.isoformat
+    if issubclass(cls, timedelta):
+        return timedelta.total_seconds
+    if issubclass(cls, Enum):
+        return lambda value: value.value
+    if issubclass(cls, tuple):
+        return lambda value: [_encode(item) for item in value]
+    if not is_dataclass(cls):
+        return lambda value: value
+    name, names = cls.__name__, tuple(f.name for f in fields(cls))
+    return lambda value: {"class": name, **{field: _encode(getattr(value, field)) for field in names}}
 
 
 def _decode_object(raw: Any, where: str, hint: type | None = None) -> Any:
@@ -101,62 +112,75 @@ def _decode_object(raw: Any, where: str, hint: type | None = None) -> Any:
     cls = _CLASSES.get(raw["class"]) if hint is None else hint
     if cls is None or cls.__name__ != raw["class"]:
         raise NotReadable(f"{where} has a class that does not belong there")
-    hints = _hints(cls)
-    names = set(raw) - {"class"}
-    if names != set(hints):
+    readers = _field_readers(cls)
+    if raw.keys() - readers.keys() != _CLASS_ONLY or len(raw) != len(readers) + 1:
         raise NotReadable(f"{where} has other fields than {cls.__name__}")
-    return cls(**{name: _decode(raw[name], hint, f"{where}.{name}") for name, hint in hints.items()})
+    return cls(**{name: read(raw[name], f"{where}.{name}") for name, read in readers.items()})
+
+
+_CLASS_ONLY: Final = {"class"}
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _field_readers(cls: type) -> dict[str, Reader]:
     hints = get_type_hints(cls)
-    return {f.name: hints[f.name] for f in fields(cls)}
+    return {f.name: _reader(hints[f.name]) for f in fields(cls)}
 
 
-def _decode(raw: Any, hint: Any, where: str) -> Any:
+def _reader(hint: Any) -> Reader:
+    """Return what reads values of a type."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _decode_union(raw, get_args(hint), where)
+        return _union_reader(get_args(hint))
     if origin is tuple:
-        return _decode_tuple(raw, get_args(hint)[0], where)
+        return _tuple_reader(get_args(hint)[0])
     if is_dataclass(hint):
-        return _decode_object(raw, where, hint if isinstance(hint, type) else None)
-    return _decode_scalar(raw, hint, where)
+        return lambda raw, where: _decode_object(raw, where, hint if isinstance(hint, type) else None)
+    return lambda raw, where: _decode_scalar(raw, hint, where)
 
 
-def _decode_tuple(raw: Any, hint: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(raw, list):
-        raise NotReadable(f"{where} is not a list")
-    if is_dataclass(hint):
-        return tuple(_decode(item, hint, where) for item in raw)
-    if not all(type(item) is hint for item in raw):
-        raise NotReadable(f"{where} is not a list of {getattr(hint, '__name__', hint)}")
-    return tuple(raw)
+def _tuple_reader(hint: Any) -> Reader:
+    inside = _reader(hint) if is_dataclass(hint) else None
+
+    def read(raw: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(raw, list):
+            raise NotReadable(f"{where} is not a list")
+        if inside is not None:
+            return tuple([inside(item, where) for item in raw])
+        if not all(type(item) is hint for item in raw):
+            raise NotReadable(f"{where} is not a list of {getattr(hint, '__name__', hint)}")
+        return tuple(raw)
+
+    return read
 
 
-def _decode_union(raw: Any, members: tuple[Any, ...], where: str) -> Any:
-    if raw is None and type(None) in members:
-        return None
+def _union_reader(members: tuple[Any, ...]) -> Reader:
     rest = [member for member in members if member is not type(None)]
-    if len(rest) == 1:
-        return _decode(raw, rest[0], where)
-    value = _decode_object(raw, where)
-    if type(value) not in rest:
-        raise NotReadable(f"{where} has a class that does not belong there")
-    return value
+    inside = _reader(rest[0]) if len(rest) == 1 else None
+
+    def read(raw: Any, where: str) -> Any:
+        if raw is None and len(rest) < len(members):
+            return None
+        if inside is not None:
+            return inside(raw, where)
+        value = _decode_object(raw, where)
+        if type(value) not in rest:
+            raise NotReadable(f"{where} has a class that does not belong there")
+        return value
+
+    return read
 
 
 def _decode_scalar(raw: Any, hint: Any, where: str) -> Any:
+    if type(raw) is hint:
+        return raw
     if hint in (Secret, datetime) or (isinstance(hint, type) and issubclass(hint, Enum)):
         if not isinstance(raw, str):
             raise NotReadable(f"{where} is not text")
         return _decode_moment(raw, where) if hint is datetime else hint(raw)
     if hint in (float, timedelta) and isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw) if hint is float else timedelta(seconds=raw)
-    if type(raw) is not hint:
-        raise NotReadable(f"{where} is not {getattr(hint, '__name__', hint)}")
-    return raw
+    raise NotReadable(f"{where} is not {getattr(hint, '__name__', hint)}")
 
 
 def _decode_moment(raw: str, where: str) -> datetime:
