@@ -291,16 +291,11 @@ class Session(asyncio.Protocol, ABC):
     # --- TLS ----------------------------------------------------------------------------------------------------------------
 
     async def _start_at_once(self) -> None:
-        if self.listener.implicit_tls or await self._is_handshake():
-            await self._handshake()
-            self._start_later(secure=True)
-        else:
-            self._start_later(secure=False)
-
-    def _start_later(self, *, secure: bool) -> None:
-        self._core = self._open(secure=secure)
-        self._reading = secure  # start_tls reads by itself
+        secure = self.listener.implicit_tls or await self._is_handshake()
+        self._core = self._open(secure=secure)  # before the handshake: what the client says may come with its end
+        self._reading = False
         if secure:
+            await self._handshake()
             self._secured(self._tls_version())
 
     async def _is_handshake(self) -> bool:
@@ -333,9 +328,9 @@ class Session(asyncio.Protocol, ABC):
         self._writable = self._reading = True
 
     async def start_tls(self) -> None:
-        """Make the connection secure, after the core's last words in clear were sent."""
+        """Make the connection secure, after the core's last words in clear were sent and reading was paused."""
+        self._core.tls_started()  # what came in clear is forgotten now: what comes from here on comes inside TLS
         await self._handshake()
-        self._core.tls_started()
         self._secured(self._tls_version())
 
     def _tls_version(self) -> str:

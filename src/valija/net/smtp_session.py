@@ -78,7 +78,7 @@ class SmtpSession(Session):
             return sink.abandon()
 
         def say(verdict: Verdict) -> None:
-            if self._lost and verdict.code == 250:
+            if (self._lost or self._eof) and verdict.code == 250:
                 sink.unheard()
             self._answer(verdict)
 

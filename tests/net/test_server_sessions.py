@@ -1,0 +1,284 @@
+"""Sessions of a server over real sockets: bounds, TLS that begins in odd ways, clients that hang up."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+
+from valija.net.listeners import Listener, smtp_listener
+from valija.net.visits import LoginAccepted, LoginRefused, Peer, SmtpHandler, SmtpVisit, Transaction, Verdict
+from valija.protocol.sasl_server import Shown
+from valija.protocol.smtp_path import Path
+from valija.protocol.smtp_server import SmtpPolicy
+
+PATIENCE_S = 10
+
+
+class Sink:
+    """Keeps a message; ``gate`` must be set before it says so."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.octets = b""
+
+    def write(self, data: bytes) -> Awaitable[None] | None:
+        self.octets += data
+        return None
+
+    async def commit(self) -> Verdict:
+        self._house.committing.set()
+        await self._house.gate.wait()
+        self._house.kept.append(self.octets)
+        return Verdict(250, "2.0.0", "Kept")
+
+    def unheard(self) -> None:
+        self._house.unheard += 1
+
+    async def abandon(self) -> None:
+        self._house.abandoned += 1
+
+
+class House(SmtpHandler):
+    """Takes everything from everybody; ``open_door`` false: after a log-in."""
+
+    def __init__(self, *, open_door: bool = True) -> None:
+        self.policy = SmtpPolicy("house.test", ("PLAIN",), tls_offered=True, auth_required=not open_door)
+        self.kept: list[bytes] = []
+        self.unheard = self.abandoned = self.visits = self.ended = 0
+        self.gate, self.committing = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+        self.versions: list[str] = []
+
+    def open(self, _peer: Peer) -> SmtpVisit:
+        self.visits += 1
+        return _Visit(self)
+
+
+class _Visit(SmtpVisit):
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.policy = house.policy
+
+    def secured(self, version: str) -> None:
+        self._house.versions.append(version)
+
+    def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
+        return LoginAccepted(shown.user)
+
+    def sender(self, path: Path) -> Verdict:
+        return Verdict(250, "2.1.0", "OK")
+
+    async def recipient(self, path: Path) -> Verdict:
+        await asyncio.sleep(0)
+        return Verdict(250, "2.1.5", "OK")
+
+    def message(self, transaction: Transaction) -> Sink:
+        return Sink(self._house)
+
+    def ended(self) -> None:
+        self._house.ended += 1
+
+
+@asynccontextmanager
+async def _listening(house: House, *, implicit_tls: bool = False, **bounds: Any) -> AsyncIterator[Listener]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    listener = smtp_listener(house, context, **bounds)
+    await listener.start("127.0.0.1", 0, implicit_tls=implicit_tls)
+    try:
+        yield listener
+    finally:
+        await listener.stop(0.5)
+
+
+async def _connect(listener: Listener, **named: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", listener.port, **named)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(PATIENCE_S):
+        return await reader.readline()
+
+
+def _careless() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+WHOLE = (
+    b"EHLO a\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\nSubject: x\r\n\r\none\r\n.\r\n"
+    b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\ntwo\r\n.\r\nQUIT\r\n"
+)
+
+
+async def _until(reached: Any) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not reached():  # noqa: ASYNC110 - it is a listener's own count
+            await asyncio.sleep(0.01)
+
+
+async def test_a_whole_session_sent_at_once_is_answered_in_order() -> None:
+    house = House()
+    async with _listening(house) as listener:
+        reader, writer = await _connect(listener)
+        writer.write(WHOLE)
+        async with asyncio.timeout(PATIENCE_S):
+            said = await reader.read()
+        writer.close()
+    codes = [line[:3] for line in said.splitlines() if line[3:4] == b" "]
+    assert codes == [b"220", b"250", b"250", b"250", b"354", b"250", b"250", b"250", b"354", b"250", b"221"]
+    assert house.kept == [b"Subject: x\r\n\r\none\r\n", b"two\r\n"]
+
+
+async def test_who_says_all_and_closes_its_half_is_served_to_the_end() -> None:
+    house = House()
+    async with _listening(house) as listener:
+        reader, writer = await _connect(listener)
+        writer.write(WHOLE.removesuffix(b"QUIT\r\n"))
+        writer.write_eof()
+        async with asyncio.timeout(PATIENCE_S):
+            said = await reader.read()
+        writer.close()
+    assert said.count(b"250 2.0.0 Kept") == 2
+    assert house.ended == 1
+
+
+async def test_a_message_whose_client_is_gone_before_the_answer_is_kept_and_known_as_unheard() -> None:
+    house = House()
+    house.gate.clear()
+    async with _listening(house) as listener:
+        _reader, writer = await _connect(listener)
+        writer.write(WHOLE.partition(b".\r\n")[0] + b".\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            await house.committing.wait()
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        house.gate.set()
+        await _until(lambda: house.ended)
+    assert (len(house.kept), house.unheard) == (1, 1)
+
+
+async def test_half_a_message_is_nothing() -> None:
+    house = House()
+    async with _listening(house) as listener:
+        _reader, writer = await _connect(listener)
+        writer.write(WHOLE.partition(b"one")[0])
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        await _until(lambda: house.ended)
+    assert (house.kept, house.abandoned) == ([], 1)
+
+
+async def test_an_octet_now_and_then_is_no_progress() -> None:
+    """A session whose command never ends is over after the idle time, however often an octet comes."""
+    async with _listening(House(), idle_s=0.8) as listener:
+        reader, writer = await _connect(listener)
+        await _line(reader)
+        begun = asyncio.get_running_loop().time()
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"N")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        assert (await _line(reader))[:3] == b"421"
+        dripping.cancel()
+        assert asyncio.get_running_loop().time() - begun < 4
+        writer.close()
+
+
+async def test_who_reads_nothing_is_let_go() -> None:
+    async with _listening(House(), idle_s=0.8) as listener:
+        _reader, writer = await _connect(listener, limit=1)
+        writer.write(b"NOOP\r\n" * 20_000)
+        writer.write(b"HELP me\r\n" * 300_000)
+        await _until(lambda: not listener._sessions)
+        writer.transport.abort()
+
+
+async def test_an_address_has_so_many_sessions_and_no_more() -> None:
+    async with _listening(House(), address_limit=2) as listener:
+        kept = [await _connect(listener) for _number in range(2)]
+        assert [(await _line(reader))[:3] for reader, _writer in kept] == [b"220", b"220"]
+        reader, writer = await _connect(listener)
+        assert (await _line(reader))[:3] == b"421"
+        kept[0][1].close()
+        await _until(lambda: len(listener._sessions) == 1)
+        again, last = await _connect(listener)
+        assert (await _line(again))[:3] == b"220"
+        for _reader, open_one in [*kept, (reader, writer), (again, last)]:
+            open_one.close()
+
+
+async def test_at_the_limit_a_silent_stranger_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("valija.net.listeners.STALE_S", 0.2)
+    async with _listening(House(open_door=False), connections_limit=3, address_limit=9) as listener:
+        strangers = [await _connect(listener) for _number in range(3)]
+        for reader, _writer in strangers:
+            await _line(reader)
+        await asyncio.sleep(0.4)
+        reader, writer = await _connect(listener)
+        assert (await _line(reader))[:3] == b"220"
+        assert (await _line(strangers[0][0]))[:3] == b"421"
+        for _reader, open_one in [*strangers, (reader, writer)]:
+            open_one.close()
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_what_comes_with_the_end_of_the_handshake_is_heard(implicit: bool) -> None:
+    """TLS 1.3 clients may speak with their last handshake octets."""
+    house = House()
+    async with _listening(house, implicit_tls=implicit) as listener:
+        if implicit:
+            reader, writer = await _connect(listener, ssl=_careless(), server_hostname="localhost")
+        else:
+            reader, writer = await _connect(listener)
+            await _line(reader)
+            writer.write(b"STARTTLS\r\n")
+            assert (await _line(reader))[:3] == b"220"
+            await writer.start_tls(_careless(), server_hostname="localhost")
+        writer.write(b"NOOP\r\n")
+        if implicit:
+            assert (await _line(reader))[:3] == b"220"
+        assert (await _line(reader))[:3] == b"250"
+        writer.close()
+    assert house.versions == ["TLSv1.3"]
+
+
+async def test_what_is_sent_ahead_of_the_handshake_is_dropped() -> None:
+    """Commands injected in clear are not carried into TLS (CVE-2011-0411)."""
+    house = House()
+    async with _listening(house) as listener:
+        reader, writer = await _connect(listener)
+        await _line(reader)
+        writer.write(b"STARTTLS\r\nMAIL FROM:<evil@example.com>\r\n")
+        assert (await _line(reader))[:3] == b"220"
+        await writer.start_tls(_careless(), server_hostname="localhost")
+        writer.write(b"NOOP\r\nRCPT TO:<b@example.com>\r\n")
+        assert [(await _line(reader))[:3] for _n in range(2)] == [b"250", b"503"]
+        writer.close()
+
+
+async def test_a_device_that_begins_with_tls_on_a_plain_port_is_served_the_second_time() -> None:
+    """The first time it is only learnt; others are greeted without delay all the while."""
+    house = House()
+    async with _listening(house) as listener:
+        with pytest.raises((ssl.SSLError, OSError)):
+            await _connect(listener, ssl=_careless(), server_hostname="localhost")
+        reader, writer = await _connect(listener, ssl=_careless(), server_hostname="localhost")
+        assert (await _line(reader))[:3] == b"220"
+        writer.write(b"EHLO a\r\n")
+        assert (await _line(reader))[:3] == b"250"
+        writer.close()
+        plain, plain_writer = await _connect(listener)  # the same address may still speak in clear
+        assert (await _line(plain))[:3] == b"220"
+        plain_writer.close()
+    assert house.versions == ["TLSv1.3"]
