@@ -10,8 +10,9 @@ from typing import Final
 from valija.protocol.errors import LocalProtocolError
 
 PATH_LIMIT: Final = 254  # octets of an address in a path (RFC 5321 section 4.5.3.1.3, without the brackets)
-_LOCAL: Final = r'(?:[^\x00-\x20\x7f"(),:;<>@\[\\\]]+|"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e])*")'
-_DOMAIN: Final = r"(?:\[[0-9A-Za-z:.-]{2,80}\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]{1,253})"
+_UNSEEN: Final = r"\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"  # controls, line ends, changes of direction
+_LOCAL: Final = rf'(?:[^\x00-\x20{_UNSEEN}"(),:;<>@\[\\\]]+|"(?:[^\x00-\x1f{_UNSEEN}"\\]|\\[\x20-\x7e])*")'
+_DOMAIN: Final = rf"(?:\[[0-9A-Za-z:.-]{{2,80}}\]|[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7e{_UNSEEN}]{{1,253}})"
 _ADDRESS: Final = re.compile(rf"{_LOCAL}@{_DOMAIN}")
 _PARAMETER: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:=[\x21-\x3c\x3e-\x7e\u0080-\ud7ff\ue000-\U0010ffff]{1,500})?"
@@ -19,7 +20,7 @@ _PARAMETER: Final = re.compile(
 
 
 def is_address(address: str) -> bool:
-    """Tell whether ``address`` can stand in a path: local part, @, domain or literal; no control characters."""
+    """Tell whether ``address`` can stand in a path: local part, @, domain or literal; nothing that cannot be seen."""
     try:
         length = len(address.encode("utf-8"))
     except UnicodeEncodeError:  # octets that were no UTF-8

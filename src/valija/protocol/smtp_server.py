@@ -15,6 +15,7 @@ an answer may take its time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ from valija.protocol.sasl_server import (
 from valija.protocol.smtp_path import Path, parse_path
 
 LINE_LIMIT: Final = 12288  # AUTH responses (RFC 4954 section 4.1); commands are checked against COMMAND_LIMIT
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 COMMAND_LIMIT: Final = 2048  # RFC 5321 says 512; extensions add, and old devices do not count
 
 
@@ -253,9 +255,10 @@ class SmtpServer:
         if len(line) > COMMAND_LIMIT and line[:5].upper() != b"AUTH ":
             return self._wrong(500, "5.5.2", "Line too long")
         text = line.decode("utf-8", "surrogateescape")
-        verb, _space, argument = text.strip(" \t").partition(" ")
+        text = text.strip(" \t\r")  # some devices end their lines with CR CR LF
+        verb, _space, argument = text.partition(" ")
         command = self._commands.get(verb.upper())
-        if command is None or "\0" in text:
+        if command is None or _CONTROL.search(text):
             return self._wrong(500, "5.5.2", "Command not recognised")
         return command(argument.strip(" \t"))
 
