@@ -38,11 +38,13 @@ from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
+from valija.services.queue_counts import QueueCounts
 from valija.services.refresher import BackgroundRefresher
 from valija.services.reports import Reporter
 from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
+from valija.services.traffic import Traffic
 from valija.store.port import Store
 from valija.store.spool import Spool
 
@@ -174,12 +176,20 @@ def _gateway(
     spool = Spool(state_dir)
     schedule = configuration.gateway.schedule()
     dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events, schedule=schedule)
+    counts = QueueCounts(store.queue, clock)
+    traffic = Traffic(store.queue, counts, clock)
+    dispatcher.applied = traffic.applied
+
+    def accepted(account: str, recipients: int) -> None:
+        traffic.accepted(recipients)
+        dispatcher.wake(account)
+
     intake = Intake(
         store.queue,
         spool,
         clock,
         host_name=local_name(),
-        accepted=dispatcher.wake,
+        accepted=accepted,
         stopped=dispatcher.stopped,
     )
     devices = DeviceDesk(store, Passwords(), clock, events)
@@ -190,13 +200,13 @@ def _gateway(
         clock,
         translate,
         body=dispatcher.body,
-        accepted=dispatcher.wake,
+        accepted=accepted,
         stopped=dispatcher.stopped,
         host_name=local_name(),
         copy_to=configuration.gateway.report_copy_to,
     ).report
     learning = LearningDesk(store, devices, clock, events)
-    return Gateway(store, clock, devices, learning, intake, dispatcher, spool)
+    return Gateway(store, clock, devices, learning, intake, dispatcher, spool, counts, traffic)
 
 
 def local_name() -> str:

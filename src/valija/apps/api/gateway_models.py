@@ -115,6 +115,23 @@ class QueueView(Answer):
     messages: list[QueuedMessageView]
 
 
+class TrafficSlotView(Answer):
+    """One slot from ``at``: recipients accepted, delivered and failed in it; how many waited at its end."""
+
+    at: datetime
+    accepted: int
+    delivered: int
+    failed: int
+    waiting: int
+
+
+class TrafficView(Answer):
+    """How much mail passed, in slots of ``slot_seconds``, the present one last."""
+
+    slot_seconds: int
+    slots: list[TrafficSlotView]
+
+
 class ActOnMessages(Body):
     """Messages by their numbers."""
 
