@@ -18,6 +18,7 @@ from valija.apps.language import translate
 from valija.domain.account import POP_SETTINGS
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
+from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
 from valija.net.tls import client_context
@@ -94,6 +95,8 @@ class Machine:
     web_address: str = ""
     gateway_ports: dict[str, int] = field(default_factory=dict)
     gateway_addresses: Callable[[], list[str]] = list
+    gateway_authority: Path | None = None
+    warnings: Callable[[], list[Message]] = list
     new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 

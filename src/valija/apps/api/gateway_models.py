@@ -215,12 +215,15 @@ class StrangerView(Answer):
 class DevicesView(Answer):
     """All devices, and who else tried; ``addresses`` of this machine in the local network, ``ports`` by the listener's name.
 
-    ``sender`` is the mailbox that mail goes out as, empty while none is set.
+    ``sender`` is the mailbox that mail goes out as, empty while none is set; ``authority`` the file that a device may
+    import to check the gateway's certificate, empty where another authority made it.
     """
 
     host: str
     addresses: list[str]
     sender: str
+    authority: str
+    warnings: list[str]
     learning: LearningView
     ports: dict[str, int]
     devices: list[DeviceView]

@@ -198,6 +198,8 @@ async def list_devices(call: Call) -> models.DevicesView:
         host=call.machine.gateway.intake.host_name,
         addresses=await asyncio.to_thread(call.machine.gateway_addresses),
         sender=await call.machine.gateway.dispatcher.route.mailbox(ACCOUNTS[0]),
+        authority=str(call.machine.gateway_authority or ""),
+        warnings=[call.views.text(warning) for warning in call.machine.warnings()],
         learning=show_learning(call),
         ports=call.machine.gateway_ports,
         devices=[show_device(device, desk.sighting(device.login)) for device in desk.all()],
