@@ -2,13 +2,14 @@
 
     with Postgres() as server:
         url = server.new_database()
-        server.restart_at_once()      # as after a crash
+        await server.restart_at_once()      # as after a crash
 
 It runs as an unprivileged user, since root cannot. Local users are believed on the socket; on the port, passwords are asked.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -109,17 +110,9 @@ class Postgres:
         return done.stdout.strip()
 
     def start(self) -> None:
-        """Start; connections are taken when this returns. It ends with who started it."""
-        command = [*_as_owner(), "--pdeathsig", "INT", str(_bin("postgres")), "-D", str(self.data)]
-        with (self.directory / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        end = time.monotonic() + START_LIMIT_S
-        while not self._is_ready(self._process.pid):
-            if self._process.poll() is not None or time.monotonic() > end:
-                raise PeersMissing(f"PostgreSQL did not start\n{read_logs(self.directory)}")
-            time.sleep(0.01)
+        """Start; connections are taken when this returns. It ends with the thread that started it."""
+        self._spawn()
+        self._await_ready()
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop: SIGINT ends sessions in order, SIGQUIT is ``pg_ctl stop -m immediate``."""
@@ -132,10 +125,27 @@ class Postgres:
                 process.kill()
                 process.wait(STOP_LIMIT_S)
 
-    def restart_at_once(self) -> None:
-        """Stop as a crash does, then start: what was not on disk is gone."""
-        self.stop(signal.SIGQUIT)
-        self.start()
+    async def restart_at_once(self, down_s: float = 0.0) -> None:
+        """Stop as a crash does, then start: what was not on disk is gone. Others go on meanwhile."""
+        await asyncio.to_thread(self.stop, signal.SIGQUIT)
+        await asyncio.sleep(down_s)
+        self._spawn()  # in this thread: it ends with it
+        await asyncio.to_thread(self._await_ready)
+
+    def _spawn(self) -> None:
+        command = [*_as_owner(), "--pdeathsig", "INT", str(_bin("postgres")), "-D", str(self.data)]
+        with (self.directory / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _await_ready(self) -> None:
+        process, end = self._process, time.monotonic() + START_LIMIT_S
+        assert process is not None
+        while not self._is_ready(process.pid):
+            if process.poll() is not None or time.monotonic() > end:
+                raise PeersMissing(f"PostgreSQL did not start\n{read_logs(self.directory)}")
+            time.sleep(0.01)
 
     def use_certificate(self, certificate: Path, key: Path) -> None:
         """Offer TLS with this certificate from the next start on."""

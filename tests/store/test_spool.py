@@ -43,7 +43,11 @@ async def test_what_is_abandoned_or_named_by_nobody_goes(tmp_path: Path) -> None
     kept = await (await spool.create()).commit()
     await (await spool.create()).commit()
     await (await spool.create()).write(b"cut")
-    assert await Spool(tmp_path).clean({kept}) == 2
+
+    async def named() -> set[str]:
+        return {kept}
+
+    assert await Spool(tmp_path).clean(named) == 2
     assert [path.name for path in spool.path.iterdir()] == [kept]
 
 

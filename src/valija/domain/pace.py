@@ -21,6 +21,8 @@ MINUTE: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 MARGIN: Final = 1.02
 SLICE: Final = timedelta(minutes=15)  # of the day; recipients are counted by slices
+MINUTE_WINDOW: Final = MINUTE * MARGIN
+DAY_WINDOW: Final = DAY * MARGIN + SLICE
 CONNECTIONS_LEFT: Final = 1  # of a mailbox's connections for others (a person's program)
 
 
@@ -46,6 +48,16 @@ class Pace:
     not_before: datetime | None = None
 
 
+def resume(ended: Iterable[datetime], day: Iterable[tuple[datetime, int]]) -> Pace:
+    """Return the pace of an account that sends again, from what is known of the last minute and day (:func:`slice_of`)."""
+    return Pace(ended=tuple(sorted(ended)), day=tuple(sorted(day)))
+
+
+def slice_of(moment: datetime) -> datetime:
+    """Return when the slice of the day began in which ``moment`` is."""
+    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % SLICE
+
+
 def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> timedelta | None:
     """Return how long to wait before a message to so many recipients may begin; None: until one that is under way ends."""
     waits = [timedelta(), (pace.not_before - now) if pace.not_before is not None else timedelta()]
@@ -55,7 +67,7 @@ def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> 
             return None
         filled = _recent(pace.ended, now)
         if len(filled) > free:
-            waits.append(filled[len(filled) - free - 1] + MINUTE * MARGIN - now)
+            waits.append(filled[len(filled) - free - 1] + MINUTE_WINDOW - now)
     if limits.recipients_per_day is not None:
         waits.append(_wait_for_day(pace, limits.recipients_per_day, now, recipients))
     return max(waits)
@@ -63,8 +75,8 @@ def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> 
 
 def begin(pace: Pace, now: datetime, recipients: int) -> Pace:
     """Return the pace after a message was begun."""
-    start = now - (now - datetime.min.replace(tzinfo=now.tzinfo)) % SLICE
-    day = [(at, count) for at, count in pace.day if now - at < DAY * MARGIN + SLICE]
+    start = slice_of(now)
+    day = [(at, count) for at, count in pace.day if now - at < DAY_WINDOW]
     before = day.pop()[1] if day and day[-1][0] == start else 0
     return replace(pace, begun=pace.begun + 1, day=(*day, (start, before + recipients)))
 
@@ -87,11 +99,11 @@ def connections_allowed(limits: PaceLimits, most: int) -> int:
 
 def _recent(ended: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
     # a moment after now: the clock was set back; such a place would be filled for too long
-    return tuple(at for at in ended if now - MINUTE * MARGIN < at <= now)
+    return tuple(at for at in ended if now - MINUTE_WINDOW < at <= now)
 
 
 def _wait_for_day(pace: Pace, limit: int, now: datetime, recipients: int) -> timedelta:
-    recent = [(at, count) for at, count in pace.day if now - at < DAY * MARGIN + SLICE]
+    recent = [(at, count) for at, count in pace.day if now - at < DAY_WINDOW]
     over = sum(count for _at, count in recent) + min(recipients, limit) - limit
     for at, count in recent:
         if over <= 0:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
@@ -20,6 +22,7 @@ from valija.domain.token import NotRetrieved, TokenState
 from valija.secret import Secret
 from valija.store.memory_queue import MemoryQueue
 from valija.store.port import (
+    Change,
     StoredAudit,
     StoredMessage,
     VersionedDevice,
@@ -27,6 +30,8 @@ from valija.store.port import (
     VersionedSettings,
     VersionedToken,
 )
+from valija.store.spool import Spool
+from valija.store.spool_port import BodySpool
 
 
 class MemoryStore:
@@ -49,6 +54,19 @@ class MemoryStore:
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
         self.queue = MemoryQueue()
+
+    def spool_in(self, state_dir: Path) -> BodySpool:
+        return Spool(state_dir)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        for nothing in list[Change]():  # there is no other node
+            yield nothing
+
+    def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def have_job(self, name: str, seconds: float) -> bool:
+        return True
 
     async def load_token(self, account: str) -> VersionedToken:
         return self._tokens.get(account) or VersionedToken(0, NotRetrieved())

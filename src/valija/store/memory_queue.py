@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from valija.domain.account_gate import Gate
+from valija.domain.pace import DAY_WINDOW, MINUTE_WINDOW, Pace, resume, slice_of
 from valija.domain.queue import (
     Delivered,
     Failed,
@@ -97,6 +98,25 @@ class MemoryQueue:
         kept, place = self._entries[number]
         lines.append((kept.entries[place].message_id, line_of(before, event, after, place)))
         return after
+
+    async def take_lane(self, account: str, now: datetime, seconds: float) -> bool:
+        return True  # there is no other node
+
+    async def renew_lane(self, account: str, seconds: float) -> bool:
+        return True
+
+    async def leave_lane(self, account: str) -> None:
+        return None
+
+    async def pace(self, account: str, now: datetime) -> Pace:
+        ended: set[tuple[datetime, int]] = set()
+        day: Counter[datetime] = Counter()
+        for kept in self._messages.values():
+            for entry in kept.entries if kept.message.account == account else ():
+                if isinstance(entry.state, Delivered) and now - entry.state.at < DAY_WINDOW:
+                    ended.add((entry.state.at, entry.message_id))
+                    day[slice_of(entry.state.at)] += 1
+        return resume((at for at, _message in ended if now - at < MINUTE_WINDOW), day.items())
 
     async def next_due(self, account: str) -> datetime | None:
         return min((due for due, _entry in self._waiting(account)), default=None)

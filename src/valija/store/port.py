@@ -7,10 +7,13 @@ the stored version is not the expected one, and nothing was changed. Every metho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
@@ -25,6 +28,7 @@ from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
 from valija.secret import Secret
 from valija.store.queue_port import QueueStore
+from valija.store.spool_port import BodySpool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,47 @@ class VersionedDevice:
     value: Device
 
 
+class ChangeKind(StrEnum):
+    """What another node changed."""
+
+    ANYTHING = "anything"  # news may have been missed: read all anew
+    MAIL = "mail"
+    GATE = "gate"
+    LANE = "lane"
+    SETTINGS = "settings"
+    TOKEN = "token"
+    DEVICES = "devices"
+
+
+class Change(NamedTuple):
+    """A change by another node; ``name`` is an account's, a setting's, or empty."""
+
+    kind: ChangeKind
+    name: str = ""
+
+
 class Store(Protocol):
     """Durable state of the machine; :attr:`queue` is that of its mail."""
 
     @property
     def queue(self) -> QueueStore:
         """Return the queue, in the same database."""
+        ...
+
+    def spool_in(self, state_dir: Path) -> BodySpool:
+        """Return where bodies go that are too large for a row: in ``state_dir``, unless the database keeps them."""
+        ...
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Yield what other nodes change, until the store is closed; ends at once where there are none."""
+        ...
+
+    def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
+        """Be the only node that refreshes an account's token; waits for another one. What was read before is old then."""
+        ...
+
+    async def have_job(self, name: str, seconds: float) -> bool:
+        """Have a job for so long, or longer if this node has it already; False while another node has it."""
         ...
 
     async def load_token(self, account: str) -> VersionedToken:

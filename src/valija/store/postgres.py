@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from valija.domain.errors import MasterKeyError
@@ -11,12 +12,17 @@ from valija.domain.text import N_, message
 from valija.store.key_check import check_key, has_key
 from valija.store.lock import StateLock
 from valija.store.master_key import load_master_key
+from valija.store.port import Change, ChangeKind
 from valija.store.postgres_address import Address, find_password, parse_address
 from valija.store.postgres_connections import Connections, explain_refusal
 from valija.store.postgres_engine import PostgresEngine, migrate, run
+from valija.store.postgres_nodes import Node
 from valija.store.postgres_queue import PostgresQueue
+from valija.store.postgres_spool import PostgresSpool
+from valija.store.spool_port import BodySpool
 from valija.store.sql_store import SqlStore
 from valija.store.vault import BoxNotOpened, Vault
+from valija.store.work import Work
 
 
 async def open_store(
@@ -44,7 +50,27 @@ class PostgresStore(SqlStore):
     queue: PostgresQueue
 
     def __init__(self, database: PostgresEngine, vault: Vault, lock: StateLock | None = None) -> None:
-        super().__init__(database, PostgresQueue(database), vault, lock)
+        self._node = Node()
+        self._postgres = database
+        super().__init__(database, PostgresQueue(database, self._node), vault, lock)
+
+    def spool_in(self, state_dir: Path) -> BodySpool:
+        return PostgresSpool(self._postgres)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        async for change in self._node.listen(self._postgres.connections):
+            yield change
+
+    @asynccontextmanager
+    async def refreshing(self, account: str) -> AsyncIterator[None]:
+        async with self._postgres.alone(f"refresh {account}"):
+            yield
+
+    async def have_job(self, name: str, seconds: float) -> bool:
+        return await self._postgres.write(lambda: self._node.take(name, seconds))
+
+    def _tell(self, kind: ChangeKind, name: str = "") -> Work[None]:
+        yield from self._node.tell(kind, name)
 
 
 async def _prepare(

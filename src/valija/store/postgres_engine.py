@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import cache
 from typing import Any, Final, TypeVar
 
@@ -45,6 +45,7 @@ _DIALECT: Final = Dialect(
 )
 _AGAIN: Final = ("40001", "40P01", "0A000")  # serialization, deadlock, a plan of before another node's migration
 _TRIES: Final = 5
+ALONE_WITHIN_S: Final = 25
 
 T = TypeVar("T")
 
@@ -69,6 +70,22 @@ class PostgresEngine:
         """Run ``work``, each statement for itself."""
         self.check_open()
         return await self._again_if_lost(lambda connection: run(connection, work()))
+
+    @contextlib.asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Be the only one on all nodes in this place; the server lets go of it if this process dies. Raises store errors."""
+        self.check_open()
+        connection = await self.connections.open_with_patience()
+        try:
+            await connection.execute(f"SET lock_timeout = '{ALONE_WITHIN_S}s'")
+            await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", ADVISORY + 1, name)
+        except Exception as error:
+            connection.terminate()
+            raise explain(error, self.connections.address) from None
+        try:
+            yield
+        finally:
+            connection.terminate()
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin something that is finished before the engine closes."""

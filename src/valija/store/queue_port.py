@@ -10,7 +10,9 @@ Theory of operation
    replaced in one transaction, so that a stale worker's news cannot win.
 4. What is worth telling of a change is written with it (:mod:`valija.domain.queue_history`), by :meth:`QueueStore.apply` and
    :meth:`QueueStore.end_leases`.
-5. A body is either inside the row (small) or a file that was made durable before ``accept``; the file goes after the row.
+5. Where several nodes share the queue, an account's lane is on one of them at a time (:meth:`QueueStore.take_lane`), so that
+   its provider sees one pace. Who takes a lane finds what the former node had under lease back in the line.
+6. A body is either inside the row (small) or a file that was made durable before ``accept``; the file goes after the row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from datetime import datetime
 from typing import Protocol
 
 from valija.domain.account_gate import Gate
+from valija.domain.pace import Pace
 from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
 from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
@@ -76,6 +79,25 @@ class QueueStore(Protocol):
 
     async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> list[RecipientState | None]:
         """Apply events to recipients by number, all or none; return their states after, None for one that is gone."""
+        ...
+
+    async def take_lane(self, account: str, now: datetime, seconds: float) -> bool:
+        """Have an account's lane for so long; False while another node has it.
+
+        What is under lease of the account comes back, due ``now``, if there are other nodes: nobody works on it any more.
+        """
+        ...
+
+    async def renew_lane(self, account: str, seconds: float) -> bool:
+        """Go on having a lane; False if another node has taken it."""
+        ...
+
+    async def leave_lane(self, account: str) -> None:
+        """Let another node take the lane at once."""
+        ...
+
+    async def pace(self, account: str, now: datetime) -> Pace:
+        """Return what an account has sent in the last minute and day, by whatever node."""
         ...
 
     async def next_due(self, account: str) -> datetime | None:

@@ -23,6 +23,7 @@ DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER
 RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
 LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ? {{lock}}"
 ENDED_LEASES: Final = _RECIPIENT + "WHERE lease_until < ? ORDER BY lease_until LIMIT ? {{skip}}"
+LEASED_OF: Final = _RECIPIENT + "WHERE account = ? AND lease_until IS NOT NULL ORDER BY id {{lock}}"
 REPLACE_STATE: Final = (
     "UPDATE queue_recipients SET state = ?, due_at = ?, lease_until = ?, ended_at = ?, state_payload = ? WHERE id = ?"
 )
@@ -39,6 +40,10 @@ ENDED_MESSAGES: Final = (
     "WHERE o.message_id = r.message_id AND (o.ended_at IS NULL OR o.ended_at >= ?)) LIMIT ?"
 )
 DELETE_MESSAGE: Final = "DELETE FROM queue_messages WHERE id = ? RETURNING file"
+
+_SENT = "FROM queue_recipients WHERE ended_at > ? AND account = ? AND state = 'delivered' "
+SENT_AT: Final = "SELECT DISTINCT ended_at, message_id " + _SENT + "ORDER BY ended_at"
+SENT_BY_SLICE: Final = "SELECT ended_at / ?, count(*) " + _SENT + "GROUP BY 1 ORDER BY 1"
 
 ADD_HISTORY: Final = "INSERT INTO queue_history (message_id, payload) VALUES (?, ?)"
 COUNT_HISTORY: Final = "SELECT message_id, count(*) FROM queue_history WHERE message_id = ? GROUP BY message_id"

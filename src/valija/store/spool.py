@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -60,9 +60,9 @@ class Spool:
         if names:
             await _guarded(work)
 
-    async def clean(self, named: Collection[str]) -> int:
+    async def clean(self, named: Callable[[], Awaitable[Collection[str]]]) -> int:
         """Remove what no message names, at start-up; return how many files."""
-        known = frozenset(named)
+        known = frozenset(await named())
 
         def work() -> int:
             left = [item for item in self.path.iterdir() if item.name not in known]

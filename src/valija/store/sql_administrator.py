@@ -13,6 +13,7 @@ from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
 from valija.secret import Secret
 from valija.store import statements as sql
+from valija.store.port import ChangeKind
 from valija.store.sql_rows import SealedRows, append_audit, epoch, moment
 from valija.store.work import Row, Work, do, one
 
@@ -20,6 +21,7 @@ _PASSWORD: Final = "password"
 _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
 _LEARNING: Final = "learning"
+_TOLD: Final = {_PREFERENCES: ChangeKind.SETTINGS, _LEARNING: ChangeKind.DEVICES}
 _Row = Row | None
 
 
@@ -70,6 +72,8 @@ class AdministratorRows(SealedRows):
                 return False
             for record in records:
                 yield from append_audit(record)
+            if name in _TOLD:
+                yield from self._tell(_TOLD[name], records[0].subject if records else "")
             return True
 
         return await self._db.write(work)

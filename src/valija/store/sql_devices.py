@@ -10,7 +10,7 @@ from valija.domain.record import AuditRecord
 from valija.domain.sighting import Sighting
 from valija.store import statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
-from valija.store.port import VersionedDevice
+from valija.store.port import ChangeKind, VersionedDevice
 from valija.store.sql_rows import SealedRows, append_audit, epoch, unreadable
 from valija.store.work import Work, do, each, one, rows
 
@@ -32,9 +32,11 @@ class DeviceRows(SealedRows):
                 found = yield from one(sql.INSERT_DEVICE, value.login, box)
             else:
                 found = yield from one(sql.REPLACE_DEVICE, box, value.login, expected_version)
-            if found is not None:
-                yield from append_audit(audit)
-            return None if found is None else int(found[0])
+            if found is None:
+                return None
+            yield from append_audit(audit)
+            yield from self._tell(ChangeKind.DEVICES)
+            return int(found[0])
 
         version = await self._db.write(work)
         return None if version is None else VersionedDevice(version, value)
@@ -45,6 +47,7 @@ class DeviceRows(SealedRows):
                 return False
             yield from do(sql.DELETE_SIGHTING, login)
             yield from append_audit(audit)
+            yield from self._tell(ChangeKind.DEVICES)
             return True
 
         return await self._db.write(work)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar, cast
 
 from valija.domain.account_gate import Gate
+from valija.domain.pace import DAY_WINDOW, MINUTE_WINDOW, SLICE, Pace, resume
 from valija.domain.queue import (
     Deferred,
     Delivered,
@@ -66,6 +67,25 @@ class SqlQueue:
 
     async def apply(self, events: Sequence[Event]) -> list[RecipientState | None]:
         return await self._db.write(lambda: apply_events(events))
+
+    async def take_lane(self, account: str, now: datetime, seconds: float) -> bool:
+        return True  # one process owns the database
+
+    async def renew_lane(self, account: str, seconds: float) -> bool:
+        return True
+
+    async def leave_lane(self, account: str) -> None:
+        return None
+
+    async def pace(self, account: str, now: datetime) -> Pace:
+        slice_ms = SLICE // timedelta(milliseconds=1)
+
+        def work() -> Work[tuple[list[Row], list[Row]]]:
+            ended = yield from rows(sql.SENT_AT, epoch(now - MINUTE_WINDOW), account)
+            return ended, (yield from rows(sql.SENT_BY_SLICE, slice_ms, epoch(now - DAY_WINDOW), account))
+
+        ended, day = await self._db.read(work)
+        return resume((moment(row[0]) for row in ended), ((moment(row[0] * slice_ms), row[1]) for row in day))
 
     async def next_due(self, account: str) -> datetime | None:
         row = await self._db.read(lambda: one(sql.NEXT_DUE, account))
@@ -136,9 +156,15 @@ class SqlQueue:
             if saved is not None and line is not None:
                 yield from do(sql.ADD_GATE_HISTORY, account, encode_value(line))
                 yield from do(sql.TRIM_GATE_HISTORY, account, account, GATE_LINES)
+            if saved is not None:
+                yield from self._gate_saved(account)
             return saved is not None
 
         return await self._db.write(work)
+
+    def _gate_saved(self, account: str) -> Work[None]:
+        """Tell other nodes, with the transaction; here there are none."""
+        yield from ()
 
     async def history(self, message_id: int) -> list[HistoryLine]:
         found = await self._db.read(lambda: rows(sql.HISTORY, message_id))
@@ -206,7 +232,7 @@ def lease_messages(account: str, due: int | None, end: int | None, limit: int) -
 
 def _leased(lease: int, message: QueuedMessage, waiting: list[Row]) -> Leased:
     entries = tuple(
-        RecipientEntry(row[0], row[1], message.recipients[row[2]], next_state(_state(row), LeaseGiven(lease)))
+        RecipientEntry(row[0], row[1], message.recipients[row[2]], next_state(state_of(row), LeaseGiven(lease)))
         for row in waiting
     )
     return Leased(lease, waiting[0][1], message, entries)
@@ -216,7 +242,7 @@ def end_leases_of(found: Sequence[Row], now: datetime) -> Work[None]:
     """Put back these recipients if they are under a lease."""
     events: list[Event] = []
     for row in found:
-        state = _state(row)
+        state = state_of(row)
         if isinstance(state, InFlight):
             events.append((row[0], LeaseEnded(state.lease, now)))
     yield from apply_events(events)
@@ -226,7 +252,7 @@ def apply_events(events: Sequence[Event]) -> Work[list[RecipientState | None]]:
     """Apply events in order; rows are locked in the order of their numbers, so that no two who apply wait in a circle."""
     numbers = sorted({number for number, _event in events})
     found = {row[0]: row for row in (yield from each(sql.LOAD_RECIPIENT, [(number,) for number in numbers]))}
-    first = {number: _state(row) for number, row in found.items()}
+    first = {number: state_of(row) for number, row in found.items()}
     states, after, lines = dict(first), [], []
     for number, event in events:
         before = states.get(number)
@@ -261,7 +287,8 @@ def _is_plain(state: RecipientState) -> bool:
     return isinstance(state, Queued) and state == Queued(state.due_at)
 
 
-def _state(row: Row) -> RecipientState:
+def state_of(row: Row) -> RecipientState:
+    """Return the state that a row of _RECIPIENT holds."""
     number, _message_id, _place, due, _lease_until, payload = row
     if not payload and due is not None:
         return Queued(moment(due))
@@ -282,7 +309,7 @@ def _stored(found: Sequence[Row]) -> Work[list[StoredQueued]]:
     messages = {number: _message(number, envelope) for number, envelope in found}
     entries: dict[int, list[RecipientEntry]] = {number: [] for number in messages}
     for row in (yield from each(sql.RECIPIENTS_OF, [(number,) for number in messages])):
-        entries[row[1]].append(RecipientEntry(row[0], row[1], messages[row[1]].recipients[row[2]], _state(row)))
+        entries[row[1]].append(RecipientEntry(row[0], row[1], messages[row[1]].recipients[row[2]], state_of(row)))
     return [StoredQueued(number, message, tuple(entries[number])) for number, message in messages.items()]
 
 

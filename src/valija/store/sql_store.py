@@ -7,8 +7,10 @@ searched by.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from valija.domain.account import Actor, Presence, Setting
@@ -19,12 +21,16 @@ from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Re
 from valija.store import statements as sql
 from valija.store.lock import StateLock
 from valija.store.port import (
+    Change,
+    ChangeKind,
     StoredAudit,
     StoredMessage,
     VersionedRegistration,
     VersionedSettings,
     VersionedToken,
 )
+from valija.store.spool import Spool
+from valija.store.spool_port import BodySpool
 from valija.store.sql_administrator import AdministratorRows
 from valija.store.sql_api_tokens import ApiTokenRows
 from valija.store.sql_devices import DeviceRows
@@ -51,6 +57,19 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
             self._lock.release()
             self._lock = None
 
+    def spool_in(self, state_dir: Path) -> BodySpool:
+        return Spool(state_dir)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        for nothing in list[Change]():  # one process owns the database
+            yield nothing
+
+    def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def have_job(self, name: str, seconds: float) -> bool:
+        return True
+
     # --- tokens ---------------------------------------------------------------------------------------------------------
 
     async def load_token(self, account: str) -> VersionedToken:
@@ -73,9 +92,12 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
                 found = yield from one(sql.INSERT_TOKEN, account, state.name.value, due, box)
             else:
                 found = yield from one(sql.REPLACE_TOKEN, state.name.value, due, box, account, expected_version)
-            if found is not None and audit is not None:
+            if found is None:
+                return None
+            if audit is not None:
                 yield from append_audit(audit)
-            return found[0] if found else None
+            yield from self._tell(ChangeKind.TOKEN, account)
+            return int(found[0])
 
         version = await self._db.write(work)
         return None if version is None else VersionedToken(version, state)
@@ -151,8 +173,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
         def work() -> Work[bool]:
             if (yield from one(sql.DELETE_REGISTRATION, name)) is None:
                 return False
-            yield from each(sql.FORGET_TOKEN, boxes)
-            yield from append_audit(audit)
+            yield from self._forget_and_note(boxes, audit)
             return True
 
         return await self._db.write(work)
@@ -166,18 +187,23 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
         forget: Collection[str],
     ) -> int | None:
         boxes = self._forgotten(forget)
-
         statement, values = replace if expected else insert
 
         def work() -> Work[int | None]:
             found = yield from one(statement, *values)
             if found is None:
                 return None
-            yield from each(sql.FORGET_TOKEN, boxes)
-            yield from append_audit(audit)
+            yield from self._forget_and_note(boxes, audit)
             return int(found[0])
 
         return await self._db.write(work)
+
+    def _forget_and_note(self, boxes: list[tuple[str, bytes, str]], audit: AuditRecord) -> Work[None]:
+        yield from each(sql.FORGET_TOKEN, boxes)
+        yield from append_audit(audit)
+        yield from self._tell(ChangeKind.SETTINGS, audit.subject)
+        for _state, _box, account in boxes:
+            yield from self._tell(ChangeKind.TOKEN, account)
 
     def _forgotten(self, accounts: Collection[str]) -> list[tuple[str, bytes, str]]:
         state = NotRetrieved()

@@ -1,0 +1,134 @@
+"""What nodes that share a database say to each other: who has a job, and what was changed.
+
+Theory of operation
+-------------------
+1. A node is a process with the database open; it has a name of its own, made when it opens it.
+2. A job (an account's lane, a mailbox's check) is a row of ``holds`` with an end. The server's clock alone counts; who has the
+   job must stop before the end by its own clock, counted from before it asked. After a restart of the server nobody takes
+   another node's job for ``GRACE_S``: that one could not renew it meanwhile.
+3. News is NOTIFY, sent with the transaction that makes it. News may be lost with a connection: after each connect there is one
+   that says to read all anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import asyncpg
+
+from valija.domain.errors import StoreError
+from valija.store.port import Change, ChangeKind
+from valija.store.postgres_connections import Connections
+from valija.store.work import Work, do, one
+
+CHANNEL: Final = "valija"
+GRACE_S: Final = 15.0
+HEARTBEAT_S: Final = 30.0
+NEWS_LIMIT: Final = 1000  # different ones; more are told as one
+AGAIN_S: Final = 1.0
+_TELL: Final = "SELECT pg_notify(?, ?)"
+_TAKE: Final = """
+INSERT INTO holds (name, node, ends_at) VALUES (?, ?, clock_timestamp() + make_interval(secs => ?))
+ON CONFLICT (name) DO UPDATE SET node = excluded.node, ends_at = excluded.ends_at
+WHERE holds.node = excluded.node
+   OR clock_timestamp() > greatest(holds.ends_at, pg_postmaster_start_time() + make_interval(secs => ?))
+RETURNING name
+"""
+_RENEW: Final = (
+    "UPDATE holds SET ends_at = clock_timestamp() + make_interval(secs => ?) WHERE name = ? AND node = ? RETURNING name"
+)
+_LEAVE: Final = "DELETE FROM holds WHERE name = ? AND node = ?"
+_OTHERS: Final = "SELECT 1 FROM holds WHERE name = ? AND node <> ?"
+
+_KINDS: Final = {kind.value: kind for kind in ChangeKind}
+
+log: Final = logging.getLogger(__name__)
+
+
+class Node:
+    """This process among those that have the database open."""
+
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
+
+    def take(self, job: str, seconds: float) -> Work[bool]:
+        """Have a job for so long; False while another node has it."""
+        return (yield from one(_TAKE, job, self.name, seconds, GRACE_S)) is not None
+
+    def renew(self, job: str, seconds: float) -> Work[bool]:
+        """Have a job for longer; False if another node has taken it."""
+        return (yield from one(_RENEW, seconds, job, self.name)) is not None
+
+    def leave(self, job: str) -> Work[None]:
+        """Give a job up."""
+        yield from do(_LEAVE, job, self.name)
+
+    def is_anothers(self, job: str) -> Work[bool]:
+        """Tell whether another node has taken a job, for good or not."""
+        return (yield from one(_OTHERS, job, self.name)) is not None
+
+    def tell(self, kind: ChangeKind, name: str = "") -> Work[None]:
+        """Tell other nodes of a change once the transaction is committed."""
+        yield from do(_TELL, CHANNEL, f"{self.name} {kind.value} {name}")
+
+    async def listen(self, connections: Connections) -> AsyncIterator[Change]:
+        """Yield what other nodes tell, for ever, over a connection of its own."""
+        while True:
+            news = _News(self.name)
+            connection = None
+            try:
+                connection = await connections.open_with_patience()
+                await connection.add_listener(CHANNEL, news.hear)
+                connection.add_termination_listener(news.end)
+                yield Change(ChangeKind.ANYTHING)
+                async for change in news.follow(connection):
+                    yield change
+            except (StoreError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("nodes_not_heard", extra={"fields": {"why": type(error).__name__}})
+            finally:
+                if connection is not None:
+                    connection.terminate()
+            await asyncio.sleep(AGAIN_S)
+
+
+class _News:
+    """What was heard and not handed on yet; the same twice is once."""
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._heard: dict[Change, None] = {}
+        self._more = asyncio.Event()
+        self._ended = False
+
+    def hear(self, _connection: Any, _process: int, _channel: str, payload: str) -> None:
+        node, _, rest = payload.partition(" ")
+        kind, _, name = rest.partition(" ")
+        if node == self._own:
+            return
+        change = Change(_KINDS.get(kind, ChangeKind.ANYTHING), name)
+        if len(self._heard) >= NEWS_LIMIT:
+            self._heard = {Change(ChangeKind.ANYTHING): None}
+        self._heard[change] = None
+        self._more.set()
+
+    def end(self, _connection: Any) -> None:
+        self._ended = True
+        self._more.set()
+
+    async def follow(self, connection: Any) -> AsyncIterator[Change]:
+        """Yield news until the connection ends; a silent one is asked whether it is there."""
+        while not self._ended:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._more.wait()
+            if not self._more.is_set():
+                await connection.execute("SELECT 1")
+            self._more.clear()
+            heard, self._heard = self._heard, {}
+            for change in heard:
+                yield change
