@@ -18,7 +18,6 @@ from valija.apps.language import translate
 from valija.domain.account import POP_SETTINGS
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
-from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
 from valija.net.tls import client_context
@@ -35,19 +34,17 @@ from valija.services.intake import Intake
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
+from valija.services.neighbours import Neighbours
 from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
-from valija.services.queue_counts import QueueCounts
 from valija.services.refresher import BackgroundRefresher
 from valija.services.reports import Reporter
 from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
-from valija.services.traffic import Traffic
 from valija.store.port import Store
-from valija.store.spool import Spool
 
 
 class SystemClock:
@@ -90,13 +87,12 @@ class Machine:
     check_timer: CheckTimer
     gateway: Gateway
     importer: Importer
+    neighbours: Neighbours
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
     gateway_ports: dict[str, int] = field(default_factory=dict)
     gateway_addresses: Callable[[], list[str]] = list
-    gateway_authority: Path | None = None
-    warnings: Callable[[], list[Message]] = list
     new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
@@ -107,6 +103,7 @@ class Machine:
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
+            asyncio.create_task(self.neighbours.run(), name="neighbours"),
         ]
 
     async def stop(self) -> None:
@@ -163,6 +160,15 @@ def build(
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
         gateway=gateway,
         importer=Importer(providers, settings, tokens, gateway.devices, clock),
+        neighbours=Neighbours(
+            store,
+            clock,
+            events,
+            tokens=tokens,
+            devices=gateway.devices,
+            learning=gateway.learning,
+            dispatcher=gateway.dispatcher,
+        ),
         started_at=clock.now(),
     )
 
@@ -176,23 +182,15 @@ def _gateway(
     clock: Clock,
     events: EventBus,
 ) -> Gateway:
-    spool = Spool(state_dir)
+    spool = store.spool_in(state_dir)
     schedule = configuration.gateway.schedule()
     dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events, schedule=schedule)
-    counts = QueueCounts(store.queue, clock)
-    traffic = Traffic(store.queue, counts, clock)
-    dispatcher.applied = traffic.applied
-
-    def accepted(account: str, recipients: int) -> None:
-        traffic.accepted(recipients)
-        dispatcher.wake(account)
-
     intake = Intake(
         store.queue,
         spool,
         clock,
         host_name=local_name(),
-        accepted=accepted,
+        accepted=dispatcher.wake,
         stopped=dispatcher.stopped,
     )
     devices = DeviceDesk(store, Passwords(), clock, events)
@@ -203,13 +201,13 @@ def _gateway(
         clock,
         translate,
         body=dispatcher.body,
-        accepted=accepted,
+        accepted=dispatcher.wake,
         stopped=dispatcher.stopped,
         host_name=local_name(),
         copy_to=configuration.gateway.report_copy_to,
     ).report
     learning = LearningDesk(store, devices, clock, events)
-    return Gateway(store, clock, devices, learning, intake, dispatcher, spool, counts, traffic)
+    return Gateway(store, clock, devices, learning, intake, dispatcher, spool)
 
 
 def local_name() -> str:

@@ -64,8 +64,12 @@ class DeviceDesk:
 
     async def start(self) -> None:
         """Read what is stored."""
-        self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
+        await self.read_devices()
         self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
+
+    async def read_devices(self) -> None:
+        """Read the devices anew: somebody else changed one."""
+        self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
         self._by_address.clear()
         self._in_clear = None
 
@@ -195,7 +199,7 @@ class DeviceDesk:
         """Tell whether a device may log in without TLS; one without a password does not log in at all."""
         if self._in_clear is None:
             devices = (stored.value for stored in self._devices.values())
-            self._in_clear = any(d.enabled and d.tls is TlsPolicy.OFFERED and d.password for d in devices)
+            self._in_clear = any(d.tls is not TlsPolicy.REQUIRED and d.password is not None for d in devices)
         return self._in_clear
 
     def locked_until(self, login: str, address: str) -> datetime | None:
@@ -234,10 +238,6 @@ class DeviceDesk:
             self._unsaved.discard(old.subject)
             self._forgotten.add(old.subject)
 
-    def changed(self) -> None:
-        """Tell the faces that something about the devices is to be shown anew."""
-        self._events.publish(DevicesChanged(self._clock.now()))
-
     async def flush(self) -> None:
         """Write down what was seen."""
         subjects, self._unsaved = self._unsaved, set()
@@ -268,7 +268,7 @@ class DeviceDesk:
         record = AuditRecord(self._clock.now(), actor, action, device.login, details)
         saved = await self._store.save_device(version, device, record)
         if saved is None:
-            await self.start()
+            await self.read_devices()
             return False
         self._keep(saved)
         return True

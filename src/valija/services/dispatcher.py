@@ -9,15 +9,19 @@ Theory of operation
 3. Trouble that passes (no network, a provider that is down, "too fast") pauses the lane; no message pays for it.
 4. One account never waits for another: lanes share nothing but the store.
 5. A message for more recipients than the provider takes goes in parts.
+6. What became of a try is stored whatever happens (:meth:`Dispatcher.keep_at`): what was delivered is not sent again because
+   a disk was full or a database away.
+7. Where several nodes share the store, a lane runs on one of them (:mod:`valija.services.lane_hold`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -27,7 +31,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
-from valija.domain.queue import Delivered, Failed, RecipientEvent, RecipientState
+from valija.domain.queue import Delivered, Failed
 from valija.domain.queue_history import gate_line
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
@@ -37,10 +41,12 @@ from valija.services.events import EventBus, QueueChanged, SettingsChanged, Stop
 from valija.services.lane import Lane
 from valija.services.login import Troubles
 from valija.store.queue_port import QueueStore
-from valija.store.spool import Spool
+from valija.store.spool_port import BodySpool
 
 log: Final = logging.getLogger(__name__)
 CHECK_S: Final = 60.0
+KEEP_AT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+KEEP_AT_STOP_S: Final = 10.0
 HISTORY: Final = timedelta(days=7)
 FORGET_AT_ONCE: Final = 500
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -74,7 +80,6 @@ class Route(Protocol):
         ...
 
 
-Applied = Callable[[Sequence[tuple[int, RecipientEvent]], Sequence[RecipientState | None]], None]
 Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed | Delivered]]], Awaitable[None]]
 
 
@@ -84,7 +89,7 @@ class Dispatcher:
     def __init__(
         self,
         queue: QueueStore,
-        spool: Spool,
+        spool: BodySpool,
         route: Route,
         troubles: Troubles,
         clock: Clock,
@@ -100,24 +105,40 @@ class Dispatcher:
         self.clock = clock
         self.schedule = schedule or RetrySchedule()
         self.report: Report | None = None
-        self.applied: Applied | None = None
         self._spread = spread or random.Random()  # noqa: S311 - spreads times, no secret
         self._events = events
         self._lanes: dict[str, Lane] = {}
         self._gates: dict[str, Gate] = {}
         self._stopping = False
+        self._kept: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Clean up after a former process, then go on with what waits."""
         if not self.queue.shared:
             while await self.queue.end_leases(self.clock.now(), FAR):
                 pass
-            left = await self.spool.clean(await self.queue.files())
-            if left:
-                log.info("spool_cleaned", extra={"fields": {"files": left}})
+            await self._clean_spool()  # nobody is writing
+        await self.read_all()
+
+    async def _clean_spool(self) -> None:
+        if left := await self.spool.clean(self.queue.files):
+            log.info("spool_cleaned", extra={"fields": {"files": left}})
+
+    async def read_all(self) -> None:
+        """Read all gates anew, and look at all mail."""
         self._gates = dict(await self.queue.gates())
         for account in {account for account, _state in await self.queue.counts()} | set(self._gates):
             self.wake(account)
+
+    async def read_gate(self, account: str) -> None:
+        """Read a gate that another node changed."""
+        self._gates[account] = await self.queue.load_gate(account)
+        self.wake(account)
+
+    def lane_left(self, account: str) -> None:
+        """Tell that another node has let go of an account's lane."""
+        if account in self._lanes:
+            self._lanes[account].hold.ask_now()
 
     async def run(self) -> None:
         """Follow what happens to accounts, and tidy up now and then, for ever."""
@@ -140,6 +161,10 @@ class Dispatcher:
         """End the tries that are under way, give back what was not begun."""
         self._stopping = True
         await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
+        if self._kept:
+            _done, late = await asyncio.wait(self._kept, timeout=KEEP_AT_STOP_S)
+            for task in late:
+                task.cancel()
 
     def wake(self, account: str) -> None:
         """Tell that an account may have mail to send."""
@@ -155,12 +180,6 @@ class Dispatcher:
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed."""
         self._events.publish(QueueChanged(account, self.clock.now()))
-
-    async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
-        """Apply events to recipients, all or none."""
-        states = await self.queue.apply(events)
-        if self.applied is not None:
-            self.applied(events, states)
 
     # --- gates ------------------------------------------------------------------------------------------------------------
 
@@ -206,6 +225,23 @@ class Dispatcher:
         """Return how long to wait after the n-th failure."""
         return self.schedule.delay(tries, jitter=self.jitter())
 
+    async def keep_at(self, what: str, store: Callable[[], Awaitable[object]]) -> None:
+        """Store what must not get lost, again and again while the store cannot; who waits for it may go."""
+        task = asyncio.create_task(self._until_stored(what, store))
+        self._kept.add(task)
+        task.add_done_callback(self._kept.discard)
+        await asyncio.shield(task)
+
+    async def _until_stored(self, what: str, store: Callable[[], Awaitable[object]]) -> None:
+        for tries in itertools.count():
+            try:
+                await store()
+            except ValijaError as error:
+                log.warning("not_stored_yet", extra={"fields": {"what": what, "why": str(error)}})
+                await self.clock.sleep(KEEP_AT_PAUSES_S[min(tries, len(KEEP_AT_PAUSES_S) - 1)])
+            else:
+                return
+
     async def body(self, message_id: int) -> AsyncIterator[bytes]:
         """Yield a message's octets."""
         body = await self.queue.load_body(message_id)
@@ -227,5 +263,7 @@ class Dispatcher:
                     for lane in self._lanes.values():
                         lane.wake()
                 await self.spool.delete(await self.queue.forget_ended(now - HISTORY, FORGET_AT_ONCE))
+                if self.queue.shared:
+                    await self._clean_spool()
             except ValijaError as error:
                 log.warning("queue_not_tidied", extra={"fields": {"why": str(error)}})

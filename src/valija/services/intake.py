@@ -22,7 +22,7 @@ from valija.domain.unheard import Unheard
 from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
 from valija.net.visits import Verdict
 from valija.store.queue_port import Body, QueueStore
-from valija.store.spool import Spool, SpoolFile
+from valija.store.spool_port import BodyFile, BodySpool
 
 INLINE: Final = 65_536
 BUFFER: Final = 262_144
@@ -58,11 +58,11 @@ class Intake:
     def __init__(
         self,
         queue: QueueStore,
-        spool: Spool,
+        spool: BodySpool,
         clock: Clock,
         *,
         host_name: str,
-        accepted: Callable[[str, int], None],
+        accepted: Callable[[str], None],
         stopped: Callable[[str], timedelta],
     ) -> None:
         self.queue = queue
@@ -91,7 +91,7 @@ class IncomingMail:
         self._head_reader: HeadReader | None = HeadReader()
         self._head: MendedHead | None = None
         self._kept = bytearray()
-        self._file: SpoolFile | None = None
+        self._file: BodyFile | None = None
         self._size = 0
         self._ascii = True
         self._failure: Verdict | None = None
@@ -122,7 +122,7 @@ class IncomingMail:
             except ValijaError as error:
                 self._failure = _failed(error)
             else:
-                self._intake.accepted(self._envelope.account, len(self._envelope.recipients))
+                self._intake.accepted(self._envelope.account)
         if self._failure is not None:
             await self.abandon()
             return self._failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from valija.domain.trouble import Trouble, WhoActs
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
+from valija.services.lane_hold import LaneHold
 from valija.services.login import LoginFailed
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, judge
 from valija.store.queue_port import Leased
@@ -59,9 +61,13 @@ class Lane:
         self._bad_senders: dict[str, datetime] = {}
         self._null_path_refused = False
         self.pause: tuple[datetime, str] | None = None
+        self.hold = LaneHold(
+            dispatcher.queue, dispatcher.clock, account, taken=self._taken, lost=self._lost, changed=self.wake
+        )
 
     def start(self) -> None:
-        """Begin to lease."""
+        """Begin to lease, once this node has the lane."""
+        self.hold.start()
         self._leasing = asyncio.create_task(self._run(), name=f"lane {self.account}")
 
     def wake(self) -> None:
@@ -89,6 +95,19 @@ class Lane:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self.hold.stop()
+
+    async def _taken(self) -> None:
+        """Go on at the pace at which the account has sent, whoever did."""
+        pace = await self._d.queue.pace(self.account, self._d.clock.now())
+        self._pace = replace(pace, not_before=self._pace.not_before)
+
+    async def _lost(self) -> None:
+        """Break off what is under way, before another node begins with it."""
+        for task in self._workers:
+            task.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._line.clear()
 
     # --- leasing ----------------------------------------------------------------------------------------------------------
 
@@ -120,6 +139,8 @@ class Lane:
 
     async def _fill(self) -> timedelta | None:
         """Lease what is due; return how long until there may be more, None: until somebody says so."""
+        if not self.hold.held:
+            return None
         now = self._d.clock.now()
         if self.pause is not None:
             if now < self.pause[0]:
@@ -136,17 +157,21 @@ class Lane:
             return None if gate.held_at is not None or blocked is None or under_way else blocked.probe_at - now
         if limit < BATCH - LOW and gate.is_open:
             return None  # a worker wakes when the line is short
+        if self._limits is None:
+            self._limits = await self._d.route.limits(self.account)
+        taken = self.hold.times
         batch = await self._d.queue.lease(self.account, now, now + LEASE, limit)
         if batch:
-            await self._hand_out(batch)
+            await self._hand_out(batch, taken)
             return timedelta() if len(batch) == limit and gate.is_open and len(self._line) <= LOW else None
         due = await self._d.queue.next_due(self.account)
         return None if due is None else max(due - now, timedelta(milliseconds=50))
 
-    async def _hand_out(self, batch: list[Leased]) -> None:
-        if self._limits is None:
-            self._limits = await self._d.route.limits(self.account)
+    async def _hand_out(self, batch: list[Leased], taken: int) -> None:
         async with self._job:
+            if not self.hold.held or self.hold.times != taken:  # lost meanwhile: these leases may have been ended
+                await self._give_back(batch)
+                return
             for leased in batch:
                 self._line.put(leased, leased.message.size)
             wanted = min(len(self._line) - self._idle, self._places() - len(self._workers))
@@ -164,7 +189,7 @@ class Lane:
             (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
         ]
         if events:
-            await self._d.apply(events)
+            await self._d.queue.apply(events)
             self._d.changed(self.account)
 
     # --- a worker ---------------------------------------------------------------------------------------------------------
@@ -218,14 +243,14 @@ class Lane:
         for number, part in enumerate(parts):
             if not await self._try(leased, part, kept):
                 rest = [entry for later in parts[number + 1 :] for entry in later]
-                await self._d.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
+                await self._d.queue.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
                 return
 
     async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> bool:
         """Try some recipients; tell whether the account can go on."""
         back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
         if not await self._may_begin(len(entries)):
-            await self._d.apply(back)
+            await self._d.queue.apply(back)
             return False
         counted = False
         try:
@@ -235,19 +260,23 @@ class Lane:
             self._pace = end(self._pace, self._d.clock.now(), counted=counted)
             self._place.set()
         if judgement is None:
-            await self._d.apply(back)
+            await self._d.queue.apply(back)
             return False
         if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
-            await self._d.apply(back)
+            await self._d.queue.apply(back)
             self.wake()
             return True
-        if judgement.ended and self._d.report is not None:
-            await self._d.report(leased.message, leased.id, judgement.ended)
-        await self._d.apply(judgement.events)
+        await self._store(judgement, leased)
         await self._learn(judgement, leased)
         self._d.changed(self.account)
         return judgement.account_trouble is None and not judgement.pause
+
+    async def _store(self, judgement: Judgement, leased: Leased) -> None:
+        report, ended = self._d.report, judgement.ended
+        if ended and report is not None:
+            await self._d.keep_at("report", lambda: report(leased.message, leased.id, ended))
+        await self._d.keep_at("outcome", lambda: self._d.queue.apply(judgement.events))
 
     async def _send(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> Judgement | None:
         """Send; None if there is no connection to send over."""
@@ -380,7 +409,7 @@ class Lane:
         events: list[tuple[int, RecipientEvent]] = []
         for entry in leased.entries:
             events += [(entry.id, GivenBack(leased.lease)), (entry.id, TimeOver(now))]
-        await self._d.apply(events)
+        await self._d.queue.apply(events)
         self._d.changed(self.account)
         return True
 
@@ -391,7 +420,7 @@ class Lane:
             self._bad_senders.pop(leased.message.reverse_path, None)
             return False
         trouble = self._d.troubles.of_reason("send_as_denied")
-        await self._d.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
+        await self._d.queue.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
         self._d.changed(self.account)
         return True
 

@@ -37,6 +37,7 @@ log: Final = logging.getLogger(__name__)
 MESSAGES_A_CHECK: Final = 500
 MINUTE_S: Final = 60.0
 TICK_S: Final = 5.0
+SLACK_S: Final = 60.0
 DIRECTORY: Final = "received"
 
 
@@ -97,6 +98,10 @@ class Retrieval:
         if not isinstance(settings, PopSettings):
             raise TypeError("not a POP setting")
         return settings
+
+    async def may_check(self, setting: Setting, seconds: float) -> bool:
+        """Tell whether it is this node that checks a setting by the clock, for so long."""
+        return await self._store.have_job(f"check {setting.value}", seconds)
 
     async def open(self, setting: Setting, settings: PopSettings) -> Pop3Connection:
         """Return a connection that is logged in. Raises :class:`LoginFailed` and what :meth:`check` raises."""
@@ -194,7 +199,10 @@ def _let_go(out: BinaryIO, temporary: Path) -> None:
 
 
 class CheckTimer:
-    """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task."""
+    """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task.
+
+    Where several nodes share the store, one of them checks; another one goes on when it has been silent for an interval.
+    """
 
     def __init__(self, retrieval: Retrieval, clock: Clock, settings: tuple[Setting, ...]) -> None:
         self._retrieval = retrieval
@@ -226,6 +234,8 @@ class CheckTimer:
             return
         self._last[setting] = now
         try:
+            if not await self._retrieval.may_check(setting, settings.check_interval * MINUTE_S + SLACK_S):
+                return
             report = await self._retrieval.check(setting)
         except ValijaError as error:
             log.info("check_waits", extra={"fields": {"setting": setting.value, "why": str(error)}})

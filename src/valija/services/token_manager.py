@@ -7,7 +7,7 @@ to it, a log-in or a person that waits (:meth:`TokenManager.bearer`, :meth:`Toke
 (:meth:`TokenManager.refresh_if_due`); behind both is one room (``_ask``).
 
 1. However many ask, one request goes out: an account has at most one flight, and all who come meanwhile share its end,
-   good or bad.
+   good or bad. Where several nodes share the store, one of them flies, and the next one finds what it brought.
 2. Nothing is used before it is on disk. What cannot be written is kept in memory and written before anything else is
    asked (``_unsaved``): a rotated refresh token exists nowhere else.
 3. Every write is compare-and-swap. After a conflict the event is applied to the state that is there now; if that state
@@ -262,9 +262,16 @@ class TokenManager:
         """Join the account's flight, or start one; who is cancelled meanwhile does not end it."""
         flight = self._flights.get(account)
         if flight is None:
-            flight = self._flights[account] = asyncio.create_task(work(), name=f"refresh {account}")
+            flight = self._flights[account] = asyncio.create_task(self._alone(account, work), name=f"refresh {account}")
             flight.add_done_callback(lambda _done: self._flights.pop(account, None))
         return await asyncio.shield(flight)
+
+    async def _alone(
+        self, account: str, work: Callable[[], Coroutine[Any, Any, RefreshFailed | None]]
+    ) -> RefreshFailed | None:
+        """Do it while no other node does; ``work`` reads the state after that."""
+        async with self._store.refreshing(account):
+            return await work()
 
     async def _refresh_unless(self, account: str, done: Callable[[TokenSet], bool]) -> RefreshFailed | None:
         tokens = tokens_kept(await self._saved_state(account))

@@ -236,7 +236,6 @@ class MachineView(Answer):
     sandbox: dict[str, str] | None
     web_address: str
     tokens: list[TokenView]
-    warnings: list[str]
 
 
 class ApiTokenView(Answer):
