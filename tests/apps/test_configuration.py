@@ -35,6 +35,23 @@ async def test_the_schedule_of_the_file_is_the_dispatchers(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[gateway.tls.smtp]\ncertificate = 'a.pem'\n", "gateway.tls.smtp.key: is missing"),
+        ("[gateway]\nkey = 'a.key'\n", "gateway.certificate: is missing"),
+        ("[web]\ncertificate = 'a.pem'\n", "web.key: is missing"),
+        ("[gateway.tls.smpt]\nlegacy = true\n", "gateway.tls.smtp?"),
+        ("[gateway.tls.smtp]\nlegcy = true\n", "gateway.tls.smtp.legacy?"),
+    ],
+)
+def test_half_a_certificate_and_unknown_listeners_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    """By the key's name, or the nearest one."""
+    with pytest.raises(ConfigurationError) as refused:
+        _load(tmp_path, text)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("line", "key", "words"),
     [
         ("retry_delays_s = []", "gateway.retry_delays_s", "de 1 a 20 números"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel
 
 from valija.apps.cli.commands import cli
 from valija.apps.cli.main import without_language
@@ -210,5 +211,8 @@ def test_the_readme_shows_every_key_of_the_configuration() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     for section, field in Configuration.model_fields.items():
         assert f"[{section}]" in text
-        for key in type(field.default).model_fields:
-            assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key
+        for key, inner in type(field.default).model_fields.items():
+            if isinstance(inner.default, BaseModel):  # a section of its own
+                assert f"[{section}.{key}." in text
+            else:
+                assert re.search(rf"^(# )?{key} = ", text, re.MULTILINE), key

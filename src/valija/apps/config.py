@@ -89,6 +89,24 @@ class Web(_Section):
     http: bool = False
 
 
+class ListenerTls(_Section):
+    """TLS of one of the gateway's listeners: a certificate of its own; ``legacy``: TLS 1.0 and up, for all who come there."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    legacy: bool = False
+
+
+class GatewayTls(_Section):
+    """TLS of the gateway's listeners, by their names."""
+
+    smtp: ListenerTls = ListenerTls()
+    submission: ListenerTls = ListenerTls()
+    submissions: ListenerTls = ListenerTls()
+    pop3: ListenerTls = ListenerTls()
+    pop3s: ListenerTls = ListenerTls()
+
+
 class Gateway(_Section):
     """SMTP for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
 
@@ -105,7 +123,9 @@ class Gateway(_Section):
     submissions_port: int = Field(default=11465, ge=-1, le=65535)
     certificate: Path | None = None
     key: Path | None = None
+    tls: GatewayTls = GatewayTls()
     connections: int = Field(default=2000, ge=1, le=20000)
+    connections_per_address: int = Field(default=50, ge=1, le=20000)
     report_copy_to: str = Field(default="", max_length=254)
     retry_delays_s: tuple[int, ...] = RetrySchedule().delays
     lifetime_hours: float = Field(default=120.0, ge=0, le=1e6, allow_inf_nan=False)
@@ -157,7 +177,18 @@ def load_configuration(path: Path | None) -> Configuration:
     except InvalidFields as error:
         first = error.problems[0]
         raise _wrong(path, _SCHEDULE_KEYS[first.field], first.problem) from None
+    _check_pairs(path, configuration)
     return configuration
+
+
+def _check_pairs(path: Path, configuration: Configuration) -> None:
+    listeners = configuration.gateway.tls
+    sections: dict[str, Any] = {"web": configuration.web, "gateway": configuration.gateway}
+    sections |= {f"gateway.tls.{name}": getattr(listeners, name) for name in GatewayTls.model_fields}
+    for name, section in sections.items():
+        if (section.certificate is None) != (section.key is None):
+            missing = "key" if section.key is None else "certificate"
+            raise _wrong(path, f"{name}.{missing}", message(N_("is missing: a certificate and its key go together")))
 
 
 def _explain(path: Path, error: ValidationError) -> ConfigurationError:

@@ -74,6 +74,7 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         listeners = GatewayListeners(machine, configuration, loopback_only=sandbox)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
+        loop.add_signal_handler(signal.SIGHUP, listeners.reload)
         await stack.enter_async_context(_background(_log_events(machine.events), _watchdog()))
         _say_ready(state_dir)
         if board:

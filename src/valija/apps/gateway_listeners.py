@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from pathlib import Path
 from typing import Final
 
-from valija.apps.certificates import own_certificate
 from valija.apps.config import Configuration
+from valija.apps.gateway_tls import GatewayTls
 from valija.apps.http_server import port_taken
 from valija.apps.machine import Machine, local_name
-from valija.domain.errors import ConfigurationError
-from valija.domain.text import N_, message
 from valija.net.addresses import local_addresses
 from valija.net.listeners import Listener, smtp_listener
-from valija.net.tls import server_context
 from valija.services.submission import Submission
 
 LOOPBACK: Final = "127.0.0.1"
@@ -29,8 +24,17 @@ class GatewayListeners:
     def __init__(self, machine: Machine, configuration: Configuration, *, loopback_only: bool) -> None:
         self._machine = machine
         self._settings = configuration.gateway
-        self._web = configuration.web
         self._host = LOOPBACK if loopback_only else configuration.gateway.host
+        gateway = machine.gateway
+        self._tls = GatewayTls(
+            configuration.gateway,
+            configuration.web,
+            machine.state_dir,
+            gateway.devices,
+            machine.clock,
+            self.addresses,
+        )
+        self._watch: asyncio.Task[None] | None = None
         self._listeners: list[Listener] = []
         self.places: dict[str, int] = {}
 
@@ -39,7 +43,8 @@ class GatewayListeners:
         settings = self._settings
         if not settings.enabled:
             return
-        tls = await asyncio.to_thread(self._tls)
+        ports = dict(zip(NAMES, (settings.smtp_port, settings.submission_port, settings.submissions_port), strict=True))
+        await asyncio.to_thread(self._tls.load, [name for name, port in ports.items() if port])
         gateway = self._machine.gateway
         handler = Submission(
             gateway.devices,
@@ -49,13 +54,30 @@ class GatewayListeners:
             host_name=local_name(),
             tls=True,
         )
-        ports = (settings.smtp_port, settings.submission_port, settings.submissions_port)
-        for name, port in zip(NAMES, ports, strict=True):
+        for name, port in ports.items():
             if port:
-                listener = smtp_listener(handler, tls, name=name, idle_s=IDLE_S, connections_limit=settings.connections)
+                listener = smtp_listener(
+                    handler,
+                    self._tls.context,
+                    name=name,
+                    idle_s=IDLE_S,
+                    connections_limit=settings.connections,
+                    address_limit=settings.connections_per_address,
+                )
                 await self._listen(listener, name, max(port, 0), implicit_tls=name == "submissions")
-        self._machine.gateway_ports = self.places
-        self._machine.gateway_addresses = self.addresses
+        self._watch = asyncio.create_task(self._tls.run(self._machine.gateway.devices.changed), name="certificates")
+        self._tell_machine()
+
+    def _tell_machine(self) -> None:
+        machine = self._machine
+        machine.gateway_ports = self.places
+        machine.gateway_addresses = self.addresses
+        machine.gateway_authority = self._tls.authority
+        machine.warnings = self._tls.problems
+
+    def reload(self) -> None:
+        """Look at the certificates' files now."""
+        self._tls.look_now()
 
     def addresses(self) -> list[str]:
         """Return where devices of the local network find this machine; blocking, briefly."""
@@ -70,22 +92,9 @@ class GatewayListeners:
         self._listeners.append(listener)
         self.places[name] = listener.port
 
-    def _tls(self) -> ssl.SSLContext:
-        certificate, key = self._files()
-        try:
-            return server_context(certificate, key)
-        except OSError as error:
-            raise ConfigurationError(
-                message(N_("The gateway's certificate cannot be used: {why}."), why=str(error)),
-                message(N_("Check gateway.certificate and gateway.key: PEM files that belong together.")),
-            ) from None
-
-    def _files(self) -> tuple[Path, Path]:
-        for section in (self._settings, self._web):
-            if section.certificate is not None and section.key is not None:
-                return section.certificate, section.key
-        return own_certificate(self._machine.state_dir)
-
     async def stop(self) -> None:
         """Accept nobody any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(listener.stop() for listener in self._listeners))

@@ -18,6 +18,7 @@ from valija.apps.language import translate
 from valija.domain.account import POP_SETTINGS
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
+from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
 from valija.net.tls import client_context
@@ -39,11 +40,13 @@ from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
+from valija.services.queue_counts import QueueCounts
 from valija.services.refresher import BackgroundRefresher
 from valija.services.reports import Reporter
 from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
+from valija.services.traffic import Traffic
 from valija.store.port import Store
 
 
@@ -93,6 +96,8 @@ class Machine:
     web_address: str = ""
     gateway_ports: dict[str, int] = field(default_factory=dict)
     gateway_addresses: Callable[[], list[str]] = list
+    gateway_authority: Path | None = None
+    warnings: Callable[[], list[Message]] = list
     new_panel_address: Callable[[], str] | None = None
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
@@ -185,12 +190,20 @@ def _gateway(
     spool = store.spool_in(state_dir)
     schedule = configuration.gateway.schedule()
     dispatcher = Dispatcher(store.queue, spool, route, troubles, clock, events, schedule=schedule)
+    counts = QueueCounts(store.queue, clock)
+    traffic = Traffic(store.queue, counts, clock)
+    dispatcher.applied = traffic.applied
+
+    def accepted(account: str, recipients: int) -> None:
+        traffic.accepted(recipients)
+        dispatcher.wake(account)
+
     intake = Intake(
         store.queue,
         spool,
         clock,
         host_name=local_name(),
-        accepted=dispatcher.wake,
+        accepted=accepted,
         stopped=dispatcher.stopped,
     )
     devices = DeviceDesk(store, Passwords(), clock, events)
@@ -201,13 +214,13 @@ def _gateway(
         clock,
         translate,
         body=dispatcher.body,
-        accepted=dispatcher.wake,
+        accepted=accepted,
         stopped=dispatcher.stopped,
         host_name=local_name(),
         copy_to=configuration.gateway.report_copy_to,
     ).report
     learning = LearningDesk(store, devices, clock, events)
-    return Gateway(store, clock, devices, learning, intake, dispatcher, spool)
+    return Gateway(store, clock, devices, learning, intake, dispatcher, spool, counts, traffic)
 
 
 def local_name() -> str:

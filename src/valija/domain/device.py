@@ -46,7 +46,7 @@ class TlsPolicy(StrEnum):
 
     REQUIRED = "required"
     OFFERED = "offered"  # old devices: in clear, if they cannot
-    LEGACY = "legacy"  # TLS 1.0 and up, on the listeners and addresses named for it
+    LEGACY = "legacy"  # required, but for its addresses TLS 1.0 will do
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from valija.domain.queue import (
+    Accepted,
+    CancelAsked,
+    Delivered,
+    Failed,
+    RecipientEvent,
+    RecipientState,
+    Refused,
+    TimeOver,
+)
 
 SLOT: Final = timedelta(minutes=10)
 KEPT: Final = timedelta(hours=48)
@@ -52,3 +63,21 @@ def series(slots: Iterable[TrafficSlot], now: datetime, length: timedelta) -> li
         result.append(slot)
         at += SLOT
     return result
+
+
+def count_ended(
+    events: Sequence[tuple[int, RecipientEvent]], states: Sequence[RecipientState | None]
+) -> tuple[int, int]:
+    """Return how many recipients were delivered and how many failed by these events, not those that had ended before."""
+    delivered = failed = 0
+    for (_number, event), state in zip(events, states, strict=True):
+        match event, state:
+            case Accepted(at=at), Delivered(at=ended) if at == ended:
+                delivered += 1
+            case ((CancelAsked(at=at) | TimeOver(at=at)), Failed(at=ended)) if at == ended:
+                failed += 1
+            case Refused(trouble=trouble), Failed(at=ended) if trouble.at == ended:
+                failed += 1
+            case _:
+                pass
+    return delivered, failed

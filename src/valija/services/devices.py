@@ -199,7 +199,7 @@ class DeviceDesk:
         """Tell whether a device may log in without TLS; one without a password does not log in at all."""
         if self._in_clear is None:
             devices = (stored.value for stored in self._devices.values())
-            self._in_clear = any(d.tls is not TlsPolicy.REQUIRED and d.password is not None for d in devices)
+            self._in_clear = any(d.enabled and d.tls is TlsPolicy.OFFERED and d.password for d in devices)
         return self._in_clear
 
     def locked_until(self, login: str, address: str) -> datetime | None:
@@ -237,6 +237,10 @@ class DeviceDesk:
             del self._sightings[old.subject]
             self._unsaved.discard(old.subject)
             self._forgotten.add(old.subject)
+
+    def changed(self) -> None:
+        """Tell the faces that something about the devices is to be shown anew."""
+        self._events.publish(DevicesChanged(self._clock.now()))
 
     async def flush(self) -> None:
         """Write down what was seen."""

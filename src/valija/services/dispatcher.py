@@ -21,7 +21,7 @@ import contextlib
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -31,7 +31,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
-from valija.domain.queue import Delivered, Failed
+from valija.domain.queue import Delivered, Failed, RecipientEvent, RecipientState
 from valija.domain.queue_history import gate_line
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
@@ -80,6 +80,7 @@ class Route(Protocol):
         ...
 
 
+Applied = Callable[[Sequence[tuple[int, RecipientEvent]], Sequence[RecipientState | None]], None]
 Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed | Delivered]]], Awaitable[None]]
 
 
@@ -105,6 +106,7 @@ class Dispatcher:
         self.clock = clock
         self.schedule = schedule or RetrySchedule()
         self.report: Report | None = None
+        self.applied: Applied | None = None
         self._spread = spread or random.Random()  # noqa: S311 - spreads times, no secret
         self._events = events
         self._lanes: dict[str, Lane] = {}
@@ -180,6 +182,12 @@ class Dispatcher:
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed."""
         self._events.publish(QueueChanged(account, self.clock.now()))
+
+    async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
+        """Apply events to recipients, all or none."""
+        states = await self.queue.apply(events)
+        if self.applied is not None:
+            self.applied(events, states)
 
     # --- gates ------------------------------------------------------------------------------------------------------------
 

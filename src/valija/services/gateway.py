@@ -33,6 +33,8 @@ from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.intake import Intake
 from valija.services.learning import LearningDesk
 from valija.services.providers import ProviderBook
+from valija.services.queue_counts import QueueCounts
+from valija.services.traffic import Traffic
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
 from valija.store.spool_port import BodySpool
@@ -95,16 +97,20 @@ class Gateway:
     intake: Intake
     dispatcher: Dispatcher
     spool: BodySpool
+    counts: QueueCounts
+    traffic: Traffic
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     async def start(self) -> None:
         """Go on with what waits."""
         await self.devices.start()
         await self.learning.start()
+        await self.traffic.start()
         await self.dispatcher.start()
         self._tasks = [
             asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
             asyncio.create_task(self.devices.run(), name="devices"),
+            asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(self.learning.run(), name="learning mode"),
         ]
 
@@ -116,6 +122,7 @@ class Gateway:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.dispatcher.stop()
         await self.devices.flush()
+        await self.traffic.flush()
 
     # --- the operator's side ----------------------------------------------------------------------------------------------
 
@@ -146,7 +153,8 @@ class Gateway:
             "cancel": CancelAsked(now, actor.who),
         }
         event = asked[action]
-        await self.store.queue.apply([(entry.id, event) for stored in found for entry in stored.entries])
+        await self.dispatcher.apply([(entry.id, event) for stored in found for entry in stored.entries])
+        self.counts.forget()
         subject = ", ".join(str(stored.id) for stored in found[:20])
         await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], subject))
         for account in {stored.message.account for stored in found}:

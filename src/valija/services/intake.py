@@ -62,7 +62,7 @@ class Intake:
         clock: Clock,
         *,
         host_name: str,
-        accepted: Callable[[str], None],
+        accepted: Callable[[str, int], None],
         stopped: Callable[[str], timedelta],
     ) -> None:
         self.queue = queue
@@ -122,7 +122,7 @@ class IncomingMail:
             except ValijaError as error:
                 self._failure = _failed(error)
             else:
-                self._intake.accepted(self._envelope.account)
+                self._intake.accepted(self._envelope.account, len(self._envelope.recipients))
         if self._failure is not None:
             await self.abandon()
             return self._failure

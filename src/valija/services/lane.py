@@ -189,7 +189,7 @@ class Lane:
             (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
         ]
         if events:
-            await self._d.queue.apply(events)
+            await self._d.apply(events)
             self._d.changed(self.account)
 
     # --- a worker ---------------------------------------------------------------------------------------------------------
@@ -243,14 +243,14 @@ class Lane:
         for number, part in enumerate(parts):
             if not await self._try(leased, part, kept):
                 rest = [entry for later in parts[number + 1 :] for entry in later]
-                await self._d.queue.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
+                await self._d.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
                 return
 
     async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> bool:
         """Try some recipients; tell whether the account can go on."""
         back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
         if not await self._may_begin(len(entries)):
-            await self._d.queue.apply(back)
+            await self._d.apply(back)
             return False
         counted = False
         try:
@@ -260,11 +260,11 @@ class Lane:
             self._pace = end(self._pace, self._d.clock.now(), counted=counted)
             self._place.set()
         if judgement is None:
-            await self._d.queue.apply(back)
+            await self._d.apply(back)
             return False
         if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
-            await self._d.queue.apply(back)
+            await self._d.apply(back)
             self.wake()
             return True
         await self._store(judgement, leased)
@@ -276,7 +276,7 @@ class Lane:
         report, ended = self._d.report, judgement.ended
         if ended and report is not None:
             await self._d.keep_at("report", lambda: report(leased.message, leased.id, ended))
-        await self._d.keep_at("outcome", lambda: self._d.queue.apply(judgement.events))
+        await self._d.keep_at("outcome", lambda: self._d.apply(judgement.events))
 
     async def _send(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> Judgement | None:
         """Send; None if there is no connection to send over."""
@@ -409,7 +409,7 @@ class Lane:
         events: list[tuple[int, RecipientEvent]] = []
         for entry in leased.entries:
             events += [(entry.id, GivenBack(leased.lease)), (entry.id, TimeOver(now))]
-        await self._d.queue.apply(events)
+        await self._d.apply(events)
         self._d.changed(self.account)
         return True
 
@@ -420,7 +420,7 @@ class Lane:
             self._bad_senders.pop(leased.message.reverse_path, None)
             return False
         trouble = self._d.troubles.of_reason("send_as_denied")
-        await self._d.queue.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
+        await self._d.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
         self._d.changed(self.account)
         return True
 

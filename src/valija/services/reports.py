@@ -46,7 +46,7 @@ class Reporter:
         say: Say,
         *,
         body: Callable[[int], AsyncIterator[bytes]],
-        accepted: Callable[[str], None],
+        accepted: Callable[[str, int], None],
         stopped: Callable[[str], timedelta],
         host_name: str,
         copy_to: str = "",
@@ -90,7 +90,7 @@ class Reporter:
             is_report=True,
         )
         await self._store.queue.accept(queued, Body(octets))
-        self._accepted(sent.account)
+        self._accepted(sent.account, len(sent.recipients))
 
     async def _written(self, sent: QueuedMessage, number: int, ended: Sequence[Ended], to: str) -> DeliveryReport:
         preferences = await self._store.load_preferences()

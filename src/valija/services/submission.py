@@ -133,7 +133,7 @@ class DeviceVisit(SmtpVisit):
         if device is None:
             self._saw(self._device, "535 wrong login or password", shown.user)
             return LoginRefused()
-        if device.tls is TlsPolicy.REQUIRED and self._server.tls and not self._tls:
+        if device.tls is not TlsPolicy.OFFERED and self._server.tls and not self._tls:
             self._saw(device, "538 log-in without TLS", shown.user)
             return LoginRefused()
         self._device, self._by_login = device, True
@@ -144,7 +144,7 @@ class DeviceVisit(SmtpVisit):
         device = self._device = self._as_it_is()
         if device is None:
             return Verdict(530, "5.7.0", "Authentication required")
-        if device.tls is TlsPolicy.REQUIRED and self._server.tls and not self._tls:
+        if device.tls is not TlsPolicy.OFFERED and self._server.tls and not self._tls:
             self._saw(device, "530 mail without TLS")
             return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):

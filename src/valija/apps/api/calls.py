@@ -86,6 +86,15 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A text in the query that fits a pattern; None where there is none."""
+
+    name: str
+    description: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request, with what an operation needs of it. ``admit`` looks again at whether the caller may be here."""
 
@@ -127,6 +136,14 @@ class Call:
             names = ", ".join(row.words)
             raise InvalidFields((FieldProblem(name, message(N_("must be one of {names}"), names=names)),))
         return text or ""
+
+    def text(self, name: str) -> str | None:
+        """Return a text of the query. Raises :class:`InvalidFields`."""
+        row = next(q for q in self.route.query if isinstance(q, Text) and q.name == name)
+        text = self.request.query_params.get(name)
+        if text is not None and not re.fullmatch(row.pattern, text):
+            raise InvalidFields((FieldProblem(name, message(N_("must fit {pattern}"), pattern=row.pattern)),))
+        return text
 
     async def body(self, model: type[BaseModel]) -> Any:
         """Return the body, checked. Raises :class:`InvalidFields` or :class:`BodyTooLarge`."""
@@ -172,7 +189,7 @@ class Route:
     answer: Any
     body: type[BaseModel] | None = None
     scope: Scope | None = None
-    query: tuple[Number | Choice, ...] = ()
+    query: tuple[Number | Choice | Text, ...] = ()
     media_type: str = "application/json"
     upload: bool = False
     status: int = 200

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from valija import __version__
 from valija.apps.api import models
-from valija.apps.api.calls import Number, Route
+from valija.apps.api.calls import Choice, Number, Route
 from valija.apps.api.fields import PROVIDER_NAME_PATTERN
 from valija.apps.api.routes import ROUTES
 from valija.domain.account import POP_SETTINGS, Setting
@@ -150,8 +150,10 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         if isinstance(row, Number):
             schema = {"type": "integer", "minimum": row.low, "maximum": row.high}
             schema |= {"default": row.default} if row.low <= row.default else {}
-        else:
+        elif isinstance(row, Choice):
             schema["enum"] = list(row.words)
+        else:
+            schema["pattern"] = f"^{row.pattern}$"
         asked.append(
             {"name": row.name, "in": "query", "required": False, "description": row.description, "schema": schema}
         )

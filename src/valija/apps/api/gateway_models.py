@@ -115,6 +115,23 @@ class QueueView(Answer):
     messages: list[QueuedMessageView]
 
 
+class TrafficSlotView(Answer):
+    """One slot from ``at``: recipients accepted, delivered and failed in it; how many waited at its end."""
+
+    at: datetime
+    accepted: int
+    delivered: int
+    failed: int
+    waiting: int
+
+
+class TrafficView(Answer):
+    """How much mail passed, in slots of ``slot_seconds``, the present one last."""
+
+    slot_seconds: int
+    slots: list[TrafficSlotView]
+
+
 class ActOnMessages(Body):
     """Messages by their numbers."""
 
@@ -198,12 +215,15 @@ class StrangerView(Answer):
 class DevicesView(Answer):
     """All devices, and who else tried; ``addresses`` of this machine in the local network, ``ports`` by the listener's name.
 
-    ``sender`` is the mailbox that mail goes out as, empty while none is set.
+    ``sender`` is the mailbox that mail goes out as, empty while none is set; ``authority`` the file that a device may
+    import to check the gateway's certificate, empty where another authority made it.
     """
 
     host: str
     addresses: list[str]
     sender: str
+    authority: str
+    warnings: list[str]
     learning: LearningView
     ports: dict[str, int]
     devices: list[DeviceView]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Final
 
 from valija.apps.api import gateway_models as models
@@ -18,6 +19,7 @@ from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStat
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.sighting import Sighting
 from valija.domain.text import N_, message
+from valija.domain.traffic import SLOT
 from valija.services.devices import ACCOUNTS, MadeDevice
 from valija.store.queue_port import StoredQueued
 
@@ -62,14 +64,16 @@ async def show_queue(call: Call) -> models.QueueView:
         state=RecipientStateName(state) if state else None,
         limit=call.number("limit"),
         before_id=call.number("before") or None,
+        device=call.text("device"),
+        text=call.text("text") or "",
     )
     return models.QueueView(accounts=await accounts(call), messages=[show_message(call.views, m) for m in messages])
 
 
 async def accounts(call: Call) -> list[models.QueueAccountView]:
     """Show all accounts that have mail or a gate."""
-    queue, dispatcher = call.machine.store.queue, call.machine.gateway.dispatcher
-    counts, gates = await queue.counts(), await queue.gates()
+    dispatcher = call.machine.gateway.dispatcher
+    counts, gates = await call.machine.gateway.counts.read(), await call.machine.store.queue.gates()
     names = sorted({account for account, _state in counts} | set(gates) | set(ACCOUNTS))
     views = []
     for name in names:
@@ -81,6 +85,12 @@ async def accounts(call: Call) -> list[models.QueueAccountView]:
 async def show_queued(call: Call) -> models.MessageLifeView:
     stored = await call.machine.gateway.message(_number(call))
     return show_life(call.views, stored, await call.machine.gateway.life(stored))
+
+
+async def show_traffic(call: Call) -> models.TrafficView:
+    slots = call.machine.gateway.traffic.picture(timedelta(hours=call.number("hours")))
+    shown = [models.TrafficSlotView.model_validate(slot, from_attributes=True) for slot in slots]
+    return models.TrafficView(slot_seconds=int(SLOT.total_seconds()), slots=shown)
 
 
 async def act_on_messages(call: Call) -> list[models.QueuedMessageView]:
@@ -188,6 +198,8 @@ async def list_devices(call: Call) -> models.DevicesView:
         host=call.machine.gateway.intake.host_name,
         addresses=await asyncio.to_thread(call.machine.gateway_addresses),
         sender=await call.machine.gateway.dispatcher.route.mailbox(ACCOUNTS[0]),
+        authority=str(call.machine.gateway_authority or ""),
+        warnings=[call.views.text(warning) for warning in call.machine.warnings()],
         learning=show_learning(call),
         ports=call.machine.gateway_ports,
         devices=[show_device(device, desk.sighting(device.login)) for device in desk.all()],

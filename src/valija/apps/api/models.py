@@ -236,6 +236,7 @@ class MachineView(Answer):
     sandbox: dict[str, str] | None
     web_address: str
     tokens: list[TokenView]
+    warnings: list[str]
 
 
 class ApiTokenView(Answer):

@@ -21,8 +21,14 @@ from valija.services.events import Stopping
 async def show_machine(call: Call) -> models.MachineView:
     m = call.machine
     tokens = [await call.token(setting) for setting in Setting]
+    warnings = [call.views.text(warning) for warning in m.warnings()]
     return models.MachineView(
-        version=__version__, started_at=m.started_at, sandbox=m.sandbox, web_address=m.web_address, tokens=tokens
+        version=__version__,
+        started_at=m.started_at,
+        sandbox=m.sandbox,
+        web_address=m.web_address,
+        tokens=tokens,
+        warnings=warnings,
     )
 
 

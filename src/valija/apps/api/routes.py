@@ -11,9 +11,10 @@ from valija.apps.api import import_operations as importing
 from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
-from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route
+from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
+from valija.domain.device import LOGIN_PATTERN
 from valija.domain.queue import RecipientStateName
 from valija.domain.text import N_
 
@@ -255,9 +256,22 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=(
             Choice("account", "only of this account", ("smtp",)),
             Choice("state", "with a recipient in this state", tuple(s.value for s in RecipientStateName)),
+            Text("device", "only of the device with this login", LOGIN_PATTERN),
+            Text(
+                "text", "that mention it in subject, Message-ID or an address, of the latest 5000 that fit", ".{1,100}"
+            ),
             Number("before", "only with smaller numbers", 0, NUMBER_LIMIT, default=0),
             _LIMIT,
         ),
+    ),
+    Route(
+        "GET",
+        "/traffic",
+        gateway.show_traffic,
+        "Show how much mail passed in the last hours",
+        shapes.TrafficView,
+        scope=Scope.READ,
+        query=(Number("hours", "how many hours back", 1, 48, default=24),),
     ),
     Route(
         "POST",

@@ -91,6 +91,9 @@ def list_devices(client: DaemonClient, as_json: bool) -> None:
         click.echo(_("No device yet. Add one: valija device add NAME"))
     else:
         _print_devices(found["devices"])
+    for warning in found["warnings"]:
+        click.echo()
+        click.secho(warning, fg="yellow")
     if found["learning"]["on"]:
         click.echo()
         click.secho(_("Learning mode is on; it ends {when}.").format(when=output.moment(found["learning"]["ends_at"])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gettext import gettext as _
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -25,12 +26,15 @@ def queue() -> None:
     type=click.Choice(STATES),
     help=_("Only with a recipient in this state."),
 )
+@click.option("--device", help=_("Only of the device with this login."))
+@click.option("--text", help=_("Only what mentions this in its subject or an address, of the latest 5000."))
+@click.option("--before", type=click.IntRange(1), help=_("Only messages with smaller numbers."))
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help=_("How many."))
 @json_option
 @click.pass_obj
-def list_queue(client: DaemonClient, state: str | None, limit: int, as_json: bool) -> None:
+def list_queue(client: DaemonClient, /, as_json: bool, **filters: Any) -> None:
     """List the queue."""
-    found = client.call("GET", f"/queue?limit={limit}" + (f"&state={state}" if state else ""))
+    found = client.call("GET", "/queue?" + urlencode({k: v for k, v in filters.items() if v is not None}))
     if as_json:
         output.print_json(found)
         return

@@ -44,3 +44,6 @@ def status(client: DaemonClient, as_json: bool) -> None:
         for token in machine["tokens"]
     ]
     output.print_table(header, lines)
+    for warning in machine["warnings"]:
+        click.echo()
+        click.secho(warning, fg="yellow")

@@ -18,6 +18,9 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
     click.echo()
     output.print_fields([_server(there), *_ports(there["ports"], made["tls"]), *_log_in(made), _sender(there, made)])
     click.echo()
+    if there["authority"] and made["tls"] != "offered":
+        text = _("Where the device checks certificates, import this machine's authority into it: {file}")
+        click.echo(text.format(file=there["authority"]))
     if made.get("password"):
         text = _("The password is not shown again. For another one: valija device password {login}")
         click.echo(text.format(login=made["login"]))
