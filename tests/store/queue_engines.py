@@ -16,8 +16,8 @@ from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.trouble import Trouble, WhoActs
 from valija.store.memory_queue import MemoryQueue
 from valija.store.queue_port import QueueStore
-from valija.store.sql_queue import SqlQueue
 from valija.store.sqlite_engine import SqliteEngine
+from valija.store.sqlite_queue import SqliteQueue
 
 NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
@@ -53,7 +53,7 @@ async def line_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         yield MemoryQueue()
     elif request.param == "sqlite":
         database = SqliteEngine(tmp_path)
-        yield SqlQueue(database)
+        yield SqliteQueue(database)
         await database.close()
     else:
         server: Postgres = request.getfixturevalue("postgres")

@@ -25,8 +25,8 @@ from valija.domain.queue_history import (
 )
 from valija.domain.traffic import SLOT, TrafficSlot
 from valija.store.queue_port import Body, QueueStore
-from valija.store.sql_queue import SqlQueue
 from valija.store.sqlite_engine import SqliteEngine
+from valija.store.sqlite_queue import SqliteQueue
 
 line = line_fixture
 
@@ -341,14 +341,14 @@ async def test_a_gate_has_a_history_too(line: QueueStore) -> None:
 async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Path) -> None:
     """With leases, states and gates."""
     database = SqliteEngine(tmp_path)
-    line = SqlQueue(database)
+    line = SqliteQueue(database)
     number = await line.accept(queued("a@x.org", "b@x.org"), Body(b"body"))
     (leased,) = await line.lease("smtp", NOW, SOON, 9)
     await line.apply([(leased.entries[0].id, q.InDoubt(leased.lease, SOON, TROUBLE))])
     await line.save_gate("smtp", 0, hold(Gate(), NOW))
     await database.close()
     database = SqliteEngine(tmp_path)
-    line = SqlQueue(database)
+    line = SqliteQueue(database)
     stored = await line.load(number)
     assert stored is not None
     assert [e.state for e in stored.entries] == [
@@ -365,7 +365,7 @@ async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Pa
 async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count: int) -> None:
     """Counted in steps of the database's machine: as many with 5,000 waiting as with one."""
     database = SqliteEngine(tmp_path)
-    line = SqlQueue(database)
+    line = SqliteQueue(database)
     await asyncio.gather(*(line.accept(queued(accepted_at=NOW + n * MINUTE), Body()) for n in range(count)))
     steps = 0
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 ADD_MESSAGE: Final = (
-    "INSERT INTO queue_messages (account, device, accepted_at, envelope, file, body) "
-    "VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
+    "INSERT INTO queue_messages (id, account, device, accepted_at, envelope, file, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_RECIPIENT: Final = (
     "INSERT INTO queue_recipients (message_id, account, place, state, due_at, state_payload) VALUES (?, ?, ?, ?, ?, ?)"

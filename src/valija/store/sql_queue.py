@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, cast
@@ -31,6 +32,7 @@ from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.queue_lists import COUNTS, SEARCH_DEPTH, list_query, may_mention
 from valija.store.queue_port import Body, Leased, StoredQueued
 from valija.store.sql_rows import epoch, moment, unreadable
+from valija.store.together import Together
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
 LEASE_ENDS_AT_ONCE: Final = 1000
@@ -41,16 +43,32 @@ Incoming = tuple[QueuedMessage, Body]
 Event = tuple[int, RecipientEvent]
 
 
-class SqlQueue:
+class SqlQueue(ABC):
     """The queue's rows in an open database."""
 
     shared = False
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Engine, *, batches: int = 1) -> None:
         self._db = database
+        self._accepts: Together[Incoming, int] = Together(database, self._add, batches=batches)
+        self._applies: Together[Sequence[Event], list[RecipientState | None]] = Together(
+            database, self._apply_lists, batches=batches, may_repeat=True
+        )
+
+    @abstractmethod
+    def numbers(self, count: int) -> Work[list[int]]:
+        """Take so many numbers for messages, never given before."""
+
+    def _add(self, incoming: Sequence[Incoming]) -> Work[list[int]]:
+        return (yield from add_messages(incoming, (yield from self.numbers(len(incoming)))))
+
+    def _apply_lists(self, lists: Sequence[Sequence[Event]]) -> Work[list[list[RecipientState | None]]]:
+        """Apply the events of several callers, each caller's in order."""
+        states = iter((yield from apply_events([event for events in lists for event in events])))
+        return [[next(states) for _event in events] for events in lists]
 
     async def accept(self, message: QueuedMessage, body: Body) -> int:
-        return (await self._db.write(lambda: add_messages([(message, body)])))[0]
+        return await self._accepts.write((message, body))
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         return await self._db.write(lambda: lease_messages(account, epoch(now), epoch(until), limit))
@@ -66,7 +84,7 @@ class SqlQueue:
         return await self._db.write(work)
 
     async def apply(self, events: Sequence[Event]) -> list[RecipientState | None]:
-        return await self._db.write(lambda: apply_events(events))
+        return await self._applies.write(events)
 
     async def take_lane(self, account: str, now: datetime, seconds: float) -> bool:
         return True  # one process owns the database
@@ -195,12 +213,13 @@ class SqlQueue:
 # --- units of work --------------------------------------------------------------------------------------------------------
 
 
-def add_messages(incoming: Sequence[Incoming]) -> Work[list[int]]:
-    """Store messages with their recipients; return their numbers."""
+def add_messages(incoming: Sequence[Incoming], numbers: Sequence[int]) -> Work[list[int]]:
+    """Store messages under these numbers, with their recipients; return the numbers."""
     messages = [
-        (m.account, m.device, epoch(m.accepted_at), encode_value(m), body.file, body.octets) for m, body in incoming
+        (number, m.account, m.device, epoch(m.accepted_at), encode_value(m), body.file, body.octets)
+        for number, (m, body) in zip(numbers, incoming, strict=True)
     ]
-    numbers = [row[0] for row in (yield from each(sql.ADD_MESSAGE, messages))]
+    yield from each(sql.ADD_MESSAGE, messages)
     yield from each(
         sql.ADD_RECIPIENT,
         [
@@ -209,7 +228,7 @@ def add_messages(incoming: Sequence[Incoming]) -> Work[list[int]]:
             for place in range(len(m.recipients))
         ],
     )
-    return numbers
+    return [*numbers]
 
 
 def lease_messages(account: str, due: int | None, end: int | None, limit: int) -> Work[list[Leased]]:

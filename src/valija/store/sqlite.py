@@ -11,8 +11,8 @@ from valija.store import sqlite_engine as engine
 from valija.store.key_check import check_key
 from valija.store.lock import StateLock
 from valija.store.master_key import load_master_key
-from valija.store.sql_queue import SqlQueue
 from valija.store.sql_store import SqlStore
+from valija.store.sqlite_queue import SqliteQueue
 from valija.store.vault import BoxNotOpened, Vault
 
 
@@ -36,7 +36,7 @@ class SqliteStore(SqlStore):
     def __init__(self, state_dir: Path, vault: Vault, lock: StateLock | None = None) -> None:
         _check_key(state_dir, vault)
         database = engine.SqliteEngine(state_dir)
-        super().__init__(database, SqlQueue(database), vault, lock)
+        super().__init__(database, SqliteQueue(database), vault, lock)
 
 
 def _check_key(state_dir: Path, vault: Vault) -> None:

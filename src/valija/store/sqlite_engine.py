@@ -4,10 +4,10 @@ Theory of operation
 -------------------
 1. All writes go through one thread and one connection: SQLite's WAL has a corruption bug with two writers up to 3.51.2,
    and one writer needs no busy loop.
-2. A write is a unit of work (:mod:`valija.store.work`). The thread takes all that wait, runs each in a savepoint inside one
-   transaction, commits once (``synchronous=FULL``: the commit is on disk), and only then tells the callers.
-3. If the transaction as a whole fails (disk full), nothing of it happened; each write is then tried alone, so one that does
-   not fit fails alone.
+2. A write is a unit of work (:mod:`valija.store.work`). The thread takes all that wait, runs them in one transaction,
+   commits once (``synchronous=FULL``: the commit is on disk), and only then tells the callers.
+3. If the transaction fails (disk full, or one unit of it), nothing of it happened; each write is then tried alone, so one
+   that does not fit fails alone.
 4. Reads have their own thread and a connection that cannot write; they see every commit that was reported.
 5. A file that is not ours, of a later version, or damaged is refused and left as it is.
 """
@@ -15,13 +15,15 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
+import re
 import sqlite3
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -51,6 +53,8 @@ _DIALECT: Final = Dialect(
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ})
 
+_VALUES: Final = re.compile(r"\bVALUES (\((?:\?, )*\?\))$")  # an INSERT that can have more rows
+ROWS_AT_ONCE: Final = 100
 Error: Final = sqlite3.Error
 T = TypeVar("T")
 log: Final = logging.getLogger(__name__)
@@ -71,7 +75,8 @@ class SqliteEngine:
             f"file:{self.path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         self._reader.execute("PRAGMA query_only=ON")
-        self._waiting: queue.SimpleQueue[tuple[Callable[[], Work[Any]], Future[Any]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._readers = ThreadPoolExecutor(1, "store-reader")
         self._closed = False
@@ -82,16 +87,33 @@ class SqliteEngine:
 
         A caller who is cancelled does not stop the write.
         """
+        self.check_open()
+        return await asyncio.shield(self._put(work))
+
+    async def commit(self, work: Callable[[], Work[T]]) -> T:
+        """Do the same, for who has made sure that it is not cancelled."""
+        return await self._put(work)
+
+    def _put(self, work: Callable[[], Work[T]]) -> asyncio.Future[T]:
+        write = _Write(work, asyncio.get_running_loop())
+        self._waiting.put(write)
+        return write.future
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin something that is finished before the engine closes."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def check_open(self) -> None:
+        """Raise :class:`StoreError` once the engine is closed."""
         if self._closed:
             raise StoreError(message(N_("The store is closed.")))
-        future: Future[T] = Future()
-        self._waiting.put((work, future))
-        return await asyncio.shield(asyncio.wrap_future(future))
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run ``work`` on the reading connection."""
-        if self._closed:
-            raise StoreError(message(N_("The store is closed.")))
+        self.check_open()
 
         def guarded() -> T:
             try:
@@ -105,6 +127,8 @@ class SqliteEngine:
         """Finish the writes that wait, then close the files."""
         if not self._closed:
             self._closed = True
+            while self._tasks:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             await asyncio.to_thread(self._readers.shutdown)
@@ -130,48 +154,61 @@ class SqliteEngine:
             if last:
                 return
 
-    def _commit(self, batch: list[tuple[Callable[[], Work[Any]], Future[Any]]]) -> None:
+    def _commit(self, batch: list[_Write]) -> None:
         try:
-            results = self._transaction([work for work, _future in batch])
-        except (sqlite3.Error, StoreError) as error:
-            if len(batch) > 1:
+            values = self._transaction(batch)
+        except Exception as error:
+            if len(batch) > 1:  # one that does not fit fails alone
                 for one in batch:
                     self._commit([one])
                 return
-            batch[0][1].set_exception(explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
-            return
-        for (_work, future), (value, failure) in zip(batch, results, strict=True):
-            if failure is not None:
-                future.set_exception(failure)
-            else:
-                future.set_result(value)
+            _tell(batch, [None], explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
+        else:
+            _tell(batch, values, None)
 
-    def _transaction(self, works: list[Callable[[], Work[Any]]]) -> list[tuple[Any, BaseException | None]]:
+    def _transaction(self, batch: list[_Write]) -> list[Any]:
         connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         try:
-            results = [self._savepoint(work) for work in works]
+            values = [run(connection, write.work()) for write in batch]
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return results
+        return values
 
-    def _savepoint(self, work: Callable[[], Work[Any]]) -> tuple[Any, BaseException | None]:
-        """Run one write; a database error fails the whole transaction, any other only this write."""
-        connection = self._writer
-        connection.execute("SAVEPOINT one")
-        try:
-            value = run(connection, work())
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            connection.execute("ROLLBACK TO one")
-            connection.execute("RELEASE one")
-            return None, error
-        connection.execute("RELEASE one")
-        return value, None
+
+class _Write:
+    """A unit of work that waits, and who waits for it."""
+
+    __slots__ = ("future", "loop", "work")
+
+    def __init__(self, work: Callable[[], Work[Any]], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+
+
+def _tell(batch: list[_Write], values: list[Any], failure: BaseException | None) -> None:
+    """Tell all who wait, each loop once."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for write, value in zip(batch, values, strict=True):
+        by_loop.setdefault(write.loop, []).append((write.future, value))
+    for loop, told in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and who waited with it
+            loop.call_soon_threadsafe(_settle, told, failure)
+
+
+def _settle(told: list[tuple[asyncio.Future[Any], Any]], failure: BaseException | None) -> None:
+    for future, value in told:
+        if future.done():
+            continue
+        if failure is None:
+            future.set_result(value)
+        else:
+            future.set_exception(failure)
+            future.exception()  # who asked may be gone: nobody need hear of it then
 
 
 def run(connection: sqlite3.Connection, work: Work[T]) -> T:
@@ -183,12 +220,29 @@ def run(connection: sqlite3.Connection, work: Work[T]) -> T:
             statement = _statement(query.statement)
             if len(query.many) == 1:
                 found: list[Row] = execute(statement, query.many[0]).fetchall()
+            elif _VALUES.search(statement):
+                found = _insert(connection, statement, query.many)
             else:
                 found = [row for values in query.many for row in execute(statement, values)]
             query = work.send(found)
     except StopIteration as end:
         value: T = end.value
         return value
+
+
+def _insert(connection: sqlite3.Connection, statement: str, many: Sequence[Sequence[Any]]) -> list[Row]:
+    """Add many rows by few statements: each one is a turn of the interpreter's lock."""
+    for at in range(0, len(many), ROWS_AT_ONCE):
+        part = many[at : at + ROWS_AT_ONCE]
+        connection.execute(_with_rows(statement, len(part)), [value for values in part for value in values])
+    return []
+
+
+@lru_cache(400)
+def _with_rows(statement: str, count: int) -> str:
+    found = _VALUES.search(statement)
+    row = found[1] if found is not None else ""
+    return statement + f", {row}" * (count - 1)
 
 
 @cache

@@ -7,7 +7,8 @@ engine is a function that makes the generator, and nothing outside of the databa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +37,18 @@ class Engine(Protocol):
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run ``work``, which changes nothing."""
+        ...
+
+    def check_open(self) -> None:
+        """Raise :class:`StoreError` once it is closed."""
+        ...
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin something that is finished before the engine closes."""
+        ...
+
+    async def commit(self, work: Callable[[], Work[T]]) -> T:
+        """Do as :meth:`write`, for who has made sure that it is not cancelled."""
         ...
 
     async def close(self) -> None:
