@@ -31,14 +31,14 @@ def _deliver(count: int, limits: PaceLimits, lasts: timedelta, workers: int) -> 
     while count or under_way:
         wait = wait_for(pace, limits, now, 1) if count and len(under_way) < workers else None
         if wait is not None and wait <= timedelta():
-            pace, count = begin(pace, now, 1), count - 1
+            pace, count = begin(pace, limits, now, 1), count - 1
             under_way.append(now + lasts)
             continue
         moments = ([now + wait] if wait is not None else []) + ([under_way[0]] if under_way else [])
         now = min(moments)
         while under_way and under_way[0] <= now:
             counted.append(under_way.popleft())
-            pace = end(pace, now, counted=True)
+            pace = end(pace, limits, now, counted=True)
     return counted
 
 
@@ -66,21 +66,35 @@ def test_a_long_queue_leaves_at_nearly_the_limits_pace() -> None:
 
 def test_the_day_has_its_limit_too() -> None:
     """10,000 recipients: the next one waits until the earliest of them are a day old."""
-    pace = Pace()
+    pace, limits = Pace(), PaceLimits(recipients_per_day=10_000)
     for _message in range(20):
-        assert wait_for(pace, PaceLimits(recipients_per_day=10_000), NOW, 500) == timedelta()
-        pace = end(begin(pace, NOW, 500), NOW, counted=True)
-    wait = wait_for(pace, PaceLimits(recipients_per_day=10_000), NOW, 1)
+        assert wait_for(pace, limits, NOW, 500) == timedelta()
+        pace = end(begin(pace, limits, NOW, 500), limits, NOW, counted=True)
+    wait = wait_for(pace, limits, NOW, 1)
     assert wait is not None
     assert DAY < wait < DAY * 1.05
-    assert wait_for(pace, PaceLimits(recipients_per_day=10_000), NOW + wait, 500) == timedelta()
+    assert wait_for(pace, limits, NOW + wait, 500) == timedelta()
+
+
+def test_what_is_kept_does_not_grow_with_what_was_sent() -> None:
+    """Without a limit nothing is kept; with one, never more than it, and a day's slices."""
+    free, pace = PaceLimits(), Pace()
+    for number in range(1000):
+        now = NOW + number * SECOND / 100
+        pace = end(begin(pace, free, now, 1), free, now, counted=True)
+    assert pace == Pace()
+    for number in range(3000):
+        now = NOW + number * MINUTE
+        pace = end(begin(pace, EXCHANGE, now, 1), EXCHANGE, now, counted=True)
+    assert len(pace.ended) <= 30
+    assert len(pace.day) < 105
 
 
 def test_a_message_with_more_recipients_than_a_day_allows_is_not_kept_for_ever() -> None:
     """The provider will say what it thinks of it."""
     limits = PaceLimits(recipients_per_day=10)
     assert wait_for(Pace(), limits, NOW, 50) == timedelta()
-    assert wait_for(begin(Pace(), NOW, 50), limits, NOW + 2 * DAY, 50) == timedelta()
+    assert wait_for(begin(Pace(), limits, NOW, 50), limits, NOW + 2 * DAY, 50) == timedelta()
 
 
 def test_what_the_provider_says_counts_more() -> None:
@@ -93,16 +107,16 @@ def test_what_the_provider_says_counts_more() -> None:
 def test_a_try_that_the_provider_never_saw_frees_its_place() -> None:
     """No connection, nothing counted."""
     limits = PaceLimits(messages_per_minute=1)
-    pace = begin(Pace(), NOW, 1)
+    pace = begin(Pace(), limits, NOW, 1)
     assert wait_for(pace, limits, NOW, 1) is None
-    assert wait_for(end(pace, NOW, counted=False), limits, NOW, 1) == timedelta()
-    assert wait_for(end(pace, NOW, counted=True), limits, NOW, 1) == MINUTE * 1.02
+    assert wait_for(end(pace, limits, NOW, counted=False), limits, NOW, 1) == timedelta()
+    assert wait_for(end(pace, limits, NOW, counted=True), limits, NOW, 1) == MINUTE * 1.02
 
 
 def test_a_clock_that_was_set_back_stops_nobody() -> None:
     """Places filled in the future are free."""
     limits = PaceLimits(messages_per_minute=1)
-    pace = end(begin(Pace(), NOW, 1), NOW, counted=True)
+    pace = end(begin(Pace(), limits, NOW, 1), limits, NOW, counted=True)
     assert wait_for(pace, limits, NOW - timedelta(hours=5), 1) == timedelta()
 
 

@@ -73,18 +73,24 @@ def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> 
     return max(waits)
 
 
-def begin(pace: Pace, now: datetime, recipients: int) -> Pace:
+def begin(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> Pace:
     """Return the pace after a message was begun."""
+    if limits.recipients_per_day is None:
+        return replace(pace, begun=pace.begun + 1)
     start = slice_of(now)
-    day = [(at, count) for at, count in pace.day if now - at < DAY_WINDOW]
-    before = day.pop()[1] if day and day[-1][0] == start else 0
-    return replace(pace, begun=pace.begun + 1, day=(*day, (start, before + recipients)))
+    if pace.day and pace.day[-1][0] == start:
+        day = (*pace.day[:-1], (start, pace.day[-1][1] + recipients))
+    else:
+        day = (*((at, count) for at, count in pace.day if now - at < DAY_WINDOW), (start, recipients))
+    return replace(pace, begun=pace.begun + 1, day=day)
 
 
-def end(pace: Pace, now: datetime, *, counted: bool) -> Pace:
+def end(pace: Pace, limits: PaceLimits, now: datetime, *, counted: bool) -> Pace:
     """Return the pace after a message that was begun has ended; ``counted``: the provider saw it, taken or not."""
-    ended = _recent(pace.ended, now)
-    return replace(pace, begun=max(pace.begun - 1, 0), ended=(*ended, now) if counted else ended)
+    begun, places = max(pace.begun - 1, 0), limits.messages_per_minute
+    if places is None or not counted:
+        return replace(pace, begun=begun)
+    return replace(pace, begun=begun, ended=(*_recent(pace.ended, now), now)[-places:])  # older ones fill no place
 
 
 def slow_down(pace: Pace, until: datetime) -> Pace:

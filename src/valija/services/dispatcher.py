@@ -40,11 +40,12 @@ from valija.net.smtp import SmtpConnection
 from valija.services.events import EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
 from valija.services.lane import Lane
 from valija.services.login import Troubles
-from valija.store.queue_port import QueueStore
+from valija.store.queue_port import Body, QueueStore
 from valija.store.spool_port import BodySpool
 
 log: Final = logging.getLogger(__name__)
 CHECK_S: Final = 60.0
+TELL_S: Final = 0.25
 KEEP_AT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 KEEP_AT_STOP_S: Final = 10.0
 HISTORY: Final = timedelta(days=7)
@@ -111,6 +112,7 @@ class Dispatcher:
         self._events = events
         self._lanes: dict[str, Lane] = {}
         self._gates: dict[str, Gate] = {}
+        self._told: dict[str, bool] = {}  # told a moment ago: whether there was more since
         self._stopping = False
         self._kept: set[asyncio.Task[None]] = set()
 
@@ -177,11 +179,20 @@ class Dispatcher:
             lane = self._lanes[account] = Lane(self, account)
             lane.start()
         lane.wake()
-        self._events.publish(QueueChanged(account, self.clock.now()))
+        self.changed(account)
 
     def changed(self, account: str) -> None:
-        """Tell the faces that an account's mail has changed."""
+        """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""
+        if account in self._told:
+            self._told[account] = True
+            return
+        self._told[account] = False
         self._events.publish(QueueChanged(account, self.clock.now()))
+        asyncio.get_running_loop().call_later(TELL_S, self._tell_again, account)
+
+    def _tell_again(self, account: str) -> None:
+        if self._told.pop(account) and not self._stopping:
+            self.changed(account)
 
     async def apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
         """Apply events to recipients, all or none."""
@@ -253,8 +264,12 @@ class Dispatcher:
     async def body(self, message_id: int) -> AsyncIterator[bytes]:
         """Yield a message's octets."""
         body = await self.queue.load_body(message_id)
-        if body is None:
-            return
+        if body is not None:
+            async for piece in self.octets(body):
+                yield piece
+
+    async def octets(self, body: Body) -> AsyncIterator[bytes]:
+        """Yield a body's octets."""
         if not body.file:
             yield body.octets
             return

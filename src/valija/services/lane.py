@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from valija.domain import account_gate as gates
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
 from valija.domain.fair_line import FairLine
-from valija.domain.pace import Pace, begin, connections_allowed, end, slow_down, wait_for
+from valija.domain.pace import Pace, PaceLimits, begin, connections_allowed, end, slow_down, wait_for
 from valija.domain.queue import Delivered, Failed, FailureCause, GivenBack, RecipientEvent, TimeOver, TryFailed
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble, WhoActs
@@ -37,6 +37,7 @@ MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
 PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
 STOP_WITHIN_S: Final = 20.0
+NO_LIMITS: Final = PaceLimits()
 
 
 class Lane:
@@ -182,7 +183,10 @@ class Lane:
             self._job.notify_all()
 
     def _places(self) -> int:
-        return MOST_CONNECTIONS if self._limits is None else connections_allowed(self._limits.pace, MOST_CONNECTIONS)
+        return connections_allowed(self._pace_limits(), MOST_CONNECTIONS)
+
+    def _pace_limits(self) -> PaceLimits:
+        return NO_LIMITS if self._limits is None else self._limits.pace
 
     async def _give_back(self, jobs: list[Leased]) -> None:
         events: list[tuple[int, RecipientEvent]] = [
@@ -257,7 +261,7 @@ class Lane:
             judgement = await self._send(leased, entries, kept)
             counted = judgement is not None
         finally:
-            self._pace = end(self._pace, self._d.clock.now(), counted=counted)
+            self._pace = end(self._pace, self._pace_limits(), self._d.clock.now(), counted=counted)
             self._place.set()
         if judgement is None:
             await self._d.apply(back)
@@ -292,7 +296,7 @@ class Lane:
             if connection is None:
                 return None
             try:
-                found = await connection.send(envelope, self._d.body(leased.id))
+                found = await connection.send(envelope, self._d.octets(leased.body))
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
                 await self._connection_failed(self._d.troubles.of_net(error))
@@ -382,10 +386,9 @@ class Lane:
             now, gate = self._d.clock.now(), self._d.gate(self.account)
             if not gate.is_open and not gate.may_probe(now):
                 return False
-            limits = self._limits
-            wait = timedelta() if limits is None else wait_for(self._pace, limits.pace, now, recipients)
+            wait = wait_for(self._pace, self._pace_limits(), now, recipients)
             if wait is not None and wait <= timedelta():
-                self._pace = begin(self._pace, now, recipients)
+                self._pace = begin(self._pace, self._pace_limits(), now, recipients)
                 return True
             if wait is not None and wait > LONG_WAIT:
                 await self._pause_for(wait.total_seconds(), "")

@@ -72,7 +72,8 @@ class MemoryQueue:
             self._put(entry.id, next_state(entry.state, LeaseGiven(self._last_lease)))
             self._ends[entry.id] = until
         taken = {entry.id for entry in due}
-        return Leased(self._last_lease, number, kept.message, tuple(e for e in kept.entries if e.id in taken))
+        entries = tuple(e for e in kept.entries if e.id in taken)
+        return Leased(self._last_lease, number, kept.message, entries, kept.body)
 
     async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
         over = [number for number, end in self._ends.items() if end < (ended_before or now)]

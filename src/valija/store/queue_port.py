@@ -55,6 +55,7 @@ class Leased:
     id: int
     message: QueuedMessage
     entries: tuple[RecipientEntry, ...]
+    body: Body
 
 
 class QueueStore(Protocol):

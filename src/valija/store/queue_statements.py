@@ -31,6 +31,7 @@ NEXT_LEASES: Final = "UPDATE queue_numbers SET last = last + ? WHERE name = 'lea
 NEXT_DUE: Final = "SELECT min(due_at) FROM queue_recipients WHERE account = ? AND due_at IS NOT NULL"
 
 LOAD_MESSAGE: Final = "SELECT id, envelope FROM queue_messages WHERE id = ?"
+LOAD_TO_SEND: Final = "SELECT id, envelope, file, body FROM queue_messages WHERE id = ?"
 LOAD_BODY: Final = "SELECT file, body FROM queue_messages WHERE id = ?"
 FILES: Final = "SELECT file FROM queue_messages WHERE file <> ''"
 # the plus keeps SQLite at the index of what has ended, instead of walking all messages every minute

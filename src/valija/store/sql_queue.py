@@ -236,7 +236,7 @@ def lease_messages(account: str, due: int | None, end: int | None, limit: int) -
     line = yield from rows(sql.FIRST_DUE, account, due, limit * LINE_FACTOR)
     numbers = list(dict.fromkeys(row[0] for row in line))[:limit]
     found = yield from each(sql.DUE_RECIPIENTS, [(number, due) for number in numbers])
-    messages = {row[0]: _message(*row) for row in (yield from each(sql.LOAD_MESSAGE, [(n,) for n in numbers]))}
+    messages = {row[0]: row for row in (yield from each(sql.LOAD_TO_SEND, [(n,) for n in numbers]))}
     waiting: dict[int, list[Row]] = {}
     for row in found:
         waiting.setdefault(row[1], []).append(row)
@@ -249,12 +249,14 @@ def lease_messages(account: str, due: int | None, end: int | None, limit: int) -
     return taken
 
 
-def _leased(lease: int, message: QueuedMessage, waiting: list[Row]) -> Leased:
+def _leased(lease: int, stored: Row, waiting: list[Row]) -> Leased:
+    number, envelope, file, octets = stored
+    message = _message(number, envelope)
     entries = tuple(
         RecipientEntry(row[0], row[1], message.recipients[row[2]], next_state(state_of(row), LeaseGiven(lease)))
         for row in waiting
     )
-    return Leased(lease, waiting[0][1], message, entries)
+    return Leased(lease, number, message, entries, Body(octets, file))
 
 
 def end_leases_of(found: Sequence[Row], now: datetime) -> Work[None]:
