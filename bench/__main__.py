@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, mail, pages, relay, screens, tokens
+from bench import accept, daemon, exchange, mail, pages, relay, screens, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -17,6 +17,7 @@ MEASUREMENTS = (
     mail.pop3,
     accept.accept,
     relay.relay,
+    exchange.exchange,
     daemon.large_message,
     daemon.start_and_idle,
     pages.pages,

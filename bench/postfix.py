@@ -172,7 +172,16 @@ def submission(certificates: Certificates) -> Server:
     )
 
 
-def relay(upstream: int, certificates: Certificates) -> Server:
+AS_INSTALLED: Final = ()
+FAST: Final = (
+    "initial_destination_concurrency = 20",
+    "minimal_backoff_time = 5s",
+    "maximal_backoff_time = 30s",
+    "queue_run_delay = 5s",
+)
+
+
+def relay(upstream: int, certificates: Certificates, more: tuple[str, ...] = FAST) -> Server:
     """Return one that hands all on to a submission server, over kept connections with TLS and SASL PLAIN."""
     there = f"[localhost]:{upstream}"
     return Server(
@@ -188,10 +197,7 @@ def relay(upstream: int, certificates: Certificates) -> Server:
             "smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache",
             "smtp_tls_connection_reuse = yes",
             f"smtp_connection_cache_destinations = {there}",
-            "initial_destination_concurrency = 20",
-            "minimal_backoff_time = 5s",
-            "maximal_backoff_time = 30s",
-            "queue_run_delay = 5s",
+            *more,
         ),
     )
 

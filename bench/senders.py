@@ -69,7 +69,7 @@ class Senders:
                 self._go_on(number)
                 last = time.monotonic()
             if time.monotonic() - last > given.patience:
-                self.failed["no answer"] = given.count - self.done
+                self.failed["no answer"] += given.count - self.done - self.failed.total()
         return {
             "seconds": time.monotonic() - start,
             "start_ns": int(start * 1e9),
@@ -127,7 +127,7 @@ class Senders:
         if last[3:4] == b"-":
             return
         if last[:3] != session.code:
-            self._end(number, last.decode("ascii", "replace").strip()[:60] or "closed")
+            self._end(number, last.decode("ascii", "replace").strip()[:40] or "closed")
             return
         step = next(session.dialog, None)
         if step is None:
