@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, exchange, mail, pages, relay, screens, tokens
+from bench import accept, daemon, exchange, mail, pages, relay, screens, sessions, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -18,6 +18,7 @@ MEASUREMENTS = (
     accept.accept,
     relay.relay,
     exchange.exchange,
+    sessions.sessions,
     daemon.large_message,
     daemon.start_and_idle,
     pages.pages,

@@ -43,7 +43,10 @@ class Gateway:
 
 @contextlib.contextmanager
 def gateway(directory: Path, configuration: str = "") -> Iterator[Gateway]:
-    """Run one with two devices, one known by its login and one by its address; no mail leaves it yet."""
+    """Run one with two devices, one known by its login and one by its address; no mail leaves it yet.
+
+    ``configuration`` begins with what belongs to the section ``gateway``.
+    """
     with machine(directory, sandbox=False, configuration=configuration) as daemon:
         daemon.ok("smtp", "set", "--server", "localhost", "--port", "9", "--sender-address", SENDER, "--auth", "none")
         daemon.ok("queue", "hold", "--account", "smtp")

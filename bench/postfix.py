@@ -152,9 +152,9 @@ class Server:
         return {"main": _MAIN + "\n".join(self.lines) + "\n", "master": _MASTER % self.port}
 
 
-def keeping() -> Server:
+def keeping(*more: str) -> Server:
     """Return one that takes mail for good and keeps it: in the hold queue, which costs it least."""
-    return Server(free_port(), ("smtpd_sender_restrictions = check_sender_access static:HOLD",))
+    return Server(free_port(), ("smtpd_sender_restrictions = check_sender_access static:HOLD", *more))
 
 
 def submission(certificates: Certificates) -> Server:
@@ -173,6 +173,7 @@ def submission(certificates: Certificates) -> Server:
 
 
 AS_INSTALLED: Final = ()
+USUAL_PROCESSES: Final = "default_process_limit = 100"
 FAST: Final = (
     "initial_destination_concurrency = 20",
     "minimal_backoff_time = 5s",
