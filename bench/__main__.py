@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, exchange, mail, pages, relay, screens, sessions, tokens
+from bench import accept, daemon, exchange, heavy, mail, pages, relay, screens, sessions, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -19,6 +19,8 @@ MEASUREMENTS = (
     relay.relay,
     exchange.exchange,
     sessions.sessions,
+    heavy.scan,
+    heavy.waiting,
     daemon.large_message,
     daemon.start_and_idle,
     pages.pages,

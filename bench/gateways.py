@@ -34,11 +34,18 @@ class Gateway:
         assert self.daemon.process is not None
         return self.daemon.process.pid
 
-    def counts(self) -> dict[str, int]:
-        """Return how many recipients are in which state."""
+    def waiting(self) -> int:
+        """Return how many recipients wait."""
         accounts = self.daemon.json("queue", "list", "--limit", "1")["accounts"]
-        found: dict[str, int] = accounts[0]["counts"] if accounts else {}
-        return found
+        return int(accounts[0]["counts"].get("queued", 0)) if accounts else 0
+
+    def hold(self) -> None:
+        """Let no mail leave."""
+        self.daemon.ok("queue", "hold", "--account", "smtp")
+
+    def release(self) -> None:
+        """Let mail leave."""
+        self.daemon.ok("queue", "release", "--account", "smtp")
 
 
 @contextlib.contextmanager
@@ -49,7 +56,7 @@ def gateway(directory: Path, configuration: str = "") -> Iterator[Gateway]:
     """
     with machine(directory, sandbox=False, configuration=configuration) as daemon:
         daemon.ok("smtp", "set", "--server", "localhost", "--port", "9", "--sender-address", SENDER, "--auth", "none")
-        daemon.ok("queue", "hold", "--account", "smtp")
+        daemon.ok("queue", "hold", "--account", "smtp")  # before a device is there
         made: dict[str, Any] = daemon.json("device", "add", "Printer")
         daemon.ok("device", "set", made["login"], "--tls", "offered")
         yield Gateway(daemon, as_device(daemon), made["login"], made["password"])
@@ -72,7 +79,7 @@ def send_with_password(to: Gateway, port: int) -> None:
     file.write_text(PASSWORD)
     login = ("--auth", "password", "--account", "bench", "--password-file", str(file))
     to.daemon.ok("smtp", "set", "--server", "localhost", "--port", str(port), *login)
-    to.daemon.ok("queue", "release", "--account", "smtp")
+    to.release()
 
 
 def send_with_token(to: Gateway, port: int, issuer: str) -> None:
@@ -84,4 +91,4 @@ def send_with_token(to: Gateway, port: int, issuer: str) -> None:
     login = ("--auth", "oauth2", "--provider", "office", "--account", MAILBOX)
     to.daemon.ok("smtp", "set", "--server", "localhost", "--port", str(port), *login, "--yes")
     to.daemon.ok("token", "get", "smtp", "--yes")
-    to.daemon.ok("queue", "release", "--account", "smtp")
+    to.release()
