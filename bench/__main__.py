@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, exchange, heavy, mail, pages, relay, screens, sessions, tokens
+from bench import accept, daemon, exchange, heavy, mail, pages, plot, relay, screens, sessions, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -53,17 +53,34 @@ def _sections(results: str) -> dict[str, str]:
 def main() -> None:
     """Measure what is named on the command line, or all, and write it down: the sections of the others stay as they are."""
     wanted = sys.argv[1:]
-    before, _begin, rest = REPORT.read_text("utf-8").partition(BEGIN)
-    old, _end, after = rest.partition(END)
-    written = _sections(old) if wanted else {}
+    old, measured = _sections(_parts()[1]), {}
     for measurement in MEASUREMENTS:
         if wanted and measurement.__name__ not in wanted:
             continue
         section = measurement()
-        written[section.title] = _markdown(section)
-        print(written[section.title], flush=True)
+        measured[section.title] = _markdown(section)
+        print(measured[section.title], flush=True)
+        _write(old | measured)  # so that what was measured stays if the next one fails
+    if not wanted:
+        _write(measured)
+
+
+def _parts() -> tuple[str, str, str]:
+    """Return the report's text before its results, the results, and the text after them."""
+    before, _begin, rest = REPORT.read_text("utf-8").partition(BEGIN)
+    results, _end, after = rest.partition(END)
+    return before, results, after
+
+
+def _write(written: dict[str, str]) -> None:
+    before, _results, after = _parts()
     where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    results = f"Measured on {where}; each section says when.\n\n" + "\n".join(written.values())
+    groups = plot.read(written)
+    picture = ""
+    if groups:
+        (REPORT.parent / plot.PICTURE).write_text(plot.draw(groups), "utf-8")
+        picture = f"![Messages a second of Valija and its peers, from the tables below]({plot.PICTURE})\n\n"
+    results = f"Measured on {where}; each section says when.\n\n{picture}" + "\n".join(written.values())
     REPORT.write_text(f"{before}{BEGIN}\n\n{results}\n{END}{after}", "utf-8")
 
 

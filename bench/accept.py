@@ -10,7 +10,7 @@ from typing import Any, Final
 from rig_certificates import Certificates
 
 from bench import peers, postfix
-from bench.figures import Row, Section, cpu_seconds, goal
+from bench.figures import Row, Section, against, cpu_seconds, goal
 from bench.gateways import gateway
 from bench.machines import machine
 
@@ -83,14 +83,12 @@ def _by_address(ports: dict[str, int], pid: int, size: int, *, kept: bool) -> li
     ratio = ours / theirs
     verdict = f"{ratio:.2f} x; {goal(f'{wanted} x', ratio >= wanted)}"
     rows = [
-        Row(f"{what}, against Postfix", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", verdict),
-        Row("of it, Valija's CPU a message; the load's", f"{cpu:.0f} µs", f"{spent['valija']:.0f} µs"),
+        against("Postfix", what, ours, theirs, verdict),
+        Row("of it, Valija's CPU a message, and the load's", f"{cpu:.0f} µs, {spent['valija']:.0f} µs"),
     ]
     if "aiosmtpd" in rates:
         other = rates["aiosmtpd"]
-        rows.append(
-            Row(f"{what}, aiosmtpd keeping nothing", f"{ours:,.0f}/s", f"{other:,.0f}/s", f"{ours / other:.2f} x")
-        )
+        rows.append(against("aiosmtpd, which keeps nothing", what, ours, other, f"{ours / other:.2f} x"))
     return rows
 
 
@@ -109,13 +107,13 @@ def _with_login(devices: dict[str, tuple[int, str, str]], size: int, slow: float
     ours, theirs = rates["valija"], rates["postfix"]
     what = f"{size / 1000:.0f} kB, a new session each with AUTH PLAIN"
     rows = [
-        Row(f"{what}, against Postfix", f"{ours:,.0f}/s", f"{theirs:,.0f}/s", f"{ours / theirs:.2f} x"),
+        against("Postfix", what, ours, theirs, f"{ours / theirs:.2f} x"),
         Row("of it, the load's CPU a message", f"{spent['valija']:.0f} µs", f"{spent['postfix']:.0f} µs"),
     ]
     if size == SIZES[0]:
         ratio = ours / slow
         verdict = f"{ratio:.0f} x; {goal('200 x', ratio >= 200)}"
-        rows.append(Row(f"{what}, email-oauth2-proxy into a sink", f"{ours:,.0f}/s", f"{slow:.1f}/s", verdict))
+        rows.append(against("email-oauth2-proxy, into a sink", what, ours, slow, verdict))
     return rows
 
 

@@ -53,6 +53,11 @@ def goal(text: str, met: bool) -> str:
     return f"goal {text}: {'met' if met else 'NOT met'}"
 
 
+def against(peer: str, what: str, ours: float, theirs: float, verdict: str) -> Row:
+    """Return the row for two rates a second (:mod:`bench.plot` reads it again)."""
+    return Row(what, f"{ours:,.0f}/s", f"{theirs:,.{0 if theirs > 100 else 1}f}/s ({peer})", verdict)
+
+
 def free_port() -> int:
     """Return a port that nobody has now."""
     with socket.socket() as probe:
