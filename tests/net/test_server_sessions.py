@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
+import uvloop
 
 from valija.net.listeners import Listener, smtp_listener
 from valija.net.visits import LoginAccepted, LoginRefused, Peer, SmtpHandler, SmtpVisit, Transaction, Verdict
@@ -282,3 +285,27 @@ async def test_a_device_that_begins_with_tls_on_a_plain_port_is_served_the_secon
         assert (await _line(plain))[:3] == b"220"
         plain_writer.close()
     assert house.versions == ["TLSv1.3"]
+
+
+def _greeted(port: int, times: int) -> list[bytes]:
+    """Connect with TLS from the first octet, so many times; return the greetings' codes."""
+    found = []
+    for _time in range(times):
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as plain, contextlib.suppress(OSError):
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with _careless().wrap_socket(plain) as secured:
+                found.append(secured.recv(100)[:3])
+    return found
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_hello_that_comes_at_once_is_never_lost(factory: Any, implicit: bool) -> None:
+    """Event loops differ in when they begin to read; on a plain port the first connection is only learnt from."""
+
+    async def serve() -> list[bytes]:
+        async with _listening(House(), implicit_tls=implicit) as listener, asyncio.timeout(PATIENCE_S * 3):
+            return await asyncio.to_thread(_greeted, listener.port, 30)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(serve()) == [b"220"] * (30 if implicit else 29)

@@ -40,6 +40,7 @@ class Session(asyncio.Protocol, ABC):
     __slots__ = (
         "_core",
         "_drained",
+        "_early",
         "_eof",
         "_heard",
         "_lost",
@@ -63,6 +64,7 @@ class Session(asyncio.Protocol, ABC):
         self._core: Any = None
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._early = b""  # came before TLS was ready for it
         self._waiting = 0
         self._octets = 0  # since the last progress
         self._heard = False
@@ -114,6 +116,8 @@ class Session(asyncio.Protocol, ABC):
     def data_received(self, data: bytes) -> None:
         """Work through what came, or keep it while an answer is waited for."""
         if self._core is None:
+            if self._task is not None:
+                self._early += data
             return
         if not self._heard:
             self._heard = True
@@ -291,15 +295,22 @@ class Session(asyncio.Protocol, ABC):
     # --- TLS ----------------------------------------------------------------------------------------------------------------
 
     async def _start_at_once(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()  # uvloop begins to read after connection_made, whatever was said there
         secure = self.listener.implicit_tls or await self._is_handshake()
         self._core = self._open(secure=secure)  # before the handshake: what the client says may come with its end
         self._reading = False
         if secure:
             await self._handshake()
             self._secured(self._tls_version())
+        elif self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
 
     async def _is_handshake(self) -> bool:
         """Look at the first octet without taking it, for a while: it is TLS's if it is anybody's."""
+        if self._early:
+            return HANDSHAKE.startswith(self._early[:1])
         outer = self._transport.get_extra_info("socket") if self._transport else None
         if outer is None:
             return False
@@ -319,9 +330,10 @@ class Session(asyncio.Protocol, ABC):
         context = self.listener.tls(self.peer) if self.listener.tls is not None else None
         if transport is None or context is None:
             raise ConnectionError("there is no TLS here")
-        new = await self.listener.loop.start_tls(
-            transport, self, context, server_side=True, ssl_handshake_timeout=self.listener.handshake_s
-        )
+        early, self._early = self._early, b""
+        loop, timeout = self.listener.loop, self.listener.handshake_s
+        handshake = loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=timeout)
+        new = await (_handshake_with(early, handshake, transport) if early else handshake)
         if new is None:
             raise ConnectionError("the client has gone")
         self._transport = new
@@ -336,6 +348,26 @@ class Session(asyncio.Protocol, ABC):
     def _tls_version(self) -> str:
         inside: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object") if self._transport else None
         return (inside.version() or "") if inside is not None else ""
+
+
+async def _handshake_with(
+    early: bytes, handshake: Coroutine[Any, Any, asyncio.Transport | None], transport: asyncio.Transport
+) -> asyncio.Transport | None:
+    """Give TLS the octets that came before it was there."""
+    task = asyncio.create_task(handshake)
+    try:
+        await asyncio.sleep(0)  # now start_tls has put its protocol before ours
+        await asyncio.sleep(0)  # and has connected it
+        protocol: Any = transport.get_protocol()
+        while early and hasattr(protocol, "get_buffer"):
+            buffer = memoryview(protocol.get_buffer(len(early)))
+            length = min(len(buffer), len(early))
+            buffer[:length] = early[:length]
+            protocol.buffer_updated(length)
+            early = early[length:]
+        return await task
+    finally:
+        task.cancel()
 
 
 async def _settle(found: Awaitable[Any], then: Callable[[Any], None]) -> None:
