@@ -49,7 +49,7 @@ class GatewayListeners:
         handler = Submission(
             gateway.devices,
             gateway.intake,
-            self._machine.store,
+            gateway.route.upstream,
             self._machine.clock,
             host_name=local_name(),
             tls=True,

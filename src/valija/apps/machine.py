@@ -220,7 +220,7 @@ def _gateway(
         copy_to=configuration.gateway.report_copy_to,
     ).report
     learning = LearningDesk(store, devices, clock, events)
-    return Gateway(store, clock, devices, learning, intake, dispatcher, spool, counts, traffic)
+    return Gateway(store, clock, route, devices, learning, intake, dispatcher, spool, counts, traffic)
 
 
 def local_name() -> str:

@@ -27,6 +27,7 @@ from valija.domain.settings import SmtpSettings
 from valija.domain.text import N_, message
 from valija.domain.token import Retrieved
 from valija.net.smtp import SmtpConnection
+from valija.oauth.catalogue import Profile
 from valija.services.delivery import Delivery, mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import AccountLimits, Dispatcher
@@ -34,6 +35,7 @@ from valija.services.intake import Intake
 from valija.services.learning import LearningDesk
 from valija.services.providers import ProviderBook
 from valija.services.queue_counts import QueueCounts
+from valija.services.submission import Upstream
 from valija.services.traffic import Traffic
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
@@ -55,21 +57,38 @@ class SmtpRoute:
         self._providers = providers
         self._delivery = delivery
 
+        self._octets: tuple[str, int | None] = "", None  # what a server said last of the size of a message
+
     async def open(self, _account: str) -> SmtpConnection:
         """Return a connection that is logged in."""
-        return await self._delivery.open(await self._delivery.settings())
+        settings = await self._delivery.settings()
+        connection = await self._delivery.open(settings)
+        self._octets = settings.server, connection.capabilities.size_limit
+        return connection
+
+    async def upstream(self) -> Upstream:
+        """Return what mail goes out as; the server's own word counts more than the provider's profile."""
+        settings = await self._settings()
+        profile = await self._profile(settings)
+        server, said = self._octets
+        known = profile.limits.octets if profile is not None else None
+        return Upstream(mailbox_of(settings), said if said is not None and server == settings.server else known)
 
     async def limits(self, _account: str) -> AccountLimits:
         """Return what the provider allows; nothing is known of a server that is logged in to with a password."""
-        settings = await self._settings()
-        if settings.auth is not Authentication.OAUTH2 or not settings.provider:
-            return AccountLimits(PaceLimits())
-        profile = await self._providers.profile(settings.provider)
-        if profile is None or profile.kind == "custom":
+        profile = await self._profile(await self._settings())
+        if profile is None:
             return AccountLimits(PaceLimits())
         allowed = profile.limits
         pace = PaceLimits(allowed.connections, allowed.messages_per_minute, allowed.recipients_per_day)
         return AccountLimits(pace, allowed.recipients_per_message)
+
+    async def _profile(self, settings: SmtpSettings) -> Profile | None:
+        """Return the profile of a provider whose limits are known."""
+        if settings.auth is not Authentication.OAUTH2 or not settings.provider:
+            return None
+        profile = await self._providers.profile(settings.provider)
+        return None if profile is None or profile.kind == "custom" else profile
 
     async def mailbox(self, _account: str) -> str:
         """Return the address that the account may send as; empty if none is known."""
@@ -92,6 +111,7 @@ class Gateway:
 
     store: Store
     clock: Clock
+    route: SmtpRoute
     devices: DeviceDesk
     learning: LearningDesk
     intake: Intake

@@ -26,6 +26,7 @@ from valija.store.spool_port import BodyFile, BodySpool
 
 INLINE: Final = 65_536
 BUFFER: Final = 262_144
+ROOM_LEFT: Final = 33_554_432  # octets that no message may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,10 @@ class Intake:
         self.accepted = accepted
         self.stopped = stopped
         self.unheard = Unheard()
+
+    def has_room(self, octets: int) -> bool:
+        """Tell whether a message of so many octets (0: not known) fits on the disk, with something left for the queue."""
+        return self.spool.has_room(octets + ROOM_LEFT)
 
     def begin(self, origin: Origin, envelope: IncomingEnvelope) -> IncomingMail:
         """Begin a message."""

@@ -7,14 +7,13 @@ is refused before any recipient is named.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
-from valija.domain.account import Setting
 from valija.domain.clock import Clock
 from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender
 from valija.domain.queued_message import QueuedRecipient
-from valija.domain.settings import SmtpSettings
 from valija.domain.sighting import Seen
 from valija.net.visits import (
     LoginAccepted,
@@ -30,18 +29,27 @@ from valija.net.visits import (
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server import SmtpPolicy
-from valija.services.delivery import mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin
-from valija.store.port import Store
 
 PROTOCOL: Final = "smtp"
 SETTINGS_FRESH_S: Final = 2.0
 SENDER_OK: Final = Verdict(250, "2.1.0", "OK")
 RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
+NO_ROOM: Final = Verdict(452, "4.3.1", "Insufficient system storage")
+SIZE_LIMIT: Final = 157_286_400
+HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 _NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What mail goes out as: the mailbox's address, empty while none is set; the provider's limit of a message in octets."""
+
+    mailbox: str
+    octets: int | None
 
 
 class Submission(SmtpHandler):
@@ -51,12 +59,12 @@ class Submission(SmtpHandler):
         self,
         devices: DeviceDesk,
         intake: Intake,
-        store: Store,
+        upstream: Callable[[], Awaitable[Upstream]],
         clock: Clock,
         *,
         host_name: str,
         tls: bool,
-        size_limit: int = 157_286_400,
+        size_limit: int = SIZE_LIMIT,
     ) -> None:
         self.devices = devices
         self.intake = intake
@@ -64,10 +72,10 @@ class Submission(SmtpHandler):
         self.host_name = host_name
         self.tls = tls
         self.size_limit = size_limit
-        self._store = store
-        self._mailbox = ""
-        self._mailbox_read = float("-inf")
-        self._policies: dict[tuple[bool, bool], SmtpPolicy] = {}
+        self._ask_upstream = upstream
+        self._upstream = Upstream("", None)
+        self._upstream_read = float("-inf")
+        self._policies: dict[tuple[bool, bool, int], SmtpPolicy] = {}
 
     def open(self, peer: Peer) -> SmtpVisit:
         """Return who decides for a session."""
@@ -76,7 +84,7 @@ class Submission(SmtpHandler):
     def policy(self, *, open_door: bool) -> SmtpPolicy:
         """Return what a session is offered; ``open_door``: its device is known by its address."""
         auth_needs_tls = self.tls and not self.devices.any_in_clear()
-        kind = open_door, auth_needs_tls
+        kind = open_door, auth_needs_tls, self._size_limit()
         found = self._policies.get(kind)
         if found is None:
             found = self._policies[kind] = SmtpPolicy(
@@ -86,20 +94,26 @@ class Submission(SmtpHandler):
                 auth_needs_tls=auth_needs_tls,
                 auth_required=not open_door,
                 reports_offered=True,
-                size_limit=self.size_limit,
+                size_limit=kind[2],
             )
         return found
 
-    def mailbox(self) -> Maybe[str]:
-        """Return the address that mail goes out as; empty while none is set. Read again every two seconds at the most."""
-        now = self.clock.monotonic()
-        return self._mailbox if now - self._mailbox_read <= SETTINGS_FRESH_S else self._read_mailbox(now)
+    def _size_limit(self) -> int:
+        """Return what is the smaller: our limit, or the provider's less what is added to a head here."""
+        theirs = self._upstream.octets
+        return self.size_limit if theirs is None else max(min(self.size_limit, theirs - HEAD_ROOM), HEAD_ROOM)
 
-    async def _read_mailbox(self, now: float) -> str:
-        settings = (await self._store.load_settings(Setting.SMTP)).value
-        self._mailbox = mailbox_of(settings) if isinstance(settings, SmtpSettings) else ""
-        self._mailbox_read = now
-        return self._mailbox
+    def upstream(self) -> Maybe[Upstream]:
+        """Return what mail goes out as, read again every two seconds at the most."""
+        now = self.clock.monotonic()
+        return self._upstream if now - self._upstream_read <= SETTINGS_FRESH_S else self._read_upstream(now)
+
+    async def _read_upstream(self, now: float) -> Upstream:
+        before, self._upstream = self._upstream, await self._ask_upstream()
+        if self._upstream.octets != before.octets:
+            self._policies.clear()
+        self._upstream_read = now
+        return self._upstream
 
 
 class DeviceVisit(SmtpVisit):
@@ -149,16 +163,19 @@ class DeviceVisit(SmtpVisit):
             return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
             return Verdict(501, "5.5.4", "Bad RET")
-        mailbox = self._server.mailbox()
-        if isinstance(mailbox, str):
-            return self._decide(device, path, mailbox)
-        return self._decide_later(device, path, mailbox)
+        upstream = self._server.upstream()
+        if isinstance(upstream, Upstream):
+            return self._decide(device, path, upstream)
+        return self._decide_later(device, path, upstream)
 
-    async def _decide_later(self, device: Device, path: Path, mailbox: Awaitable[str]) -> Verdict:
-        return self._decide(device, path, await mailbox)
+    async def _decide_later(self, device: Device, path: Path, upstream: Awaitable[Upstream]) -> Verdict:
+        return self._decide(device, path, await upstream)
 
-    def _decide(self, device: Device, path: Path, mailbox: str) -> Verdict:
-        decision = decide_sender(device, path.address, mailbox)
+    def _decide(self, device: Device, path: Path, upstream: Upstream) -> Verdict:
+        if not self._server.intake.has_room(int(path.parameters.get("SIZE", "0"))):
+            self._saw(device, f"{NO_ROOM.code} {NO_ROOM.enhanced} {NO_ROOM.text}")
+            return NO_ROOM
+        decision = decide_sender(device, path.address, upstream.mailbox)
         if not decision.allowed:
             self._saw(device, f"may not send as {path.address}")
             return NO_SENDER

@@ -39,6 +39,10 @@ class PostgresSpool:
     def __init__(self, database: PostgresEngine) -> None:
         self._db = database
 
+    def has_room(self, octets: int) -> bool:
+        """Nobody here knows the server's disk: it says so when it is full."""
+        return True
+
     async def create(self) -> PostgresFile:
         """Begin a body. Raises store errors."""
         name = secrets.token_hex(16)

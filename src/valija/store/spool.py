@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,6 +22,7 @@ from valija.store.master_key import sync_directory
 
 DIRECTORY: Final = "spool"
 PIECE: Final = 262_144
+LOOK_S: Final = 1.0
 PART: Final = ".part"
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 T = TypeVar("T")
@@ -32,6 +34,15 @@ class Spool:
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / DIRECTORY
         self.path.mkdir(mode=0o700, exist_ok=True)
+        self._free, self._looked_at = 0, float("-inf")
+
+    def has_room(self, octets: int) -> bool:
+        """Tell whether so many octets fit; the disk is looked at once a second."""
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_S:
+            found = os.statvfs(self.path)
+            self._free, self._looked_at = found.f_bavail * found.f_frsize, now
+        return octets <= self._free
 
     async def create(self) -> SpoolFile:
         """Begin a file. Raises :class:`StoreFull`, :class:`StoreError`."""

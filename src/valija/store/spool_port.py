@@ -25,6 +25,10 @@ class BodyFile(Protocol):
 class BodySpool(Protocol):
     """Where bodies are; every node that has the queue can read them."""
 
+    def has_room(self, octets: int) -> bool:
+        """Tell whether so many octets fit, as far as that can be known beforehand."""
+        ...
+
     async def create(self) -> BodyFile:
         """Begin a body. Raises as :meth:`BodyFile.write`."""
         ...
