@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from quick_sender import Client, code, plain
-from running_gateway import OPERATOR, RunningGateway, upstream_fixture
+from running_gateway import OPERATOR, HurryClock, RunningGateway, upstream_fixture
 from upstream import Upstream
 
 upstream = upstream_fixture
@@ -78,7 +78,8 @@ SECURE_OPENINGS: Final[dict[str, list[bytes]]] = {
 @pytest.fixture
 async def gateway(tmp_path: Path, upstream: Upstream) -> AsyncIterator[RunningGateway]:
     """A gateway that knows two devices, neither of which is here."""
-    made = RunningGateway(tmp_path, upstream.port, submission_port=-1, submissions_port=-1)
+    clock = HurryClock(30)  # answers to wrong passwords come late
+    made = RunningGateway(tmp_path, upstream.port, clock=clock, submission_port=-1, submissions_port=-1)
     await made.start()
     await made.add_device("Ricoh")
     await made.add_device("Old fax", ranges=["192.168.7.0/24"], tls="offered")
@@ -109,6 +110,22 @@ async def test_a_stranger_cannot_send(gateway: RunningGateway, upstream: Upstrea
             await _assert_refused(gateway.ports[name], opening, secure=False)
         for opening in SECURE_OPENINGS.values():
             await _assert_refused(gateway.ports[name], opening, secure=True)
+    assert await gateway.count() == 0
+    assert upstream.visits == []
+
+
+async def test_a_stranger_cannot_send_while_the_machine_learns_either(
+    gateway: RunningGateway, upstream: Upstream
+) -> None:
+    """It is listened to, but no form of a recipient is taken."""
+    await gateway.machine.gateway.learning.begin(30, OPERATOR)
+    for recipient in RECIPIENTS:
+        async with await Client.connect(gateway.port) as client:
+            await client.reply()
+            await client.say(b"EHLO x")
+            await client.say(b"MAIL FROM:<%b>" % SENDERS[0].encode())
+            assert await client.say(b"RCPT TO:<%b>" % recipient.encode()) in (450, 501), recipient
+            assert await client.say(b"DATA") in (503, 554), recipient
     assert await gateway.count() == 0
     assert upstream.visits == []
 

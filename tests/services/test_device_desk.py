@@ -9,7 +9,15 @@ from argon2.profiles import CHEAPEST
 from fakes import ANA, START, FakeClock
 
 from valija.domain.errors import InvalidFields, UnknownName
-from valija.domain.guess_guard import ENTRIES_LIMIT, FAILURES, LOCKED, WINDOW, GuessGuard
+from valija.domain.guess_guard import (
+    ENTRIES_LIMIT,
+    FAILURES,
+    FIRST_DELAY_S,
+    LOCKED,
+    LONGEST_DELAY_S,
+    WINDOW,
+    GuessGuard,
+)
 from valija.domain.record import AuditAction
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen
 from valija.secret import Secret
@@ -171,3 +179,54 @@ def test_the_guard_is_bounded() -> None:
         guard.worked(f"b{number}", f"l{number}")
     assert len(guard._failed) <= ENTRIES_LIMIT
     assert len(guard._good) <= ENTRIES_LIMIT
+
+
+@pytest.mark.parametrize("network", ["10.{}.{}.7", "2001:db8:{:x}:{:x}::7"])
+async def test_guesses_from_many_addresses_cost_little_and_lock_the_login(office: Office, network: str) -> None:
+    """Its memory is bounded, and so is what is put on record; the device itself goes on."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    assert made.password is not None
+    assert await office.desk.verify("ricoh", made.password, HERE) == made.device
+    asked = office.slow
+    for number in range(2000):
+        login = "ricoh" if number % 2 else f"nobody-{number}"
+        await office.desk.verify(login, Secret("guess"), network.format(number // 250, number % 250))
+    assert office.slow < asked + 2000, "the login was not locked"
+    assert len(office.desk._guard._failed) <= ENTRIES_LIMIT
+    assert office.desk._turns == {}
+    told = [s.record for s in await office.store.list_audit(500) if s.record.action is AuditAction.DEVICE_LOCKED_OUT]
+    assert 0 < len(told) < 100
+    assert await office.desk.verify("ricoh", made.password, HERE) == made.device
+
+
+async def test_an_ipv6_network_is_one_address(office: Office) -> None:
+    """Who has one has them all."""
+    for number in range(FAILURES):
+        await office.desk.verify(f"nobody-{number}", Secret("guess"), f"2001:db8::{number:x}")
+    assert office.desk.locked_until("other", "2001:db8::ffff") is not None
+    assert office.desk.locked_until("other", "2001:db8:0:1::1") is None
+
+
+async def test_a_device_is_trusted_at_its_address_after_a_restart(office: Office) -> None:
+    """However much somebody guesses at its login before it comes back."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    assert made.password is not None
+    office.desk.saw("ricoh", Seen(START, HERE, "smtp", "TLSv1.2"))
+    await office.desk.flush()
+    later = Office(office.store)
+    await later.desk.start()
+    for number in range(2 * FAILURES):
+        await later.desk.verify("ricoh", Secret("guess"), f"10.0.0.{number}")
+    assert later.desk.locked_until("ricoh", "10.0.0.99") is not None
+    assert await later.desk.verify("ricoh", made.password, HERE) == made.device
+
+
+def test_answers_to_wrong_passwords_come_later_and_later_up_to_a_bound() -> None:
+    """By address or by login, whichever failed more."""
+    guard, delays = GuessGuard(), []
+    for number in range(FAILURES):
+        guard.failed("10.0.0.66", f"login-{number}", START)
+        delays.append(guard.delay_s("10.0.0.66", f"login-{number}"))
+    assert delays == sorted(delays)
+    assert (delays[0], delays[1], delays[-1]) == (FIRST_DELAY_S, 2 * FIRST_DELAY_S, LONGEST_DELAY_S)
+    assert guard.delay_s("10.0.0.1", "unknown") == FIRST_DELAY_S

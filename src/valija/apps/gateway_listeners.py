@@ -53,6 +53,7 @@ class GatewayListeners:
             self._machine.clock,
             host_name=local_name(),
             tls=True,
+            is_learning=gateway.learning.is_on,
         )
         for name, port in ports.items():
             if port:

@@ -1,7 +1,14 @@
 """Who guesses passwords has to wait: by address, and by login from addresses where it never worked. Pure, bounded.
 
-A device that is right goes on working from the address where it was right before, however much somebody else guesses at its
-login; and an address of many devices (behind a router) is locked only after more failures than any device makes by itself.
+Theory of operation
+-------------------
+1. Each refused answer comes later than the one before, up to ``LONGEST_DELAY_S``. Nobody else waits for it.
+2. After ``FAILURES`` within ``WINDOW`` nothing is looked at for a while (``LOCKED``), neither from that address nor for that
+   login.
+3. A device that was right goes on working from the address where it was right before, however much somebody else guesses at its
+   login; and an address of many devices (behind a router) is locked only after more failures than any device makes by itself.
+4. An IPv6 network of 64 bits is one address: who has one has them all.
+5. What is kept is bounded; the longest unused goes first.
 """
 
 from __future__ import annotations
@@ -9,16 +16,28 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 FAILURES: Final = 10  # in WINDOW, then LOCKED
 WINDOW: Final = timedelta(minutes=10)
 LOCKED: Final = timedelta(minutes=5)
 ENTRIES_LIMIT: Final = 10_000
+FIRST_DELAY_S: Final = 0.25
+LONGEST_DELAY_S: Final = 4.0
+
+
+def place_of(address: str) -> str:
+    """Return what counts as one address."""
+    try:
+        here = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((here, 64), strict=False)) if isinstance(here, IPv6Address) else address
 
 
 class GuessGuard:
-    """Counts what failed."""
+    """Counts what failed. Addresses are places (:func:`place_of`)."""
 
     def __init__(self) -> None:
         self._failed: OrderedDict[Hashable, list[datetime]] = OrderedDict()
@@ -31,18 +50,30 @@ class GuessGuard:
         ends = [end for key in (address, (login,)) if (end := self._end_of_lock(key, now)) is not None]
         return max(ends, default=None)
 
-    def failed(self, address: str, login: str, now: datetime) -> None:
-        """Note a wrong password."""
+    def failed(self, address: str, login: str, now: datetime) -> bool:
+        """Note a wrong password; tell whether it was the one that locks."""
         self._good.pop((address, login), None)
+        locks = False
         for key in (address, (login,)):
             times = [at for at in self._failed.pop(key, []) if now - WINDOW < at <= now]
             self._failed[key] = [*times, now][-FAILURES:]
+            locks |= len(times) == FAILURES - 1
         while len(self._failed) > ENTRIES_LIMIT:
             self._failed.popitem(last=False)
+        return locks
+
+    def delay_s(self, address: str, login: str) -> float:
+        """Return for how many seconds the answer to a wrong password is kept back, after it was noted."""
+        count = max(len(self._failed.get(key, ())) for key in (address, (login,)))
+        return float(min(FIRST_DELAY_S * 2 ** max(count - 1, 0), LONGEST_DELAY_S))
 
     def worked(self, address: str, login: str) -> None:
         """Note a right password."""
         self._failed.pop(address, None)
+        self.trust(address, login)
+
+    def trust(self, address: str, login: str) -> None:
+        """Note that a password was right there before: a device goes on, also after a restart."""
         self._good.pop((address, login), None)
         self._good[address, login] = None
         while len(self._good) > ENTRIES_LIMIT:

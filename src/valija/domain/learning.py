@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from valija.domain.device import LOGIN_PATTERN, TlsPolicy
+from valija.domain.device_hints import is_too_old_for_tls
 from valija.domain.sighting import Attempt, Sighting
 
 MINUTES_RANGE: Final = (1, 24 * 60)
@@ -50,7 +51,9 @@ def as_device(seen: Sighting) -> tuple[dict[str, Any], bool]:
     Without ``login``, one is to be made from the name. Old TLS is for addresses that are named, so it is named then.
     """
     attempt = seen.attempt or Attempt()
-    logs_in, tls = bool(attempt.mechanism or seen.tried), _tls_for(seen.tls)
+    is_old = is_too_old_for_tls(seen.last_error)  # it never came as far as a log-in, but who has TLS has one
+    logs_in = is_old or bool(attempt.mechanism or seen.tried)
+    tls = TlsPolicy.LEGACY if is_old else _tls_for(seen.tls)
     changes: dict[str, Any] = {"name": _name_for(attempt.helo, seen.address), "tls": tls.value}
     if not logs_in or tls is TlsPolicy.LEGACY:
         changes["ranges"] = [seen.address]

@@ -35,6 +35,7 @@ class AuditAction(StrEnum):
     DEVICE_CHANGED = "device_changed"
     DEVICE_PASSWORD_MADE = "device_password_made"
     DEVICE_DELETED = "device_deleted"
+    DEVICE_LOCKED_OUT = "device_locked_out"
     LEARNING_STARTED = "learning_started"
     LEARNING_STOPPED = "learning_stopped"
     MAIL_HELD = "mail_held"

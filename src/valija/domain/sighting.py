@@ -84,12 +84,12 @@ def note(before: Sighting | None, subject: str, seen: Seen) -> Sighting:
         address=seen.address[:TEXT_LIMIT],
         protocol=seen.protocol,
         tls=seen.tls,
-        tried=_one_line(seen.tried) if seen.tried else record.tried,
+        tried=printable(seen.tried) if seen.tried else record.tried,
         accepted=record.accepted + (not failed),
         accepted_at=record.accepted_at if failed else seen.at,
         refused=record.refused + failed,
         refused_at=seen.at if failed else record.refused_at,
-        last_error=_one_line(seen.error) if failed else record.last_error,
+        last_error=printable(seen.error) if failed else record.last_error,
         attempt=_merged(record.attempt, seen.attempt),
     )
 
@@ -101,12 +101,13 @@ def _merged(before: Attempt | None, now: Attempt | None) -> Attempt | None:
     old = before or Attempt()
     return Attempt(
         listener=now.listener or old.listener,
-        helo=_one_line(now.helo) or old.helo,
+        helo=printable(now.helo) or old.helo,
         mechanism=now.mechanism or old.mechanism,
-        sender=_one_line(now.sender) or old.sender,
+        sender=printable(now.sender) or old.sender,
         recipients=now.recipients or old.recipients,
     )
 
 
-def _one_line(text: str) -> str:
+def printable(text: str) -> str:
+    """Return what a stranger said, short and fit to be shown."""
     return "".join(c if c.isprintable() else "?" for c in text[:TEXT_LIMIT])

@@ -32,6 +32,9 @@ class PopSession(Session):
     def _secured(self, version: str) -> None:
         self._visit.secured(version)
 
+    def _not_secured(self, why: str) -> None:
+        self._visit.not_secured(why)
+
     def _handle(self, event: Any) -> Awaitable[None] | None:
         match event:
             case pop.LoginShown(shown):

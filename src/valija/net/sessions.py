@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 WAITING_LIMIT: Final = 262_144  # octets that wait to be worked through
 BODY_PROGRESS: Final = 4096
 LOOKS: Final = 20  # 50 ms each: how long a client may take to begin with TLS where it did before
+BROKEN_OFF: Final = "BROKEN_OFF"  # a handshake, without an alert
 HANDSHAKE: Final = b"\x16\x03"  # how a TLS handshake begins
 log: Final = logging.getLogger(__name__)
 
@@ -87,6 +88,10 @@ class Session(asyncio.Protocol, ABC):
     @abstractmethod
     def _secured(self, version: str) -> None:
         """Tell the visit of TLS."""
+
+    @abstractmethod
+    def _not_secured(self, why: str) -> None:
+        """Tell the visit of a handshake that failed, in OpenSSL's words."""
 
     @abstractmethod
     def _over(self) -> Coroutine[Any, Any, None] | None:
@@ -273,9 +278,11 @@ class Session(asyncio.Protocol, ABC):
 
     def _end(self) -> None:
         self.listener.left(self)
-        core, self._core = self._core, None
-        if core is not None and (rest := self._over()) is not None:
-            self.listener.keep(self.listener.loop.create_task(rest))
+        if self._core is not None:
+            rest = self._over()
+            self._core = None
+            if rest is not None:
+                self.listener.keep(self.listener.loop.create_task(rest))
 
     def _pause(self) -> None:
         if self._reading and self._transport is not None and not self._lost:
@@ -333,7 +340,11 @@ class Session(asyncio.Protocol, ABC):
         early, self._early = self._early, b""
         loop, timeout = self.listener.loop, self.listener.handshake_s
         handshake = loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=timeout)
-        new = await (_handshake_with(early, handshake, transport) if early else handshake)
+        try:
+            new = await (_handshake_with(early, handshake, transport) if early else handshake)
+        except OSError as error:
+            self._not_secured(getattr(error, "reason", None) or BROKEN_OFF)
+            raise
         if new is None:
             raise ConnectionError("the client has gone")
         self._transport = new

@@ -26,17 +26,25 @@ class SmtpSession(Session):
 
     def _open(self, *, secure: bool) -> smtp.SmtpServer:
         self._visit = self._handler.open(self.peer)
-        self.known = not self._visit.policy.auth_required
+        self.known = not self._visit.policy.auth_required and not self._visit.is_stranger
         return smtp.SmtpServer(self._visit.policy, secure=secure)
 
     def _secured(self, version: str) -> None:
         self._visit.secured(version)
+
+    def _not_secured(self, why: str) -> None:
+        self._visit.not_secured(why)
+
+    def _hear(self) -> None:
+        core = self._core
+        self._visit.heard(core.helo, core.mechanism_tried)
 
     def _handle(self, event: Any) -> Awaitable[None] | None:
         match event:
             case smtp.BodyPiece(data):
                 return self._sink.write(data) if data and self._sink is not None else None
             case smtp.SenderOffered(path):
+                self._hear()
                 return self._answer_with(self._visit.sender(path), self._answer)
             case smtp.RecipientOffered(path):
                 return self._answer_with(self._visit.recipient(path), self._answer)
@@ -47,6 +55,7 @@ class SmtpSession(Session):
             case smtp.MessageEnds(too_large):
                 return self._end_message(too_large=too_large)
             case smtp.CredentialsShown(shown):
+                self._hear()
                 return self._answer_with(self._visit.login(shown), self._answer_login)
             case smtp.TlsWanted():
                 self._pause()
@@ -85,6 +94,7 @@ class SmtpSession(Session):
         return self._answer_with(sink.commit(), say)
 
     def _over(self) -> Coroutine[Any, Any, None] | None:
+        self._hear()
         self._visit.ended()
         sink, self._sink = self._sink, None
         return sink.abandon() if sink is not None else None

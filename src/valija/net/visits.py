@@ -94,6 +94,13 @@ class SmtpVisit(ABC):
     """Decides for one session of an SMTP server."""
 
     policy: smtp.SmtpPolicy
+    is_stranger = False  # listened to, but not known
+
+    def heard(self, helo: str, mechanism: str) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear how the client greeted and how it tried to log in (both may be empty), before a question and at the end."""
+
+    def not_secured(self, why: str) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear that a handshake failed."""
 
     def secured(self, version: str) -> None:  # noqa: B027 - nothing to do, for most
         """Hear of the TLS version after a handshake."""
@@ -151,6 +158,9 @@ class PopVisit(ABC):
     """Decides for one session of a POP3 server."""
 
     policy: pop.PopPolicy
+
+    def not_secured(self, why: str) -> None:  # noqa: B027 - nothing to do, for most
+        """Hear that a handshake failed."""
 
     def secured(self, version: str) -> None:  # noqa: B027 - nothing to do, for most
         """Hear of the TLS version after a handshake."""

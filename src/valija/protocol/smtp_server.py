@@ -36,6 +36,7 @@ from valija.protocol.smtp_path import Path, parse_path
 
 LINE_LIMIT: Final = 12288  # AUTH responses (RFC 4954 section 4.1); commands are checked against COMMAND_LIMIT
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+MECHANISM_LIMIT: Final = 20  # letters of a name (RFC 4422 section 3.1)
 COMMAND_LIMIT: Final = 2048  # RFC 5321 says 512; extensions add, and old devices do not count
 
 
@@ -133,6 +134,7 @@ class SmtpServer:
         self._greeted = False
         self.helo = ""
         self.extended = False
+        self.mechanism_tried = ""  # of the last AUTH, refused or not
         self.has_ended = False
         self._question: Event | None = None
         self._mechanism: ServerMechanism | None = None
@@ -296,6 +298,7 @@ class SmtpServer:
 
     def _auth(self, argument: str) -> Event | None:
         name, _space, initial = argument.partition(" ")
+        self.mechanism_tried = name.upper()[:MECHANISM_LIMIT]
         if not self._greeted or self.user is not None or self._sender is not None:
             return self._wrong(503, "5.5.1", "Not now")
         if not self._auth_allowed():

@@ -50,6 +50,15 @@ class DevicesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class GuessingSeen:
+    """Somebody guessed at devices' passwords, and is locked out for a while; ``subject`` is the login last tried."""
+
+    subject: str
+    address: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class QueueChanged:
     """Mail of an account was accepted, tried, held or ended, or its gate changed."""
 
@@ -64,7 +73,7 @@ class Stopping:
     at: datetime
 
 
-Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | QueueChanged | Stopping
+Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | Stopping
 
 
 class EventBus:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from valija.domain.clock import Clock
-from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender
+from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address
 from valija.domain.queued_message import QueuedRecipient
-from valija.domain.sighting import Seen
+from valija.domain.sighting import Attempt, Seen
 from valija.net.visits import (
     LoginAccepted,
     LoginRefused,
@@ -39,6 +39,8 @@ RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
 NO_ROOM: Final = Verdict(452, "4.3.1", "Insufficient system storage")
 SIZE_LIMIT: Final = 157_286_400
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
+NOTHING_SENT: Final = "connected, and sent nothing"
+NOT_KNOWN_YET: Final = Verdict(450, "4.7.1", "Not known here yet: the administrator sees that you tried")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 _NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
@@ -64,6 +66,7 @@ class Submission(SmtpHandler):
         *,
         host_name: str,
         tls: bool,
+        is_learning: Callable[[], bool] = lambda: False,
         size_limit: int = SIZE_LIMIT,
     ) -> None:
         self.devices = devices
@@ -72,6 +75,7 @@ class Submission(SmtpHandler):
         self.host_name = host_name
         self.tls = tls
         self.size_limit = size_limit
+        self.is_learning = is_learning
         self._ask_upstream = upstream
         self._upstream = Upstream("", None)
         self._upstream_read = float("-inf")
@@ -81,10 +85,10 @@ class Submission(SmtpHandler):
         """Return who decides for a session."""
         return DeviceVisit(self, peer)
 
-    def policy(self, *, open_door: bool) -> SmtpPolicy:
-        """Return what a session is offered; ``open_door``: its device is known by its address."""
+    def policy(self, *, may_ask: bool) -> SmtpPolicy:
+        """Return what a session is offered; ``may_ask``: MAIL without a log-in is not refused at once."""
         auth_needs_tls = self.tls and not self.devices.any_in_clear()
-        kind = open_door, auth_needs_tls, self._size_limit()
+        kind = may_ask, auth_needs_tls, self._size_limit()
         found = self._policies.get(kind)
         if found is None:
             found = self._policies[kind] = SmtpPolicy(
@@ -92,7 +96,7 @@ class Submission(SmtpHandler):
                 ("PLAIN", "LOGIN"),
                 tls_offered=self.tls,
                 auth_needs_tls=auth_needs_tls,
-                auth_required=not open_door,
+                auth_required=not may_ask,
                 reports_offered=True,
                 size_limit=kind[2],
             )
@@ -129,11 +133,23 @@ class DeviceVisit(SmtpVisit):
         self._sender: SenderDecision | None = None
         self._noted = False
         known = self._device
-        self.policy = server.policy(open_door=known is not None and known.password is None)
+        self.is_stranger = known is None and server.is_learning()
+        self._attempt = Attempt(peer.listener) if self.is_stranger else None
+        open_door = known is not None and known.password is None
+        self.policy = server.policy(may_ask=open_door or self.is_stranger)
 
     def secured(self, version: str) -> None:
         """Note the TLS version."""
         self._tls = version
+
+    def not_secured(self, why: str) -> None:
+        """Note why there is no TLS: most often the device is too old, or does not trust the certificate."""
+        self._saw(self._device, f"TLS: {why}")
+
+    def heard(self, helo: str, mechanism: str) -> None:
+        """Note how a stranger greets."""
+        if self._attempt is not None:
+            self._attempt = replace(self._attempt, helo=helo, mechanism=mechanism)
 
     async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
         """Check a device's own password."""
@@ -156,6 +172,9 @@ class DeviceVisit(SmtpVisit):
     def sender(self, path: Path) -> Maybe[Verdict]:
         """Decide whose name stands on the mail."""
         device = self._device = self._as_it_is()
+        if device is None and self._attempt is not None:
+            self._attempt = replace(self._attempt, sender=path.address)
+            return SENDER_OK
         if device is None:
             return Verdict(530, "5.7.0", "Authentication required")
         if device.tls is not TlsPolicy.OFFERED and self._server.tls and not self._tls:
@@ -193,12 +212,20 @@ class DeviceVisit(SmtpVisit):
         return found if found is not None and found.password is None else None
 
     def recipient(self, path: Path) -> Verdict:
-        """Take any address: the provider knows better."""
+        """Take any address: the provider knows better. Of a stranger, none."""
+        if self._device is None:
+            return self._not_known_yet()
         if not is_address(path.address):
             return Verdict(501, "5.1.3", "Bad recipient address")
         if "NOTIFY" in path.parameters and not _NOTIFY.fullmatch(path.parameters["NOTIFY"]):
             return Verdict(501, "5.5.4", "Bad NOTIFY")
         return RECIPIENT_OK
+
+    def _not_known_yet(self) -> Verdict:
+        if self._attempt is not None:
+            self._attempt = replace(self._attempt, recipients=self._attempt.recipients + 1)
+            self._noted = False
+        return NOT_KNOWN_YET
 
     def message(self, transaction: Transaction) -> MessageSink | Verdict:
         """Begin to take a message."""
@@ -220,9 +247,12 @@ class DeviceVisit(SmtpVisit):
         return _Watched(self._server.intake.begin(origin, envelope), self, device)
 
     def ended(self) -> None:
-        """Note a stranger who only connected."""
-        if self._device is None and not self._noted:
-            self._saw(None, "connected, and sent nothing")
+        """Note a stranger who was not noted yet."""
+        if self._device is not None or self._noted:
+            return
+        asked = self._attempt is not None and self._attempt.recipients > 0
+        in_clear = self._attempt is not None and self._attempt.mechanism and not self._tls
+        self._saw(None, "450 not known yet" if asked else "538 log-in without TLS" if in_clear else NOTHING_SENT)
 
     def saw(self, device: Device, verdict: Verdict) -> None:
         """Note what became of a message."""
@@ -231,7 +261,9 @@ class DeviceVisit(SmtpVisit):
 
     def _saw(self, device: Device | None, error: str, tried: str = "") -> None:
         self._noted = True
-        seen = Seen(self._server.clock.now(), self._peer.address, PROTOCOL, self._tls, tried, error)
+        address = plain_address(self._peer.address)
+        attempt = self._attempt if device is None else None
+        seen = Seen(self._server.clock.now(), address, PROTOCOL, self._tls, tried, error, attempt)
         self._server.devices.saw(device.login if device else None, seen)
 
 

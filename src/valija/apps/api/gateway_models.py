@@ -166,6 +166,7 @@ class DeviceView(Answer):
     last_accepted_at: datetime | None
     last_refused_at: datetime | None
     last_error: str
+    last_error_cure: str
     last_address: str
     last_tls: str
     accepted: int
@@ -206,6 +207,7 @@ class StrangerView(Answer):
     tls: str
     tried: str
     last_error: str
+    last_error_cure: str
     tries: int
     first_seen_at: datetime
     last_seen_at: datetime

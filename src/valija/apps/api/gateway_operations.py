@@ -13,6 +13,7 @@ from valija.apps.api.calls import NUMBER_LIMIT, Call
 from valija.apps.api.views import Views
 from valija.domain.account_gate import Gate
 from valija.domain.device import Device
+from valija.domain.device_hints import hint
 from valija.domain.errors import UnknownName
 from valija.domain.message_life import LifeEvent, LifeWord
 from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStateName, due_at
@@ -202,41 +203,43 @@ async def list_devices(call: Call) -> models.DevicesView:
         warnings=[call.views.text(warning) for warning in call.machine.warnings()],
         learning=show_learning(call),
         ports=call.machine.gateway_ports,
-        devices=[show_device(device, desk.sighting(device.login)) for device in desk.all()],
-        strangers=[_stranger(sighting) for sighting in desk.strangers()],
+        devices=[show_device(call.views, device, desk.sighting(device.login)) for device in desk.all()],
+        strangers=[_stranger(call.views, sighting) for sighting in desk.strangers()],
     )
 
 
 async def add_device(call: Call) -> models.MadeDeviceView:
     body: models.NewDevice = await call.body(models.NewDevice)
     devices = call.machine.gateway.devices
-    return show_made(await devices.add(body.changes, call.actor, with_password=body.with_password), None)
+    return show_made(call.views, await devices.add(body.changes, call.actor, with_password=body.with_password), None)
 
 
 async def change_device(call: Call) -> models.DeviceView:
     body: models.DeviceChanges = await call.body(models.DeviceChanges)
     desk = call.machine.gateway.devices
     device = await desk.change(call.request.path_params["login"], body.changes, call.actor)
-    return show_device(device, desk.sighting(device.login))
+    return show_device(call.views, device, desk.sighting(device.login))
 
 
 async def make_device_password(call: Call) -> models.MadeDeviceView:
     desk = call.machine.gateway.devices
     made = await desk.new_password(call.request.path_params["login"], call.actor)
-    return show_made(made, desk.sighting(made.device.login))
+    return show_made(call.views, made, desk.sighting(made.device.login))
 
 
 async def delete_device(call: Call) -> models.DeviceView:
     desk = call.machine.gateway.devices
     login = call.request.path_params["login"]
-    shown = show_device(desk.get(login), desk.sighting(login))
+    shown = show_device(call.views, desk.get(login), desk.sighting(login))
     await desk.delete(login, call.actor)
     return shown
 
 
 async def accept_stranger(call: Call) -> models.MadeDeviceView:
     body: models.AcceptStranger = await call.body(models.AcceptStranger)
-    return show_made(await call.machine.gateway.learning.accept(body.address, body.changes, call.actor), None)
+    return show_made(
+        call.views, await call.machine.gateway.learning.accept(body.address, body.changes, call.actor), None
+    )
 
 
 async def start_learning(call: Call) -> models.LearningView:
@@ -259,13 +262,13 @@ def show_learning(call: Call) -> models.LearningView:
     )
 
 
-def show_made(made: MadeDevice, seen: Sighting | None) -> models.MadeDeviceView:
+def show_made(views: Views, made: MadeDevice, seen: Sighting | None) -> models.MadeDeviceView:
     """Show a device that was just made, with its password."""
     password = made.password.reveal() if made.password is not None else None
-    return models.MadeDeviceView(**show_device(made.device, seen).model_dump(), password=password)
+    return models.MadeDeviceView(**show_device(views, made.device, seen).model_dump(), password=password)
 
 
-def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
+def show_device(views: Views, device: Device, seen: Sighting | None) -> models.DeviceView:
     """Show a device: never its password."""
     return models.DeviceView(
         login=device.login,
@@ -286,6 +289,7 @@ def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
         last_accepted_at=seen.accepted_at if seen else None,
         last_refused_at=seen.refused_at if seen else None,
         last_error=seen.last_error if seen else "",
+        last_error_cure=_cure(views, seen),
         last_address=seen.address if seen else "",
         last_tls=seen.tls if seen else "",
         accepted=seen.accepted if seen else 0,
@@ -293,13 +297,21 @@ def show_device(device: Device, seen: Sighting | None) -> models.DeviceView:
     )
 
 
-def _stranger(seen: Sighting) -> models.StrangerView:
+def _cure(views: Views, seen: Sighting | None) -> str:
+    if seen is None or seen.refused_at is None or (seen.accepted_at is not None and seen.accepted_at > seen.refused_at):
+        return ""  # it works by now
+    found = hint(seen.last_error, login=seen.subject if seen.is_known else "", address=seen.address)
+    return views.text(found) if found is not None else ""
+
+
+def _stranger(views: Views, seen: Sighting) -> models.StrangerView:
     return models.StrangerView(
         address=seen.address,
         protocol=seen.protocol,
         tls=seen.tls,
         tried=seen.tried,
         last_error=seen.last_error,
+        last_error_cure=_cure(views, seen),
         tries=seen.refused,
         first_seen_at=seen.first_at,
         last_seen_at=seen.last_at,

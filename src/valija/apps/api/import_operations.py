@@ -89,7 +89,7 @@ async def import_file(call: Call) -> ImportView:
         device_name=plan.device,
         handed_over=taken.token if taken is not None else False,
         token=await call.token(setting) if taken is not None else None,
-        device=show_made(taken.device, None) if taken is not None and taken.device is not None else None,
+        device=show_made(call.views, taken.device, None) if taken is not None and taken.device is not None else None,
     )
 
 

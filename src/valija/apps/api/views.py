@@ -73,6 +73,7 @@ ACTION_LABELS: Final = {
     "device_changed": N_("device changed"),
     "device_password_made": N_("new password for a device"),
     "device_deleted": N_("device deleted"),
+    "device_locked_out": N_("a device's password was guessed at, and locked for a while"),
     "learning_started": N_("learning mode started"),
     "learning_stopped": N_("learning mode stopped"),
     "mail_held": N_("mail held"),

@@ -106,16 +106,24 @@ def list_devices(client: DaemonClient, as_json: bool) -> None:
 def _print_devices(devices: list[dict[str, Any]]) -> None:
     header = [_("Login"), _("Name"), _("Last seen"), _("From"), "TLS", _("Taken"), _("Refused"), _("Last error")]
     output.print_table(header, [_device_row(d) for d in devices])
+    for d in devices:
+        if d["last_error_cure"]:
+            click.echo(f"{d['login']}: {d['last_error_cure']}")
 
 
 def _print_strangers(strangers: list[dict[str, Any]]) -> None:
     header = [_("Address"), _("Last seen"), _("Tries"), "TLS", _("Login shown"), _("Answer")]
     output.print_table(header, [_stranger_row(s) for s in strangers])
+    for s in strangers:
+        if s["last_error_cure"] and not s["attempt"]:
+            click.echo(f"{s['address']}: {s['last_error_cure']}")
     learnt = [s for s in strangers if s["attempt"]]
     for s in learnt:
         click.echo()
         click.secho(s["address"], bold=True)
         output.print_fields(_attempt_rows(s))
+        if s["last_error_cure"]:
+            click.echo(f"  {s['last_error_cure']}")
         click.echo("  " + _("Let it in: valija device accept {address}").format(address=s["address"]))
     if not learnt:
         click.echo(_("To see what they want to send: valija device learn"))

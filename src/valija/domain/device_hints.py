@@ -1,0 +1,53 @@
+"""What to do about what a device was refused for; the refusals are ours, OpenSSL's words on a handshake its own. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from valija.domain.text import N_, Message, message
+
+TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
+_TOO_OLD: Final = (
+    "UNSUPPORTED_PROTOCOL",
+    "NO_SHARED_CIPHER",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM",
+    "NO_SHARED_SIGNATURE_ALGORITHMS",
+    "VERSION_TOO_LOW",
+    "INAPPROPRIATE_FALLBACK",
+)
+_NOT_TRUSTED: Final = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "BROKEN_OFF")
+_IN_CLEAR: Final = ("538 ", "530 mail without TLS")
+
+
+def is_too_old_for_tls(error: str) -> bool:
+    """Tell whether a handshake failed because the device knows only what modern TLS has dropped."""
+    return error.startswith(TLS_FAILED) and any(word in error for word in _TOO_OLD)
+
+
+def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
+    """Return what to do about a refusal of a device (``login``) or of a stranger (empty); None where nothing is to be done."""
+    subject = login or "LOGIN"
+    if is_too_old_for_tls(error):
+        if not login:
+            return message(N_("It only knows old TLS: valija device accept {address} lets it."), address=address)
+        text = N_("It only knows old TLS: valija device set {login} --tls legacy --range {address}")
+        return message(text, login=subject, address=address)
+    if error.startswith(TLS_FAILED) and any(word in error for word in _NOT_TRUSTED):
+        return message(
+            N_("It does not trust this machine's certificate: import its authority, or switch the check off.")
+        )
+    if error.startswith(_IN_CLEAR):
+        text = N_(
+            "It does not use TLS: switch STARTTLS on in it, or let it do without: valija device set {login} --tls offered"
+        )
+        return message(text, login=subject)
+    if error.startswith("535 "):
+        return message(
+            N_("User name or password typed into it are wrong; a new one: valija device password {login}"),
+            login=subject,
+        )
+    if error.startswith("may not send as"):
+        return message(N_("Allow that sender: valija device set {login} --sender ADDRESS"), login=subject)
+    if error.startswith("too many wrong"):
+        return message(N_("It is locked for a few minutes: correct what is typed into it, then wait."))
+    return None
