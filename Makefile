@@ -17,7 +17,7 @@ run: $(VENV)/run.stamp $(CATALOGUES:.po=.mo)
 	@$(BIN)/valija run --sandbox --state-dir "$(STATE)"
 
 test: check peers
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: $(VENV)/dev.stamp $(CATALOGUES:.po=.mo)
 	$(BIN)/ruff format --check src tests bench tools hatch_build.py
