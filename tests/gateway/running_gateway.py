@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,8 +25,8 @@ from valija.domain.queue import RecipientState, RecipientStateName
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.settings import SmtpSettings
 from valija.services.devices import MadeDevice
+from valija.store.opening import open_store
 from valija.store.port import Store
-from valija.store.sqlite import open_store
 
 ORIGIN: Final = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 OPERATOR: Final = Actor("ana", "cli", Presence.AT_MACHINE)
@@ -54,24 +55,39 @@ class HurryClock:
 
 
 class RunningGateway:
-    """All of it. The upstream is a server in clear, without log-in; ``settings`` are the configuration's under gateway."""
+    """All of it. The upstream is a server in clear, without log-in; ``settings`` are the configuration's under gateway.
+
+    ``store_url``, set before the start, is a PostgreSQL's, for a gateway that shares its store.
+    """
 
     def __init__(
-        self, directory: Path, upstream_port: int, *, clock: Clock | None = None, timeout_s: int = 20, **settings: Any
+        self,
+        directory: Path,
+        upstream_port: int,
+        *,
+        clock: Clock | None = None,
+        timeout_s: int = 20,
+        **settings: Any,
     ) -> None:
         self.directory = directory
         self.clock = clock or HurryClock()
         ports = {"smtp_port": -1, "submission_port": 0, "submissions_port": 0}
         self.configuration = Configuration.model_validate({"gateway": ports | settings})
         self.ports: dict[str, int] = {}
+        self.store_url = ""
         self.store: Store
         self.machine: Machine
         self._upstream = SmtpSettings("127.0.0.1", upstream_port, timeout=timeout_s, tls=False, sender_address=MAILBOX)
         self._listeners: GatewayListeners
 
+    def on(self, store_url: str) -> RunningGateway:
+        """Share a store."""
+        self.store_url = store_url
+        return self
+
     async def start(self) -> RunningGateway:
         """Start; what waits goes on."""
-        self.store = await asyncio.to_thread(open_store, self.directory, None, {})
+        self.store = await open_store(self.store_url, self.directory, None, {}, ssl.create_default_context())
         with _few_authorities():
             self.machine = build(self.configuration, self.store, self.clock, self.directory)
         await self._set_upstream()

@@ -68,6 +68,10 @@ class Load:
         self.offered: dict[str, list[str]] = {}
         self.accepted: set[str] = set()
 
+    def begin_at(self, number: int) -> None:
+        """Count messages from there."""
+        self._next = number
+
     async def device(self) -> None:
         """Be one device for ever."""
         while True:
@@ -124,7 +128,7 @@ async def _kill_again_and_again(gateways: Gateways, load: Load, chance: random.R
     await asyncio.gather(*devices, return_exceptions=True)
 
 
-def _assert_no_recipient_has_two_for_our_fault(upstream: Upstream) -> None:
+def assert_no_recipient_has_two_for_our_fault(upstream: Upstream) -> None:
     """A second copy is right only if nothing shows that the gateway had read the answer to the first."""
     known: set[tuple[str, str]] = set()
     for copy in upstream.taken():
@@ -168,6 +172,6 @@ async def test_killed_again_and_again_under_load_nothing_that_got_a_250_is_lost_
     missing = [(name, r) for name in load.accepted for r in load.offered[name] if not copies[name, r]]
     assert missing == []
     assert {(name, r) for name, r in copies} <= {(name, r) for name, rs in load.offered.items() for r in rs}
-    _assert_no_recipient_has_two_for_our_fault(upstream)
+    assert_no_recipient_has_two_for_our_fault(upstream)
     assert set(spooled) == files
     assert len(load.accepted) > KILLS  # it was under load, indeed

@@ -1,1 +1,1 @@
-"""Durable state behind one port: SQLite and in-memory; the vault that encrypts secrets."""
+"""Durable state behind one port: SQLite, PostgreSQL and in-memory; the vault that encrypts secrets."""

@@ -1,0 +1,170 @@
+"""What nodes on one PostgreSQL hear of each other, and what only one of them does at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from nodes import Nodes, nodes_fixture
+from queue_engines import NOW, queued
+from store_values import audit_record, registration, smtp_settings, token_set
+
+from valija.domain import queue as q
+from valija.domain.account import Setting
+from valija.domain.account_gate import Gate, hold
+from valija.domain.device import Device
+from valija.domain.errors import StoreError
+from valija.domain.token import Retrieved
+from valija.store import postgres_engine, postgres_nodes
+from valija.store.port import Change, ChangeKind
+from valija.store.postgres import PostgresStore
+from valija.store.queue_port import Body
+
+nodes = nodes_fixture
+pytestmark = pytest.mark.peers
+K = ChangeKind
+
+
+class Ear:
+    """Hears what others tell a node."""
+
+    def __init__(self, node: PostgresStore) -> None:
+        self._changes: AsyncIterator[Change] = node.changes()
+
+    async def next(self, within_s: float = 5.0) -> Change:
+        """Return what comes next."""
+        async with asyncio.timeout(within_s):
+            return await anext(self._changes)
+
+    async def until(self, change: Change, within_s: float = 5.0) -> None:
+        """Hear until this one comes."""
+        async with asyncio.timeout(within_s):
+            while await anext(self._changes) != change:
+                pass
+
+
+async def test_what_a_node_changes_is_heard_by_the_others_at_once_and_not_by_itself(nodes: Nodes) -> None:
+    """Accepted mail, gates, lanes, tokens, settings, registrations, devices; what an operator makes due."""
+    one, two = await nodes.open(), await nodes.open()
+    own, other = Ear(one), Ear(two)
+    assert await own.next() == await other.next() == Change(K.ANYTHING)
+
+    number = await one.queue.accept(queued(), Body())
+    began = time.monotonic()
+    assert await other.next() == Change(K.MAIL, "smtp")
+    assert time.monotonic() - began < 1
+    await one.queue.save_gate("smtp", 0, hold(Gate(), NOW))
+    assert await other.next() == Change(K.GATE, "smtp")
+    await one.replace_token("smtp", 0, Retrieved(token_set("1")), due_at=NOW)
+    assert await other.next() == Change(K.TOKEN, "smtp")
+    await one.save_settings(Setting.SMTP, 0, smtp_settings(), audit_record("smtp"))
+    assert await other.next() == Change(K.SETTINGS, "smtp")
+    await one.save_registration(0, registration("office"), audit_record("provider office"), forget_tokens=["smtp"])
+    assert {await other.next(), await other.next()} == {
+        Change(K.SETTINGS, "provider office"),
+        Change(K.TOKEN, "smtp"),
+    }
+    await one.save_device(0, Device("ricoh", "Ricoh", "smtp", created_at=NOW), audit_record("ricoh"))
+    assert await other.next() == Change(K.DEVICES)
+    await one.delete_device("ricoh", audit_record("ricoh"))
+    assert await other.next() == Change(K.DEVICES)
+    await one.queue.take_lane("smtp", NOW, 30)
+    await one.queue.leave_lane("smtp")
+    assert await other.next() == Change(K.LANE, "smtp")
+
+    stored = await one.queue.load(number)
+    assert stored is not None
+    entry = stored.entries[0].id
+    await one.queue.apply([(entry, q.HoldAsked(NOW))])
+    await one.queue.apply([(entry, q.ReleaseAsked(NOW))])
+    assert await other.next() == Change(K.MAIL, "smtp")
+
+    await two.queue.accept(queued(account="other"), Body())
+    assert await own.next() == Change(K.MAIL, "other")  # the first that it heard: nothing of its own
+
+
+async def test_news_that_may_have_been_missed_is_told_as_such(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the connection was lost, and after too much news for who is slow."""
+    monkeypatch.setattr(postgres_nodes, "AGAIN_S", 0.05)
+    monkeypatch.setattr(postgres_nodes, "NEWS_LIMIT", 5)
+    one, two = await nodes.open(), await nodes.open()
+    ear = Ear(two)
+    assert await ear.next() == Change(K.ANYTHING)
+    nodes.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+    assert await ear.next() == Change(K.ANYTHING)
+    await one.queue.accept(queued(), Body())
+    assert await ear.next() == Change(K.MAIL, "smtp")
+    for number in range(20):
+        await one.queue.accept(queued(account=f"account-{number}"), Body())
+    await ear.until(Change(K.ANYTHING))
+
+
+async def test_a_silent_connection_is_asked_whether_it_is_there(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """News goes on after many questions."""
+    monkeypatch.setattr(postgres_nodes, "HEARTBEAT_S", 0.02)
+    one, two = await nodes.open(), await nodes.open()
+    ear = Ear(two)
+    assert await ear.next() == Change(K.ANYTHING)
+    waiting = asyncio.create_task(ear.next())
+    await asyncio.sleep(0.2)
+    asked = nodes.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'kept' AND query = 'SELECT 1'")
+    assert int(asked) >= 1
+    await one.queue.accept(queued(), Body())
+    assert await waiting == Change(K.MAIL, "smtp")
+
+
+async def test_one_node_refreshes_an_account_and_the_next_one_finds_what_it_brought(nodes: Nodes) -> None:
+    """Another account does not wait."""
+    one, two = await nodes.open(), await nodes.open()
+    steps: list[str] = []
+
+    async def second() -> None:
+        async with two.refreshing("smtp"):
+            stored = await two.load_token("smtp")
+            steps.append(f"second finds {stored.version}")
+
+    async with one.refreshing("smtp"):
+        task = asyncio.create_task(second())
+        async with two.refreshing("internet-fax"):
+            steps.append("another account")
+        await asyncio.sleep(0.2)
+        await one.replace_token("smtp", 0, Retrieved(token_set("1")), due_at=NOW)
+        steps.append("first is done")
+    await task
+    assert steps == ["another account", "first is done", "second finds 1"]
+
+
+async def test_who_dies_while_it_refreshes_holds_nobody_up(nodes: Nodes) -> None:
+    """The server lets go of it with the connection; a live one is not waited for without end."""
+    one, two = await nodes.open(), await nodes.open()
+    holder = one.refreshing("smtp")
+    await holder.__aenter__()
+    waiter = asyncio.create_task(two.refreshing("smtp").__aenter__())
+    await asyncio.sleep(0.1)
+    assert not waiter.done()
+    nodes.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    async with asyncio.timeout(5):
+        await waiter
+
+
+async def test_a_refresh_of_another_node_is_not_waited_for_without_end(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_engine, "ALONE_WITHIN_S", 1)
+    one, two = await nodes.open(), await nodes.open()
+    async with one.refreshing("smtp"):
+        with pytest.raises(StoreError):
+            await two.refreshing("smtp").__aenter__()
+
+
+async def test_a_job_is_one_nodes_for_its_time(nodes: Nodes) -> None:
+    one, two = await nodes.open(), await nodes.open()
+    nodes.server_is_old()
+    assert await one.have_job("check internet-fax", 30)
+    assert not await two.have_job("check internet-fax", 30)
+    assert await one.have_job("check internet-fax", 30)
+    nodes.end_holds()
+    assert await two.have_job("check internet-fax", 30)
+    assert not await one.have_job("check internet-fax", 30)
