@@ -157,6 +157,12 @@ def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collect
     return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=not _same(named, mailbox))
 
 
+def qualify(address: str, mailbox: str) -> str:
+    """Return an address with the mailbox's domain where it has none (``MAIL FROM:<printer>``; RFC 6409 section 6.2)."""
+    domain = mailbox.rpartition("@")[2]
+    return f"{address}@{domain}" if address and "@" not in address and domain else address
+
+
 def plain_address(address: str) -> str:
     """Return an address without its zone; of an IPv6 one that holds an IPv4 one (RFC 4291 section 2.5.5.2), that.
 

@@ -77,6 +77,7 @@ class SmtpSession(Session):
             self._answer(taken)
             return
         self._sink = taken
+        self._core.lf_ends_message = self._visit.lf_ends_message
         self._core.answer(354, "", "End data with <CR><LF>.<CR><LF>")
 
     def _end_message(self, *, too_large: bool) -> Awaitable[None] | None:

@@ -94,6 +94,7 @@ class SmtpVisit(ABC):
     """Decides for one session of an SMTP server."""
 
     policy: smtp.SmtpPolicy
+    lf_ends_message = False  # for the message that begins (:class:`valija.protocol.smtp_server.SmtpServer`)
     is_stranger = False  # listened to, but not known
 
     def heard(self, helo: str, mechanism: str) -> None:  # noqa: B027 - nothing to do, for most

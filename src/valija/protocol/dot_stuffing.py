@@ -5,9 +5,12 @@ Only CRLF "." CRLF ends a message: the forms with a bare CR or LF, by which mail
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 TERMINATOR: Final = b"\r\n.\r\n"
+_LOOSE_END: Final = re.compile(rb"(\r?\n)\.\r?\n")
+_LOOSE_START: Final = re.compile(rb"(?:\r?\n(?:\.\r?)?|\r)\Z")
 
 
 class DotStuffer:
@@ -48,6 +51,7 @@ class DotUnstuffer:
     """Takes a body from the wire: extra dots go, the line with one dot ends it."""
 
     __slots__ = ("_skip", "_tail", "done")
+    ended_bare = False
 
     def __init__(self) -> None:
         # as if the line end before the data were part of it; these two octets are never given out
@@ -71,6 +75,38 @@ class DotUnstuffer:
             return b""
         body = data.replace(b"\r\n.", b"\r\n")
         if self._skip:
+            body, self._skip = body[self._skip :], 0
+        return body
+
+
+class LooseDotUnstuffer:
+    """The same for a device that ends lines with LF alone: LF "." LF ends its body too, and ``ended_bare`` tells so.
+
+    Only for who is known to need it: what follows such an end may have been smuggled in, and must be dropped.
+    """
+
+    __slots__ = ("_skip", "_tail", "done", "ended_bare")
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"
+        self._skip = 2
+        self.done = self.ended_bare = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the body's next octets and, once it has ended (``done``), what follows the terminator."""
+        data = self._tail + data
+        found = _LOOSE_END.search(data)
+        if found is not None:
+            self.done, self.ended_bare = True, found[0] != TERMINATOR
+            return self._give(data[: found.end(1)]), data[found.end() :]
+        started = _LOOSE_START.search(data)
+        keep = started.start() if started is not None else len(data)
+        self._tail = data[keep:]
+        return self._give(data[:keep]), b""
+
+    def _give(self, data: bytes) -> bytes:
+        body = data.replace(b"\n.", b"\n")
+        if self._skip and body:
             body, self._skip = body[self._skip :], 0
         return body
 

@@ -96,10 +96,15 @@ def error_challenge(status: str, scope: str) -> bytes:
 
 
 def decode_response(line: bytes) -> bytes | None:
-    """Decode a client's base64 line; ``=`` is an empty response (RFC 4954 section 4); None: not base64."""
+    """Decode a client's base64 line; ``=`` is an empty response (RFC 4954 section 4); None: not base64.
+
+    Some devices leave out the padding at its end.
+    """
     text = line.strip()
     if text == b"=":
         return b""
+    if b"=" not in text:
+        text += b"=" * (-len(text) % 4)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

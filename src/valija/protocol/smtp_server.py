@@ -6,7 +6,8 @@ Pull model: ``feed`` octets, then ask ``next_event`` until it gives None; ``outp
 something blocks the dialog until it is answered (``answer``), so commands that a client sent ahead wait in the buffer, and
 an answer may take its time.
 
-1. Only CRLF "." CRLF ends data. Bare LF ends a command line (old devices), never a message.
+1. Only CRLF "." CRLF ends data. Bare LF ends a command line (old devices), never a message, except of a client for which
+   ``lf_ends_message`` was set: what follows such an end is dropped, and the session is over (nothing can be smuggled).
 2. STARTTLS discards whatever was sent ahead of the handshake, and forgets the session (injection is impossible).
 3. Everything has a limit: line length, commands without a transaction, refused commands, recipients, size, failed log-ins.
    Over a limit the session ends with 421.
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from valija.protocol.dot_stuffing import DotUnstuffer
+from valija.protocol.dot_stuffing import DotUnstuffer, LooseDotUnstuffer
 from valija.protocol.errors import RemoteProtocolError
 from valija.protocol.lines import LineReader
 from valija.protocol.sasl import encode_line
@@ -50,6 +51,7 @@ class SmtpPolicy:
     auth_needs_tls: bool = True
     auth_required: bool = True
     reports_offered: bool = False  # DSN (RFC 3461)
+    old_auth_line: bool = False  # AUTH=LOGIN PLAIN as well: what was written before RFC 2554
     size_limit: int = 157_286_400
     recipients_limit: int = 500
     idle_commands_limit: int = 100  # in a row that bring no message forward
@@ -135,13 +137,15 @@ class SmtpServer:
         self.helo = ""
         self.extended = False
         self.mechanism_tried = ""  # of the last AUTH, refused or not
+        self.lf_ends_message = False
         self.has_ended = False
         self._question: Event | None = None
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
         self._sender: Path | None = None
         self._recipients: list[Path] = []
-        self._unstuffer: DotUnstuffer | None = None
+        self._unstuffer: DotUnstuffer | LooseDotUnstuffer | None = None
+        self._ends_after_answer = False
         self._size = 0
         self._body_ended = False
         self._too_large = False
@@ -183,6 +187,9 @@ class SmtpServer:
                 return self._body()
             if self._body_ended:
                 return self._end_of_body()
+            if self._ends_after_answer:
+                self.has_ended = True
+                return SessionEnds()
             try:
                 line = self._lines.next_line()
             except RemoteProtocolError:
@@ -212,7 +219,7 @@ class SmtpServer:
                 self._recipients.append(path)
                 self._idle_commands = 0
             case MessageStarts() if code == 354:
-                self._unstuffer, self._size = DotUnstuffer(), 0
+                self._unstuffer, self._size = LooseDotUnstuffer() if self.lf_ends_message else DotUnstuffer(), 0
             case MessageStarts() | MessageEnds():
                 self._sender, self._recipients = None, []
             case _:
@@ -274,6 +281,7 @@ class SmtpServer:
             offers.append("STARTTLS")
         if p.mechanisms and self._auth_allowed():
             offers.append("AUTH " + " ".join(p.mechanisms))
+            offers += ["AUTH=" + " ".join(p.mechanisms)] if p.old_auth_line else []
         lines = [p.host_name, *offers]
         for number, text in enumerate(lines):
             self._out += f"250{'-' if number < len(lines) - 1 else ' '}{text}\r\n".encode()
@@ -342,7 +350,7 @@ class SmtpServer:
             return self._wrong(530, "5.7.0", "Authentication required")
         if self._sender is not None:
             return self._wrong(503, "5.5.1", "A message is under way")
-        path = parse_path(argument[5:]) if argument[:5].upper() == "FROM:" else None
+        path = _path_after("FROM", argument)
         if path is None:
             return self._wrong(501, "5.1.7", "Bad sender address")
         size = path.parameters.get("SIZE", "0")
@@ -355,7 +363,7 @@ class SmtpServer:
     def _rcpt(self, argument: str) -> Event | None:
         if self._sender is None:
             return self._wrong(503, "5.5.1", "MAIL first")
-        path = parse_path(argument[3:]) if argument[:3].upper() == "TO:" else None
+        path = _path_after("TO", argument)
         if path is None or not path.address:
             return self._wrong(501, "5.1.3", "Bad recipient address")
         if len(self._recipients) >= self._policy.recipients_limit:
@@ -375,7 +383,8 @@ class SmtpServer:
         if unstuffer is None or not data:
             return None
         body, rest = unstuffer.feed(data)
-        self._lines.feed(rest)
+        self._ends_after_answer = unstuffer.done and unstuffer.ended_bare
+        self._lines.feed(b"" if self._ends_after_answer else rest)
         self._size += len(body)
         too_large = self._size > self._policy.size_limit
         if not unstuffer.done:
@@ -426,3 +435,9 @@ class SmtpServer:
     def _reply(self, code: int, enhanced: str, text: str) -> None:
         status = f"{enhanced} " if enhanced else ""
         self._out += f"{code} {status}{text}\r\n".encode("utf-8", "replace")
+
+
+def _path_after(word: str, argument: str) -> Path | None:
+    """Return the path after FROM: or TO:; some devices put a space before the colon."""
+    said, colon, rest = argument.partition(":")
+    return parse_path(rest) if colon and said.rstrip(" \t").upper() == word else None

@@ -359,4 +359,5 @@ def _new_password() -> Secret:
 
 
 def _key(login: str) -> str:
-    return login.strip().lower()
+    """Return the login that was meant: some devices take nothing but an e-mail address there."""
+    return login.strip().lower().partition("@")[0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from valija.domain.clock import Clock
-from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address
+from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address, qualify
 from valija.domain.queued_message import QueuedRecipient
 from valija.domain.sighting import Attempt, Seen
 from valija.net.visits import (
@@ -98,6 +98,7 @@ class Submission(SmtpHandler):
                 auth_needs_tls=auth_needs_tls,
                 auth_required=not may_ask,
                 reports_offered=True,
+                old_auth_line=True,
                 size_limit=kind[2],
             )
         return found
@@ -130,6 +131,7 @@ class DeviceVisit(SmtpVisit):
         self._by_login = False
         self._tls = ""
         self._named = ""
+        self._mailbox = ""
         self._sender: SenderDecision | None = None
         self._noted = False
         known = self._device
@@ -194,13 +196,15 @@ class DeviceVisit(SmtpVisit):
         if not self._server.intake.has_room(int(path.parameters.get("SIZE", "0"))):
             self._saw(device, f"{NO_ROOM.code} {NO_ROOM.enhanced} {NO_ROOM.text}")
             return NO_ROOM
-        decision = decide_sender(device, path.address, upstream.mailbox)
+        self._mailbox = upstream.mailbox
+        named = qualify(path.address, upstream.mailbox)
+        decision = decide_sender(device, named, upstream.mailbox)
         if not decision.allowed:
-            self._saw(device, f"may not send as {path.address}")
+            self._saw(device, f"may not send as {named}")
             return NO_SENDER
         if decision.reverse_path and not is_address(decision.reverse_path):
             return Verdict(501, "5.1.7", "Bad sender address")
-        self._named, self._sender = path.address, decision
+        self._named, self._sender = named, decision
         return SENDER_OK
 
     def _as_it_is(self) -> Device | None:
@@ -215,7 +219,7 @@ class DeviceVisit(SmtpVisit):
         """Take any address: the provider knows better. Of a stranger, none."""
         if self._device is None:
             return self._not_known_yet()
-        if not is_address(path.address):
+        if not is_address(qualify(path.address, self._mailbox)):
             return Verdict(501, "5.1.3", "Bad recipient address")
         if "NOTIFY" in path.parameters and not _NOTIFY.fullmatch(path.parameters["NOTIFY"]):
             return Verdict(501, "5.5.4", "Bad NOTIFY")
@@ -232,12 +236,13 @@ class DeviceVisit(SmtpVisit):
         device, decision = self._device, self._sender
         if device is None or decision is None:
             return Verdict(503, "5.5.1", "MAIL first")
+        self.lf_ends_message = device.lf_ends_message
         envelope = IncomingEnvelope(
             device.account,
             decision.reverse_path,
             self._named,
             decision.rewritten,
-            tuple(_recipient(path) for path in transaction.recipients),
+            tuple(_recipient(path, self._mailbox) for path in transaction.recipients),
             decode_xtext(transaction.sender.parameters.get("ENVID", "")),
             transaction.sender.parameters.get("RET", "").upper(),
         )
@@ -284,8 +289,8 @@ class _Watched:
         return verdict
 
 
-def _recipient(path: Path) -> QueuedRecipient:
+def _recipient(path: Path, mailbox: str) -> QueuedRecipient:
     kind, _semicolon, original = path.parameters.get("ORCPT", "").partition(";")
     is_mail = kind.lower() == "rfc822"  # no other kind is understood, so none is passed on
     notify = path.parameters.get("NOTIFY", "").upper()
-    return QueuedRecipient(path.address, notify, decode_xtext(original) if is_mail else "")
+    return QueuedRecipient(qualify(path.address, mailbox), notify, decode_xtext(original) if is_mail else "")

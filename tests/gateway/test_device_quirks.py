@@ -1,0 +1,81 @@
+"""What old devices need, from the socket to the queue; and what is kept from all others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from quick_sender import Client, code, plain
+from running_gateway import OPERATOR, RunningGateway, upstream_fixture
+from upstream import Upstream
+
+__all__ = ["upstream_fixture"]
+
+
+@pytest.fixture
+async def office(tmp_path: Path, upstream: Upstream) -> AsyncIterator[RunningGateway]:
+    """A gateway with an old fax that is known by its address, here."""
+    running = await RunningGateway(tmp_path, upstream.port).start()
+    await running.add_device("Old fax", ranges=["127.0.0.1"], rewriting="never")
+    yield running
+    await running.stop()
+
+
+async def _hand_in(client: Client, sender: bytes = b"fax@office.test", recipient: bytes = b"luis@example.test") -> None:
+    await client.reply()
+    assert await client.say(b"HELO fax") == 250
+    assert await client.say(b"MAIL FROM:<%b>" % sender) == 250
+    assert await client.say(b"RCPT TO:<%b>" % recipient) == 250
+    assert await client.say(b"DATA") == 354
+
+
+async def test_a_fax_that_ends_lines_with_lf_alone_is_understood_where_that_is_switched_on(
+    office: RunningGateway, upstream: Upstream
+) -> None:
+    """Its connection is closed after the message; what leaves has proper line ends."""
+    await office.machine.gateway.devices.change("old-fax", {"lf_ends_message": True}, OPERATOR)
+    async with await Client.connect(office.port) as client:
+        await _hand_in(client)
+        await client.send(b"Subject: fax\n\npage 1\n.\nMAIL FROM:<evil@x.test>\nRCPT TO:<victim@x.test>\n")
+        said = await client.rest()
+    assert said.startswith(b"250 ")
+    assert said.count(b"\r\n") == 1
+    assert [address for address, _state in await office.until_all_delivered()] == ["luis@example.test"]
+    [copy] = upstream.taken()
+    kept = copy.wire
+    assert b"\r\n\r\npage 1\r\n" in kept
+    assert b"\n" not in kept.replace(b"\r\n", b"")
+
+
+async def test_nobody_else_can_end_a_message_so(office: RunningGateway) -> None:
+    """The same octets are part of the message."""
+    async with await Client.connect(office.port) as client:
+        await _hand_in(client)
+        await client.send(b"Subject: fax\n\npage 1\n.\nMAIL FROM:<evil@x.test>\n\r\n.\r\n")
+        assert code(await client.reply()) == 250
+        assert await client.say(b"NOOP") == 250
+    assert await office.count() == 1
+
+
+async def test_addresses_without_a_domain_get_the_mailboxes(office: RunningGateway) -> None:
+    """``MAIL FROM:<printer>``, and a short name in the address book."""
+    async with await Client.connect(office.port) as client:
+        await _hand_in(client, b"printer", b"luis")
+        await client.send(b"Subject: scan\r\n\r\nhello\r\n.\r\n")
+        assert code(await client.reply()) == 250
+    [message] = await office.store.queue.list_messages(account=None, state=None, limit=5)
+    assert message.message.reverse_path == "printer@example.test"
+    assert [entry.recipient.address for entry in message.entries] == ["luis@example.test"]
+
+
+async def test_a_device_that_takes_only_addresses_as_user_name_can_log_in(tmp_path: Path, upstream: Upstream) -> None:
+    """What follows the @ is not looked at."""
+    running = await RunningGateway(tmp_path, upstream.port).start()
+    made = await running.add_device("Ricoh", tls="offered")
+    assert made.password is not None
+    async with await Client.connect(running.port) as client:
+        await client.reply()
+        await client.say(b"EHLO x")
+        assert await client.say(b"AUTH PLAIN " + plain("Ricoh@printers.local", made.password.reveal())) == 235
+    await running.stop()
