@@ -9,5 +9,6 @@ compile() {
         --no-emit-index-url --quiet --output-file "requirements/$output.txt"
 }
 compile run --group build
+compile postgres --group build --extra postgres
 compile dev --group dev
 compile bench --group dev --group bench

@@ -119,9 +119,9 @@ def read_logs(directory: Path) -> str:
 
 
 @contextmanager
-def smtp_sink(*options: str) -> Iterator[int]:
-    """Run Postfix's ``smtp-sink``, which takes all mail and keeps none; gives its port."""
-    (port,) = free_ports(1)
+def smtp_sink(*options: str, port: int = 0) -> Iterator[int]:
+    """Run Postfix's ``smtp-sink``, which takes all mail and keeps none; gives its port, a free one if none is named."""
+    port = port or free_ports(1)[0]
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
     command = [program("smtp-sink"), *user, *options, f"127.0.0.1:{port}", "1000"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -66,6 +66,7 @@ async def test_two_nodes_may_start_at_one_moment_and_the_first_decides_on_the_ke
     refused = [one for one in found if isinstance(one, MasterKeyError)]
     assert (len(opened), len(refused)) == (1, 2)
     assert "is missing" in str(refused[0])
+    assert "Copy the key of a machine" in str(refused[0])
     assert sum((path / "master.key").exists() for path in dirs) == 1
     key = next(path / "master.key" for path in dirs if (path / "master.key").exists())
     for path in dirs:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from valija.domain.errors import MasterKeyError, StoreError
-from valija.domain.text import N_, message
+from valija.domain.text import N_, Message, message
 from valija.store.vault import KEY_SIZE
 
 ENVIRONMENT_NAME: Final = "VALIJA_MASTER_KEY"
@@ -25,7 +25,12 @@ FILE_NAME: Final = "master.key"
 
 
 def load_master_key(
-    state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str], *, store_exists: bool
+    state_dir: Path,
+    key_file: Path | None,
+    environment: MutableMapping[str, str],
+    *,
+    store_exists: bool,
+    cure_if_missing: Message | None = None,
 ) -> bytes:
     """Return the master key; make one in ``state_dir`` if there is no store yet and none was given.
 
@@ -45,7 +50,7 @@ def load_master_key(
     if store_exists:
         raise MasterKeyError(
             message(N_("The master key {file} is missing; the store is encrypted with it."), file=str(own)),
-            message(N_("Put the key back from your backup. Nothing was changed.")),
+            cure_if_missing or message(N_("Put the key back from your backup. Nothing was changed.")),
         )
     return _make(own)
 

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from valija.domain.errors import MasterKeyError
 from valija.domain.text import N_, message
@@ -23,6 +24,8 @@ from valija.store.spool_port import BodySpool
 from valija.store.sql_store import SqlStore
 from valija.store.vault import BoxNotOpened, Vault
 from valija.store.work import Work
+
+_COPY_THE_KEY: Final = N_("Copy the key of a machine that uses this store already. Nothing was changed.")
 
 
 async def open_store(
@@ -83,7 +86,10 @@ async def _prepare(
         async with connection.transaction():
             await migrate(connection, address)
             store_exists = await run(connection, has_key())
-            vault = Vault(load_master_key(state_dir, key_file, environment, store_exists=store_exists))
+            key = load_master_key(
+                state_dir, key_file, environment, store_exists=store_exists, cure_if_missing=message(_COPY_THE_KEY)
+            )
+            vault = Vault(key)
             await run(connection, check_key(vault))
     except BoxNotOpened:
         raise _other_key(address) from None
@@ -99,5 +105,5 @@ async def _prepare(
 def _other_key(address: Address) -> MasterKeyError:
     return MasterKeyError(
         message(N_("The master key is not the one that the store {file} was encrypted with."), file=str(address)),
-        message(N_("Copy the key of a machine that uses this store already. Nothing was changed.")),
+        message(_COPY_THE_KEY),
     )
