@@ -170,6 +170,7 @@ async def test_a_known_device_reaches_exactly_whom_it_names(tmp_path: Path, upst
         VICTIM,
         "elsewhere.example!victim@localhost",
         "postmaster@localhost",
+        "postmaster@example.test",  # of the mailbox's domain (RFC 5321 section 4.5.1)
     ]
     assert sorted(address for address, _state in await gateway.entries()) == sorted(expected)
     assert sorted(r for copy in upstream.copies for r in copy.recipients) == sorted(expected)
