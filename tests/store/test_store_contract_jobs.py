@@ -37,7 +37,13 @@ from valija.store.port import Store
 store = store_fixture
 MINUTE = timedelta(minutes=1)
 CARD = JobCard(
-    JobKind.SCAN, "uid 0", "panel", "Contrato ñ", NOW, ("luis@example.com", "ana@example.com"), (Detail("format", "pdf"),)
+    JobKind.SCAN,
+    "uid 0",
+    "panel",
+    "Contrato ñ",
+    NOW,
+    ("luis@example.com", "ana@example.com"),
+    (Detail("format", "pdf"),),
 )
 BEGUN = Preparing(NOW)
 TROUBLE = Trouble("scanner_jam", WhoActs.OPERATOR, "Document feeder jammed", NOW)
@@ -101,9 +107,7 @@ async def test_jobs_are_listed_latest_first_by_kind_and_state(store: Store) -> N
     async def found(
         kind: JobKind | None = None, state: JobStateName | None = None, before_id: int | None = None, limit: int = 10
     ) -> list[int]:
-        return [
-            j.id for j in await store.jobs.list_jobs(kind=kind, state=state, limit=limit, before_id=before_id)
-        ]
+        return [j.id for j in await store.jobs.list_jobs(kind=kind, state=state, limit=limit, before_id=before_id)]
 
     assert await found() == [last.id, fax.id, first.id]
     assert await found(limit=2) == [last.id, fax.id]

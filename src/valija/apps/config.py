@@ -135,6 +135,12 @@ class Gateway(_Section):
         return check_schedule(RetrySchedule(self.retry_delays_s, timedelta(hours=self.lifetime_hours)))
 
 
+class Jobs(_Section):
+    """The machine's own jobs: for how many days an ended one is shown."""
+
+    keep_days: int = Field(default=30, ge=1, le=3650)
+
+
 class Configuration(_Section):
     """All of the file."""
 
@@ -148,6 +154,7 @@ class Configuration(_Section):
     panel: Panel = Panel()
     web: Web = Web()
     gateway: Gateway = Gateway()
+    jobs: Jobs = Jobs()
 
 
 def load_configuration(path: Path | None) -> Configuration:

@@ -32,10 +32,12 @@ from valija.services.events import EventBus
 from valija.services.gateway import Gateway, SmtpRoute
 from valija.services.importing import Importer
 from valija.services.intake import Intake
+from valija.services.jobs import JobDesk
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
 from valija.services.neighbours import Neighbours
+from valija.services.outgoing import Outgoing
 from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
@@ -91,6 +93,8 @@ class Machine:
     gateway: Gateway
     importer: Importer
     neighbours: Neighbours
+    jobs: JobDesk
+    outgoing: Outgoing
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -105,10 +109,12 @@ class Machine:
         """Resume what was under way, then refresh and check in the background."""
         await self.desk.resume()
         await self.gateway.start()
+        await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
+            asyncio.create_task(self.jobs.run(), name="jobs"),
         ]
 
     async def stop(self) -> None:
@@ -117,6 +123,7 @@ class Machine:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.jobs.stop()
         await self.gateway.stop()
         await self.desk.close()
         await self.tokens.close()
@@ -174,6 +181,8 @@ def build(
             learning=gateway.learning,
             dispatcher=gateway.dispatcher,
         ),
+        jobs=JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days),
+        outgoing=Outgoing(delivery, gateway.intake, clock),
         started_at=clock.now(),
     )
 

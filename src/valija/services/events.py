@@ -67,13 +67,26 @@ class QueueChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class JobChanged:
+    """A job (``subject`` is its number) has another state, or got further: ``done`` pages of ``of`` (0: not known)."""
+
+    subject: str
+    state: str
+    done: int
+    of: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The daemon is about to stop: whoever follows what happens ends."""
 
     at: datetime
 
 
-Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | Stopping
+Event = (
+    TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | JobChanged | Stopping
+)
 
 
 class EventBus:

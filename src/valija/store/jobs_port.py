@@ -6,7 +6,7 @@ in one transaction, and what is worth telling of the change is written with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class StoredJob:
     id: int
     card: JobCard
     state: JobState
-    progress: Progress = Progress()
+    progress: Progress = field(default_factory=Progress)
 
 
 class JobStore(Protocol):

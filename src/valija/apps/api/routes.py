@@ -12,6 +12,7 @@ from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
+from valija.apps.api.job_routes import JOB_ROUTES
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
 from valija.domain.device import LOGIN_PATTERN
@@ -369,4 +370,5 @@ ROUTES: Final[tuple[Route, ...]] = (
         shapes.DeviceView,
         scope=Scope.SETTINGS,
     ),
+    *JOB_ROUTES,
 )
