@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image, ImageDraw
 
@@ -24,7 +24,7 @@ def sheet(number: int, size: tuple[int, int] = A4_100, mode: str = "RGB") -> Ima
 def make_file(path: Path, numbers: list[int], mode: str = "RGB") -> Path:
     """Write sheets as a PDF, TIFF, JPEG or PNG file, by its name."""
     first, *rest = [sheet(number, mode=mode) for number in numbers]
-    more = {"save_all": True, "append_images": rest} if rest else {}
+    more: dict[str, Any] = {"save_all": True, "append_images": rest} if rest else {}
     if path.suffix == ".pdf":
         first.save(path, resolution=100, **more)
     elif path.suffix in (".tif", ".tiff"):
