@@ -168,3 +168,5 @@ async def test_a_job_is_one_nodes_for_its_time(nodes: Nodes) -> None:
     nodes.end_holds()
     assert await two.have_job("check internet-fax", 30)
     assert not await one.have_job("check internet-fax", 30)
+    await two.close()
+    assert await one.have_job("check internet-fax", 30)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from valija.domain.errors import MasterKeyError
+from valija.domain.errors import MasterKeyError, ValijaError
 from valija.domain.text import N_, message
 from valija.store.key_check import check_key, has_key
 from valija.store.lock import StateLock
@@ -57,6 +57,11 @@ class PostgresStore(SqlStore):
         self._postgres = database
         super().__init__(database, PostgresQueue(database, self._node), vault, lock)
 
+    async def close(self) -> None:
+        with contextlib.suppress(ValijaError):  # else their time ends them
+            await self._postgres.write(self._node.leave_all)
+        await super().close()
+
     def spool_in(self, state_dir: Path) -> BodySpool:
         return PostgresSpool(self._postgres)
 
@@ -64,7 +69,7 @@ class PostgresStore(SqlStore):
         async for change in self._node.listen(self._postgres.connections):
             yield change
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def refreshing(self, account: str) -> AsyncIterator[None]:
         async with self._postgres.alone(f"refresh {account}"):
             yield

@@ -43,6 +43,7 @@ _RENEW: Final = (
     "UPDATE holds SET ends_at = clock_timestamp() + make_interval(secs => ?) WHERE name = ? AND node = ? RETURNING name"
 )
 _LEAVE: Final = "DELETE FROM holds WHERE name = ? AND node = ?"
+_LEAVE_ALL: Final = "DELETE FROM holds WHERE node = ?"
 _OTHERS: Final = "SELECT 1 FROM holds WHERE name = ? AND node <> ?"
 
 _KINDS: Final = {kind.value: kind for kind in ChangeKind}
@@ -67,6 +68,10 @@ class Node:
     def leave(self, job: str) -> Work[None]:
         """Give a job up."""
         yield from do(_LEAVE, job, self.name)
+
+    def leave_all(self) -> Work[None]:
+        """Give up all jobs: this node stops."""
+        yield from do(_LEAVE_ALL, self.name)
 
     def is_anothers(self, job: str) -> Work[bool]:
         """Tell whether another node has taken a job, for good or not."""
