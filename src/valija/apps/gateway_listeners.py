@@ -74,6 +74,8 @@ class GatewayListeners:
         machine.gateway_ports = self.places
         machine.gateway_addresses = self.addresses
         machine.gateway_authority = self._tls.authority
+        host = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}.get(self._host, self._host)  # noqa: S104 - compared
+        machine.device_test.places = lambda: (host, self.places)
         machine.warnings = self._tls.problems
 
     def reload(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from valija.apps.config import Configuration
 from valija.apps.language import translate
-from valija.domain.account import POP_SETTINGS
+from valija.domain.account import POP_SETTINGS, Setting
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
 from valija.domain.text import Message
@@ -26,6 +26,7 @@ from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
 from valija.services.delivery import Delivery
+from valija.services.device_test import DeviceTest
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
@@ -92,6 +93,7 @@ class Machine:
     check_timer: CheckTimer
     gateway: Gateway
     importer: Importer
+    device_test: DeviceTest
     neighbours: Neighbours
     jobs: JobDesk
     outgoing: Outgoing
@@ -172,6 +174,7 @@ def build(
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
         gateway=gateway,
         importer=Importer(providers, settings, tokens, gateway.devices, clock),
+        device_test=DeviceTest(gateway.devices, lambda: route.mailbox(Setting.SMTP.value), clock, state_dir, translate),
         neighbours=Neighbours(
             store,
             clock,

@@ -36,6 +36,7 @@ GROUP: Final = 4
 DEVICES_LIMIT: Final = 1000
 ADDRESSES_LIMIT: Final = 4096  # looked up before
 FLUSH_S: Final = 5.0
+ONE_TIME_S: Final = 60.0
 TOLD_LIMIT: Final = 20  # lock-outs on record in ten minutes
 _TRIES: Final = 5
 log: Final = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class DeviceDesk:
         self._guard = GuessGuard()
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
         self._told: list[datetime] = []
+        self._played: dict[tuple[str, int], str] = {}
+        self._one_time: dict[str, tuple[bytes, float]] = {}
         self._secret_key = secrets.token_bytes(32)
         self._known_good: dict[str, tuple[Secret, bytes]] = {}
         self._by_address: dict[str, Device | None] = {}
@@ -198,6 +201,29 @@ class DeviceDesk:
             self._by_address[address] = find_by_address([s.value for s in self._devices.values()], address)
         return self._by_address[address]
 
+    def by_peer(self, address: str, port: int) -> Device | None:
+        """Return the device that a connection belongs to: by its address, or one that is played from here."""
+        played = self._played.get((address, port)) if self._played else None
+        if played is None:
+            return self.by_address(address)
+        stored = self._devices.get(played)
+        return stored.value if stored is not None and stored.value.enabled else None
+
+    def play(self, login: str, address: str, port: int) -> None:
+        """Let the connection from here be a device's that is known by its address (:mod:`valija.services.device_test`)."""
+        self._played[address, port] = login
+
+    def played(self, login: str) -> None:
+        """End that; a password that was not used opens nothing any more."""
+        self._played = {place: device for place, device in self._played.items() if device != login}
+        self._one_time.pop(login, None)
+
+    def one_time_password(self, login: str) -> Secret:
+        """Return a password that lets a device log in once, within a minute, beside its own; nobody need know that one."""
+        password = Secret(secrets.token_urlsafe(24))
+        self._one_time[login] = self._digest(password), self._clock.monotonic() + ONE_TIME_S
+        return password
+
     def as_it_is(self, device: Device) -> Device | None:
         """Return a device that logged in before as it is now; None if it could not log in like that any more."""
         stored = self._devices.get(device.login)
@@ -219,6 +245,8 @@ class DeviceDesk:
     def recognise(self, login: str, password: Secret, address: str) -> Device | None:
         """Return the device whose login and password these are, if they were right before; at once."""
         login, place = _key(login), place_of(plain_address(address))
+        if login in self._one_time and self._is_one_time(login, password):
+            return self._devices[login].value
         stored, known = self._devices.get(login), self._known_good.get(login)
         if stored is None or known is None or known[0] is not stored.value.password or not stored.value.enabled:
             return None
@@ -257,6 +285,17 @@ class DeviceDesk:
             await self._tell_of_guessing(login, address, now)
         await self._clock.sleep(delay_s)
         return None
+
+    def _is_one_time(self, login: str, password: Secret) -> bool:
+        digest, end = self._one_time[login]
+        if self._clock.monotonic() > end:
+            del self._one_time[login]
+            return False
+        stored = self._devices.get(login)
+        good = hmac.compare_digest(digest, self._digest(password)) and stored is not None and stored.value.enabled
+        if good:
+            del self._one_time[login]
+        return good
 
     @asynccontextmanager
     async def _turn(self, place: str) -> AsyncIterator[None]:

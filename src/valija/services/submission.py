@@ -127,7 +127,7 @@ class DeviceVisit(SmtpVisit):
     def __init__(self, server: Submission, peer: Peer) -> None:
         self._server = server
         self._peer = peer
-        self._device = server.devices.by_address(peer.address)
+        self._device = server.devices.by_peer(peer.address, peer.port)
         self._by_login = False
         self._tls = ""
         self._named = ""
@@ -212,7 +212,7 @@ class DeviceVisit(SmtpVisit):
         desk = self._server.devices
         if self._device is None or self._by_login:
             return None if self._device is None else desk.as_it_is(self._device)
-        found = desk.by_address(self._peer.address)
+        found = desk.by_peer(self._peer.address, self._peer.port)
         return found if found is not None and found.password is None else None
 
     def recipient(self, path: Path) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from valija.apps.api import access_operations as access
+from valija.apps.api import device_test_operations as testing
 from valija.apps.api import gateway_models as shapes
 from valija.apps.api import gateway_operations as gateway
 from valija.apps.api import import_operations as importing
@@ -361,6 +362,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         "Give a device a new password, which is shown this once",
         shapes.MadeDeviceView,
         scope=Scope.SETTINGS,
+    ),
+    Route(
+        "POST",
+        "/devices/{login}/test",
+        testing.test_device,
+        "Play a device towards the gateway, stage by stage",
+        testing.PlayedView,
+        testing.PlayDevice,
+        scope=Scope.SETTINGS,
+        refusals=(409,),
     ),
     Route(
         "DELETE",

@@ -24,7 +24,7 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
     if made.get("password"):
         text = _("The password is not shown again. For another one: valija device password {login}")
         click.echo(text.format(login=made["login"]))
-    click.echo(_("Then see what it does: valija device list"))
+    click.echo(_("What it will meet there: valija device test {login}").format(login=made["login"]))
 
 
 def _server(there: dict[str, Any]) -> Row:
