@@ -1,11 +1,12 @@
 """A process that forks gateways, so that each costs no start of the interpreter.
 
 For every line ``DIRECTORY UPSTREAM-PORT [NAME=VALUE ...]`` on its input it forks a gateway there, says ``pid N``, and
-``gone N`` when that one has ended. The gateway says ``ready PORT`` and works until it is killed.
+``gone N`` when that one has ended. The gateway says ``ready`` with its ports and works until it is killed.
 
 Names: ``began`` and ``speed`` of its clock; ``files``: how many descriptors it may have; ``octets``: how long a file may get,
-whenever SIGUSR1 comes, until SIGUSR2 comes; ``store``: a PostgreSQL's address, for one of several nodes, where a lane that is not
-renewed is free after a second; anything else is the configuration's, under gateway.
+whenever SIGUSR1 comes, until SIGUSR2 comes; ``stale_s``: after how long a stranger makes room; ``store``: a PostgreSQL's
+address, for one of several nodes, where a lane that is not renewed is free after a second; anything else is the configuration's,
+under gateway.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import uvloop
 from running_gateway import HurryClock, RunningGateway
 
+from valija.net import listeners
 from valija.services import lane_hold
 from valija.store import postgres_nodes
 
@@ -48,6 +50,7 @@ async def serve(directory: str, upstream_port: str, *options: str) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, limit_files, octets)
         loop.add_signal_handler(signal.SIGUSR2, limit_files, UNLIMITED)
+    listeners.STALE_S = float(named.pop("stale_s", listeners.STALE_S))  # type: ignore[misc]
     settings: dict[str, Any] = {"retry_delays_s": RETRY_S, **named}
     store = settings.pop("store", "")
     if store:
@@ -57,7 +60,7 @@ async def serve(directory: str, upstream_port: str, *options: str) -> None:
     await gateway.start()
     if not gateway.machine.gateway.devices.all():
         await gateway.open_door()
-    say(f"ready {gateway.port}")
+    say("ready " + " ".join(f"{name}={port}" for name, port in gateway.ports.items()))
     await asyncio.Event().wait()
 
 

@@ -17,12 +17,13 @@ Place = tuple[Any, ...]  # arguments of begin
 
 
 class GatewayProcesses:
-    """Starts and ends them; ``port`` is 0 while none is ready."""
+    """Starts and ends them; ``port`` (for devices) is 0 while none is ready."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.pid = 0
         self.port = 0
+        self.ports: dict[str, int] = {}
 
     async def _hear(self) -> list[str]:
         assert self._process.stdout is not None
@@ -37,9 +38,10 @@ class GatewayProcesses:
 
     async def ready(self) -> int:
         """Wait until it is ready; return its port."""
-        word, port = await self._hear()
+        word, *ports = await self._hear()
         assert word == "ready", word
-        self.port = int(port)
+        self.ports = {name: int(port) for name, port in (one.split("=") for one in ports)}
+        self.port = self.ports["smtp"]
         return self.port
 
     async def end(self, number: int = signal.SIGKILL) -> None:

@@ -135,7 +135,7 @@ class Listener:
     def _make_room(self) -> bool:
         stale = self.time() - STALE_S
         for session in self._sessions:  # who came first is first
-            if not session.known and session.task is None and session.progress_at < stale:
+            if not session.known and not session.has_work and session.progress_at < stale:
                 session.shut(self.too_many)
                 self._forget(session)
                 return True

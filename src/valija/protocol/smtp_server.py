@@ -214,11 +214,12 @@ class SmtpServer:
         self._reply(code, enhanced, text)
         match question:
             case SenderOffered(path) if code == 250:
-                self._sender, self._recipients, self._idle_commands = path, [], 0
+                self._sender, self._recipients = path, []
             case RecipientOffered(path) if code == 250:
                 self._recipients.append(path)
-                self._idle_commands = 0
+                self._idle_commands -= 1  # recipients have a limit of their own
             case MessageStarts() if code == 354:
+                self._idle_commands = 0
                 self._unstuffer, self._size = LooseDotUnstuffer() if self.lf_ends_message else DotUnstuffer(), 0
             case MessageStarts() | MessageEnds():
                 self._sender, self._recipients = None, []
