@@ -5,8 +5,8 @@ For every line ``DIRECTORY UPSTREAM-PORT [NAME=VALUE ...]`` on its input it fork
 
 Names: ``began`` and ``speed`` of its clock; ``files``: how many descriptors it may have; ``octets``: how long a file may get,
 whenever SIGUSR1 comes, until SIGUSR2 comes; ``stale_s``: after how long a stranger makes room; ``store``: a PostgreSQL's
-address, for one of several nodes, where a lane that is not renewed is free after a second; anything else is the configuration's,
-under gateway.
+address, for one of several nodes, where a lane that is not renewed is free after a second; anything else is the
+configuration's, under gateway.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ async def test_two_gateways_killed_in_turn_lose_nothing_and_send_nothing_twice(
     assert set(postgres.psql("SELECT name FROM spool_files WHERE pieces IS NOT NULL", "kept").split()) >= files
     assert min(len(load.accepted) for load in loads) > 20
     assert len(entries) >= len(accepted)
-    assert taken_before > 50
+    assert taken_before > 20
 
 
 async def test_devices_settings_and_gates_of_one_node_are_those_of_the_other_at_once(
