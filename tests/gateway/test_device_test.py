@@ -47,7 +47,7 @@ async def test_a_device_is_played_without_its_password_and_nothing_is_sent(
     assert "S: 235" in kept
     assert "C: ********" in kept
     assert "cmljb2g" not in kept, "the user name in base64 is part of the credentials"
-    assert office.machine.gateway.devices._one_time == {}
+    assert office.machine.gateway.devices._logins._one_time == {}
     assert (office.directory / played.file).parent.stat().st_mode & 0o077 == 0
 
 

@@ -51,7 +51,7 @@ def _ports(ports: dict[str, int], tls: str) -> list[Row]:
 def _log_in(made: dict[str, Any]) -> list[Row]:
     label = _("Log-in (SMTP authentication)")
     if not made["has_password"]:
-        ranges = ", ".join(made["ranges"])
+        ranges = ", ".join(r.removesuffix("/32").removesuffix("/128") for r in made["ranges"])
         return [(label, _("off: it is known by its address, {ranges}").format(ranges=ranges))]
     password = made.get("password") or _("the one that it was given")
     return [(label, _("on; LOGIN or PLAIN")), (_("User name"), made["login"]), (_("Password"), password)]
