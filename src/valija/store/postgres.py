@@ -40,7 +40,11 @@ async def open_store(
     lock = StateLock(state_dir)
     try:
         connections = Connections(address, find_password(environment), tls)
-        vault = await _prepare(connections, state_dir, key_file, environment)
+        try:
+            vault = await _prepare(connections, state_dir, key_file, environment)
+        except BaseException:
+            await connections.close()
+            raise
         return PostgresStore(PostgresEngine(connections), vault, lock)
     except BaseException:
         lock.release()
@@ -86,9 +90,8 @@ async def _prepare(
 ) -> Vault:
     """Make or migrate the schema and compare the key, all or nothing: the first of several nodes decides on the key."""
     address = connections.address
-    connection = await connections.open_with_patience()
     try:
-        async with connection.transaction():
+        async with connections.lend() as connection, connection.transaction():
             await migrate(connection, address)
             store_exists = await run(connection, has_key())
             key = load_master_key(
@@ -98,12 +101,8 @@ async def _prepare(
             await run(connection, check_key(vault))
     except BoxNotOpened:
         raise _other_key(address) from None
-    except MasterKeyError:
-        raise
     except Exception as error:
         raise explain_refusal(error, address) from None
-    finally:
-        connection.terminate()
     return vault
 
 
