@@ -14,6 +14,7 @@ from valija.net.listeners import Listener, smtp_listener
 from valija.services.submission import Submission
 
 LOOPBACK: Final = "127.0.0.1"
+NAMED_TIMES: Final = 4
 IDLE_S: Final = 300.0
 NAMES: Final = ("smtp", "submission", "submissions")
 
@@ -63,11 +64,16 @@ class GatewayListeners:
                     name=name,
                     idle_s=IDLE_S,
                     connections_limit=settings.connections,
-                    address_limit=settings.connections_per_address,
+                    address_limit=self._sessions_of,
                 )
                 await self._listen(listener, name, max(port, 0), implicit_tls=name == "submissions")
         self._watch = asyncio.create_task(self._tls.run(self._machine.gateway.devices.changed), name="certificates")
         self._tell_machine()
+
+    def _sessions_of(self, address: str) -> int:
+        """Return how many sessions an address may have; one that is named for a device may be a print server's."""
+        named = self._machine.gateway.devices.by_address(address) is not None
+        return self._settings.connections_per_address * (NAMED_TIMES if named else 1)
 
     def _tell_machine(self) -> None:
         machine = self._machine
