@@ -111,7 +111,7 @@ async def test_an_older_schema_is_brought_up_to_date_and_keeps_what_it_had(
     assert postgres.psql("SELECT version FROM valija_schema", "empty") == "7"
     postgres.psql("INSERT INTO traffic VALUES (1, 2, 3, 4, 5)", "empty")
     store = await open_postgres(empty, tmp_path)
-    assert await store.have_job("x", 1)
+    assert await store.have_duty("x", 1)
     await store.close()
     assert postgres.psql("SELECT accepted FROM traffic", "empty") == "2"
     assert postgres.psql("SELECT version FROM valija_schema", "empty") == str(latest_version())

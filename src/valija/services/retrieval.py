@@ -101,7 +101,7 @@ class Retrieval:
 
     async def may_check(self, setting: Setting, seconds: float) -> bool:
         """Tell whether it is this node that checks a setting by the clock, for so long."""
-        return await self._store.have_job(f"check {setting.value}", seconds)
+        return await self._store.have_duty(f"check {setting.value}", seconds)
 
     async def open(self, setting: Setting, settings: PopSettings) -> Pop3Connection:
         """Return a connection that is logged in. Raises :class:`LoginFailed` and what :meth:`check` raises."""

@@ -67,7 +67,7 @@ class MemoryStore:
     def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return True
 
     async def load_token(self, account: str) -> VersionedToken:

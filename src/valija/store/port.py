@@ -124,8 +124,11 @@ class Store(Protocol):
         """Be the only node that refreshes an account's token; waits for another one. What was read before is old then."""
         ...
 
-    async def have_job(self, name: str, seconds: float) -> bool:
-        """Have a job for so long, or longer if this node has it already; False while another node has it."""
+    async def have_duty(self, name: str, seconds: float) -> bool:
+        """Have a duty for so long, or longer if this node has it already; False while another node has it.
+
+        A duty is what one of several nodes does for all, such as the check of a mailbox.
+        """
         ...
 
     async def load_token(self, account: str) -> VersionedToken:

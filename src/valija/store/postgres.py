@@ -78,7 +78,7 @@ class PostgresStore(SqlStore):
         async with self._postgres.alone(f"refresh {account}"):
             yield
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return await self._postgres.write(lambda: self._node.take(name, seconds))
 
     def _tell(self, kind: ChangeKind, name: str = "") -> Work[None]:

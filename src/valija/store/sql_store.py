@@ -69,7 +69,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
     def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return True
 
     # --- tokens ---------------------------------------------------------------------------------------------------------
