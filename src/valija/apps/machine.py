@@ -171,7 +171,7 @@ def build(
         retrieval=retrieval,
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
         refresher=BackgroundRefresher(tokens, store, clock),
-        check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
+        check_timer=CheckTimer(retrieval, clock, POP_SETTINGS, gateway.devices.fetches),
         gateway=gateway,
         importer=Importer(providers, settings, tokens, gateway.devices, clock),
         device_test=DeviceTest(gateway.devices, lambda: route.mailbox(Setting.SMTP.value), clock, state_dir, translate),

@@ -114,6 +114,60 @@ class LooseDotUnstuffer:
         return body
 
 
+class TerminatorWatch:
+    """Watches a stuffed body pass by, untouched, until its terminator has passed."""
+
+    __slots__ = ("_tail", "done")
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"  # as if the line end before the data were part of it
+        self.done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return what belongs to the body, its terminator included, and once ``done`` what follows it."""
+        end = (self._tail + data[:4]).find(TERMINATOR) - len(self._tail)  # over the seam; then inside
+        if end < -len(self._tail):
+            end = data.find(TERMINATOR)
+            if end < 0:
+                self._tail = (self._tail + data[-4:])[-4:]
+                return data, b""
+        self.done = True
+        end += len(TERMINATOR)
+        return data[:end], data[end:]
+
+
+class MessageTop:
+    """Lets the header, the empty line and so many lines of a body through (TOP, RFC 1939 section 7), before stuffing."""
+
+    __slots__ = ("_blank", "_in_header", "_left")
+
+    def __init__(self, lines: int) -> None:
+        self._left = lines
+        self._in_header = True
+        self._blank = True  # the line so far
+
+    @property
+    def full(self) -> bool:
+        """Tell whether nothing more will come through."""
+        return not self._in_header and self._left <= 0
+
+    def feed(self, piece: bytes) -> bytes:
+        """Return what comes through of the next octets."""
+        start = 0
+        while not self.full:
+            end = piece.find(b"\n", start)
+            if end < 0:
+                self._blank = self._blank and piece[start:].strip(b"\r") == b""
+                return piece
+            if not self._in_header:
+                self._left -= 1
+            elif self._blank and piece[start:end].strip(b"\r") == b"":
+                self._in_header = False
+            self._blank = True
+            start = end + 1
+        return piece[:start]
+
+
 def _length_of_started_terminator(data: bytes) -> int:
     for length in (4, 3, 2, 1):
         if data.endswith(TERMINATOR[:length]):

@@ -224,6 +224,10 @@ class DeviceDesk:
             self._in_clear = any(d.enabled and d.tls is TlsPolicy.OFFERED and d.password for d in devices)
         return self._in_clear
 
+    def fetches(self, mailbox: str) -> bool:
+        """Tell whether a device fetches the mailbox of this POP setting."""
+        return any(stored.value.enabled and stored.value.mailbox == mailbox for stored in self._devices.values())
+
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
         return self._logins.locked_until(login_meant(login), address)

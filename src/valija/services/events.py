@@ -95,9 +95,12 @@ class EventBus:
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event]] = set()
         self._stopping: Stopping | None = None
+        self.settings_changes = 0  # how many: who keeps settings for a while may see that they are the same
 
     def publish(self, event: Event) -> None:
         """Hand out an event; never waits."""
+        if isinstance(event, SettingsChanged):
+            self.settings_changes += 1
         if isinstance(event, Stopping):
             self._stopping = event
         for queue in self._queues:

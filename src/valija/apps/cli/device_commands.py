@@ -12,6 +12,7 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.settings_commands import json_option
 from valija.apps.cli.what_to_type import print_what_to_type
+from valija.domain.account import POP_SETTINGS
 from valija.domain.device import Rewriting, TlsPolicy
 
 OPERATOR_NEEDED = 4
@@ -29,6 +30,11 @@ _FIELDS = (
         "lf_ends_message",
         default=None,
         help=_("Bare line feeds end its messages (old fax systems)."),
+    ),
+    click.option(
+        "--mailbox",
+        type=click.Choice(["", *(s.value for s in POP_SETTINGS)]),
+        help=_("The POP setting whose mailbox it may fetch, by POP3; '' for none."),
     ),
     click.option("--language", type=click.Choice(["en", "es"]), help=_("Language of its delivery reports.")),
 )

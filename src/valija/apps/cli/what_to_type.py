@@ -18,6 +18,8 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
     click.echo()
     output.print_fields([_server(there), *_ports(there["ports"], made["tls"]), *_log_in(made), _sender(there, made)])
     click.echo()
+    if made["mailbox"] and made["has_password"]:
+        _print_pop3(there, made)
     if there["authority"] and made["tls"] != "offered":
         text = _("Where the device checks certificates, import this machine's authority into it: {file}")
         click.echo(text.format(file=there["authority"]))
@@ -25,6 +27,26 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
         text = _("The password is not shown again. For another one: valija device password {login}")
         click.echo(text.format(login=made["login"]))
     click.echo(_("What it will meet there: valija device test {login}").format(login=made["login"]))
+
+
+def _print_pop3(there: dict[str, Any], made: dict[str, Any]) -> None:
+    click.echo(_("And where it asks for its incoming mail (POP3) server:"))
+    click.echo()
+    label = _("Log-in")
+    log_in = (label, _("the same user name and password"))
+    output.print_fields([_server(there), *_pop3_ports(there["ports"], made["tls"]), log_in])
+    click.echo()
+    text = _("It fetches the mailbox of the setting {setting}, which this machine itself no longer checks.")
+    click.echo(text.format(setting=made["mailbox"]))
+
+
+def _pop3_ports(ports: dict[str, int], tls: str) -> list[Row]:
+    label, security = _("Port"), _("Encryption")
+    plain, implicit = ports.get("pop3"), ports.get("pop3s")
+    if plain and (tls == "offered" or not implicit):
+        return [(label, str(plain)), (security, _("STLS if it has it; else none") if tls == "offered" else "STLS")]
+    other = _("SSL/TLS from the beginning (if it only knows STLS: port {port})").format(port=plain)
+    return [(label, str(implicit or "-")), (security, other if plain else _("SSL/TLS from the beginning"))]
 
 
 def _server(there: dict[str, Any]) -> Row:
