@@ -231,6 +231,19 @@ async def test_without_a_token_nothing_is_tried_and_all_leaves_when_it_is_back(o
     assert office.reports == []
 
 
+async def test_a_connection_that_is_kept_dies_with_its_token(office: Office) -> None:
+    """Whoever deletes a token is promised that nothing is sent with it any more."""
+    await office.put()
+    await office.until(all_delivered, timedelta(seconds=5))
+    office.upstream.trouble, office.upstream.has_token = ConsentNeeded(message("no token")), False
+    tokens = TokenSet.__new__(TokenSet)
+    office.events.publish(TokenChanged(ACCOUNT, 2, Retrieved(tokens), NotRetrieved(), office.clock.now()))
+    await office.put()
+    await office.clock.advance(5)
+    assert len(office.upstream.offered) == 1
+    assert office.dispatcher.gate(ACCOUNT).blocked is not None
+
+
 async def test_an_accounts_trouble_is_probed_with_one_message_and_opens_by_itself(office: Office) -> None:
     """Somebody mends it at the provider; nobody tells this machine."""
     office.upstream.trouble = LoginFailed(Trouble("smtp_auth_disabled", WhoActs.ADMINISTRATOR, "535 5.7.139", START))
@@ -251,6 +264,20 @@ async def test_a_changed_setting_is_tried_at_once(office: Office) -> None:
     await office.clock.advance(5)
     office.upstream.trouble = None
     office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await office.until(all_delivered, timedelta(seconds=5))
+
+
+async def test_what_does_not_concern_the_account_opens_nothing(office: Office) -> None:
+    """A log-in, a time zone: the account is not tried again for that."""
+    office.upstream.trouble = LoginFailed(Trouble("tls_untrusted", WhoActs.OPERATOR, "", START))
+    await office.put()
+    await office.clock.advance(5)
+    office.upstream.trouble = None
+    for subject in ("administrator", "machine", "internet-fax"):
+        office.events.publish(SettingsChanged(subject, office.clock.now()))
+    await office.clock.advance(5)
+    assert not office.dispatcher.gate(ACCOUNT).is_open
+    office.events.publish(SettingsChanged("provider work", office.clock.now()))
     await office.until(all_delivered, timedelta(seconds=5))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+from argon2.profiles import CHEAPEST
 
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
@@ -19,9 +20,15 @@ from valija.apps.web.screens import SCREENS
 from valija.apps.web.visit import Face
 from valija.domain.account import Actor, Presence
 from valija.domain.administrator import PANEL, WEB
+from valija.domain.queue import GivenBack, HoldAsked, Refused, TryFailed
+from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.domain.sighting import Seen
+from valija.domain.trouble import Trouble, WhoActs
 from valija.secret import Secret
 from valija.services.administrator import AdministratorDesk
+from valija.services.passwords import Passwords
 from valija.store.memory import MemoryStore
+from valija.store.queue_port import Body
 
 PASSWORD = "correct horse 7"
 AT_MACHINE = Actor("uid 0", "cli", Presence.AT_MACHINE)
@@ -64,6 +71,36 @@ async def machinery(state_dir: Path, *, new: bool = False) -> AsyncIterator[Mach
         await machine.providers.set("microsoft", changes, confirm=False, actor=AT_MACHINE)
     yield Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
     await machine.stop()
+
+
+async def with_cheap_password(here: Machinery, *, is_new: bool = False) -> None:
+    """Give a new machine two providers and, unless it stays new, a password that is checked quickly."""
+    machine = here.machine
+    here.administrator = AdministratorDesk(machine.store, machine.clock, machine.events, Passwords(CHEAPEST))
+    if not is_new:
+        await here.administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
+    for name in ("microsoft", "google"):
+        changes = {"kind": name, "client_id": "id-1"}
+        await machine.providers.set(name, changes, confirm=False, actor=AT_MACHINE)
+
+
+async def furnish(here: Machinery) -> list[int]:
+    """Let there be a device, a stranger and mail in every state but delivered; return the messages' numbers."""
+    gateway, queue, now = here.machine.gateway, here.machine.store.queue, here.machine.clock.now()
+    vars(gateway.devices)["_passwords"] = Passwords(CHEAPEST)
+    await gateway.devices.add({"name": "Ricoh, floor 2"}, AT_MACHINE)
+    gateway.devices.saw("ricoh-floor-2", Seen(now, "192.0.2.7", "smtp", "TLSv1.2", error="535 wrong"))
+    gateway.devices.saw(None, Seen(now, "192.0.2.8", "smtp", "", "canon", "530 no log-in"))
+    recipients = (QueuedRecipient("luis@example.org"), QueuedRecipient("eva@example.org"))
+    sent = QueuedMessage("smtp", "ricoh-floor-2", "s@example.org", "1@x", 9000, now, recipients, "Contrato <b>1</b>")
+    numbers = [await queue.accept(sent, Body(b"x")) for _message in range(4)]
+    first, second, third, _fourth = await queue.lease("smtp", now, now, 9)
+    trouble = Trouble("server_busy", WhoActs.NOBODY, "451 4.3.0 later", now)
+    await queue.apply([(entry.id, TryFailed(first.lease, now, trouble)) for entry in first.entries])
+    await queue.apply([(second.entries[0].id, Refused(second.lease, trouble))])
+    for entry in third.entries:
+        await queue.apply([(entry.id, GivenBack(third.lease)), (entry.id, HoldAsked(now, "administrator"))])
+    return numbers
 
 
 def csrf(page: str) -> str:

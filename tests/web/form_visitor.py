@@ -16,7 +16,17 @@ Value = str | bytes
 FORM = "application/x-www-form-urlencoded"
 MARK = "zq7"  # in all that must not come back as more than text
 SUM = 7191 * 7193  # what a template would make of {{7191*7193}}
-KEPT = ("_settings", "_registrations", "_preferences", "_tokens", "_password_hash", "_api_tokens", "_received")
+KEPT = (
+    "_settings",
+    "_registrations",
+    "_preferences",
+    "_tokens",
+    "_password_hash",
+    "_api_tokens",
+    "_received",
+    "_devices",
+    "_learning",
+)
 PASSING = ("_lockout", "_sessions")
 
 
@@ -28,6 +38,7 @@ class Visitor:
     browser: httpx2.AsyncClient
     is_panel: bool = True
     forms: list[Form] = field(default_factory=list)
+    searches: list[Form] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def kept(self, names: Iterable[str] = KEPT) -> dict[str, Any]:
@@ -38,6 +49,9 @@ class Visitor:
         """Let the store hold what it held."""
         for name, value in kept.items():
             setattr(self.here.machine.store, name, _copied(value))
+        gateway, store = self.here.machine.gateway, self.here.machine.store
+        vars(gateway.devices)["_devices"] = _copied(vars(store)["_devices"])
+        vars(gateway.learning)["_stored"] = vars(store)["_learning"]
 
     def different(self) -> list[Form]:
         """Return one form of each kind."""

@@ -30,6 +30,7 @@ class Form:
     action: str
     multipart: bool
     fields: tuple[Field, ...]
+    method: str = "post"
 
     @property
     def kind(self) -> tuple[str, ...]:
@@ -130,7 +131,8 @@ class _Reader(HTMLParser):
             self._open = None
         if tag == "form" and self._form is not None:
             multipart = self._form.get("enctype") == "multipart/form-data"
-            self.read.forms += [Form(self._page, a, multipart, tuple(self._fields)) for a in self._actions]
+            method = self._form.get("method", "get")
+            self.read.forms += [Form(self._page, a, multipart, tuple(self._fields), method) for a in self._actions]
             self._form = None
         while self._ids and any(open_tag == tag for open_tag, _name in self._ids):
             if self._ids.pop()[0] == tag:

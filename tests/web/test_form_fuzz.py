@@ -12,16 +12,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from argon2.profiles import CHEAPEST
-from asgi_faces import AT_MACHINE, PASSWORD, SMTP, Machinery, csrf, log_in, machinery
+from asgi_faces import PASSWORD, SMTP, csrf, furnish, log_in, machinery, with_cheap_password
 from form_visitor import FORM, KEPT, MARK, PASSING, Value, Visitor, lines, multipart, urlencoded
 from form_walk import TYPED, Field, Form, read, walk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from valija.secret import Secret
-from valija.services.administrator import AdministratorDesk
-from valija.services.passwords import Passwords
 
 FACES = ("panel", "web")
 NASTY: tuple[Value, ...] = (
@@ -72,7 +67,7 @@ BASE: dict[str, str] = {
     "password": PASSWORD,
 }
 SECRET_AREAS = ("certificate", "private_key", "service_account")
-SHOWING = ("/status", "/settings/audit", "/settings/providers")
+SHOWING = ("/status", "/settings/audit", "/settings/providers", "/devices", "/queue")
 BESIDE = {"certificate": "private_key", "new": "again"}  # where the message about a field may stand, too
 
 
@@ -90,23 +85,17 @@ async def visitor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """Somebody who has logged in and has seen all pages."""
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(machinery(tmp_path, new=True))
-        await _with_cheap_password(here)
+        await with_cheap_password(here)
         browser = await stack.enter_async_context(here.panel() if request.param == "panel" else here.web())
         assert (await log_in(browser)).status_code == 303
         found = Visitor(here, browser, is_panel=request.param == "panel")
-        found.forms = await walk(browser, SMTP + "/delete-token")
-        assert len(found.forms) > 30
+        await furnish(here)
+        forms = await walk(browser, SMTP + "/delete-token")
+        found.forms = [form for form in forms if form.method == "post"]
+        found.searches = [form for form in forms if form.method == "get"]
+        assert len(found.forms) > 45
+        assert found.searches
         yield found
-
-
-async def _with_cheap_password(here: Machinery, *, is_new: bool = False) -> None:
-    machine = here.machine
-    here.administrator = AdministratorDesk(machine.store, machine.clock, machine.events, Passwords(CHEAPEST))
-    if not is_new:
-        await here.administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
-    for name in ("microsoft", "google"):
-        changes = {"kind": name, "client_id": "id-1"}
-        await machine.providers.set(name, changes, confirm=False, actor=AT_MACHINE)
 
 
 async def _try_value(visitor: Visitor, form: Form, about: Field, value: Value, *, taken: bool) -> None:
@@ -171,6 +160,20 @@ async def test_nasty_values_break_nothing(visitor: Visitor) -> None:
                 turn += 1
                 for value in NASTY if is_first else NASTY[turn % 4 :: 4]:
                     await _try_value(visitor, form, about, value, taken=taken)
+    visitor.verdict()
+
+
+async def test_nasty_searches_break_nothing(visitor: Visitor) -> None:
+    """What is looked for stands in the page's address: any text is answered by a page, and comes back as text."""
+    form = visitor.searches[0]
+    for about in form.fields:
+        for value in NASTY:
+            pairs = [(n, v) for n, v in form.values().items() if n != about.name] + [(about.name, value)]
+            if len(urlencoded(pairs)) < 60_000:  # more does not come through the server
+                answer = await visitor.browser.get(f"{form.action}?{urlencoded(pairs).decode()}")
+                if answer.status_code != 200:
+                    visitor.fault(form, (about.name, value), f"answered {answer.status_code}")
+                visitor.look_for_echoes(form, answer, (about.name, value))
     visitor.verdict()
 
 
@@ -306,7 +309,7 @@ async def test_no_form_is_taken_from_another_page(visitor: Visitor) -> None:
 async def test_nasty_passwords_break_nothing(tmp_path: Path, face: str, is_new: bool) -> None:
     """Before anybody has logged in: the log-in, and the first password of a new machine."""
     async with machinery(tmp_path, new=True) as here:
-        await _with_cheap_password(here, is_new=is_new)
+        await with_cheap_password(here, is_new=is_new)
         async with here.panel() if face == "panel" else here.web() as browser:
             visitor = Visitor(here, browser)
             visitor.forms = await walk(browser, "/login", "/login?next=/settings/first-start")

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from valija import __version__
-from valija.apps.api.views import STATE_LABELS
+from valija.apps.api.gateway_views import show_accounts
+from valija.apps.api.views import STATE_LABELS, Views
 from valija.apps.cli.output import STATE_COLOURS
 from valija.apps.language import translate
 from valija.apps.machine import Machine
@@ -50,7 +51,7 @@ class Board:
     async def _draw(self) -> RenderableType:
         reports = [await self._machine.status.report(s, unsaved=self._machine.tokens.unsaved) for s in Setting]
         parts: list[RenderableType] = [Text(f" Valija {__version__}", style="bold"), self._places(), Text()]
-        parts += [self._settings(reports), Text(), *self._next(reports)]
+        parts += [self._settings(reports), *await self._stopped(), Text(), *self._next(reports)]
         return Group(*parts)
 
     def _text(self, sentence: str) -> str:
@@ -87,6 +88,23 @@ class Board:
                 self._note(report, now),
             )
         return table
+
+    async def _stopped(self) -> list[RenderableType]:
+        """Say which account's mail does not leave, and why."""
+        views = Views(self._language, self._machine.status)
+        lines: list[RenderableType] = []
+        for account in await show_accounts(self._machine, views):
+            waiting = sum(number for state, number in account.counts.items() if state not in ("delivered", "failed"))
+            why = account.trouble.meaning if account.trouble else self._text(N_("An operator has stopped all mail."))
+            if not account.open:
+                count = self._text(N_("{n} wait")).format(n=waiting)
+                name = self._text(SETTING_LABELS[Setting(account.account)])
+                lines.append(
+                    Text(f" ● {name}: {why} ({count})", style="bold red" if account.trouble else "bold yellow")
+                )
+                if account.trouble:
+                    lines.append(Text(f"   {account.trouble.cure}"))
+        return [Text(), *lines] if lines else []
 
     def _note(self, report: TokenReport, now: datetime) -> str:
         if report.authorization is not None:

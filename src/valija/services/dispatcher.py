@@ -35,9 +35,9 @@ from valija.domain.queue import Delivered, Failed, RecipientEvent, RecipientStat
 from valija.domain.queue_history import gate_line
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
-from valija.domain.token import Retrieved
+from valija.domain.token import Retrieved, tokens_in_use
 from valija.net.smtp import SmtpConnection
-from valija.services.events import EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
+from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
 from valija.services.lane import Lane
 from valija.services.login import Troubles
 from valija.store.queue_port import Body, QueueStore
@@ -83,6 +83,11 @@ class Route(Protocol):
 
 Applied = Callable[[Sequence[tuple[int, RecipientEvent]], Sequence[RecipientState | None]], None]
 Report = Callable[[QueuedMessage, int, list[tuple[RecipientEntry, Failed | Delivered]]], Awaitable[None]]
+
+
+def concerns(event: SettingsChanged, account: str) -> bool:
+    """Tell whether a change may have mended an account: of its own setting, or of a provider."""
+    return event.subject == account or event.subject.startswith(PROVIDER_SUBJECT)
 
 
 class Dispatcher:
@@ -152,8 +157,11 @@ class Dispatcher:
                 while not isinstance(event := await told.get(), Stopping):
                     if isinstance(event, TokenChanged) and isinstance(event.after, Retrieved):
                         await self._follow(event.account, lambda gate: gates.token_works(gate, self.clock.now()))
+                    elif isinstance(event, TokenChanged) and event.account in self._lanes:
+                        if tokens_in_use(event.after) is None:  # what it had opened is not used any more
+                            self._lanes[event.account].settings_changed()
                     elif isinstance(event, SettingsChanged):
-                        for account in [*self._lanes]:
+                        for account in [name for name in self._lanes if concerns(event, name)]:
                             self._lanes[account].settings_changed()
                             await self._follow(account, lambda gate: gates.account_works(gate, self.clock.now()))
             finally:

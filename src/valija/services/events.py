@@ -12,6 +12,7 @@ from typing import Final
 from valija.domain.token import TokenState
 
 QUEUE_LIMIT: Final = 256
+PROVIDER_SUBJECT: Final = "provider "  # and its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class TokenChanged:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChanged:
-    """A mail setting or a provider was changed."""
+    """A mail setting (``subject`` is its name), a provider or something else that is set was changed."""
 
     subject: str
     at: datetime
@@ -67,26 +68,13 @@ class QueueChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class JobChanged:
-    """A job (``subject`` is its number) has another state, or got further: ``done`` pages of ``of`` (0: not known)."""
-
-    subject: str
-    state: str
-    done: int
-    of: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Stopping:
     """The daemon is about to stop: whoever follows what happens ends."""
 
     at: datetime
 
 
-Event = (
-    TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | JobChanged | Stopping
-)
+Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | Stopping
 
 
 class EventBus:
@@ -95,12 +83,9 @@ class EventBus:
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event]] = set()
         self._stopping: Stopping | None = None
-        self.settings_changes = 0  # how many: who keeps settings for a while may see that they are the same
 
     def publish(self, event: Event) -> None:
         """Hand out an event; never waits."""
-        if isinstance(event, SettingsChanged):
-            self.settings_changes += 1
         if isinstance(event, Stopping):
             self._stopping = event
         for queue in self._queues:

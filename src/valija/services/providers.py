@@ -18,7 +18,7 @@ from valija.net.jose import KeyUnusable, SigningKey, check_pair, parse_service_a
 from valija.oauth.catalogue import Catalogue, Profile
 from valija.oauth.http_messages import is_safe_url
 from valija.secret import Secret
-from valija.services.events import EventBus, SettingsChanged
+from valija.services.events import PROVIDER_SUBJECT, EventBus, SettingsChanged
 from valija.store.port import Store, VersionedRegistration
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -118,7 +118,7 @@ class ProviderBook:
             if await self._store.save_registration(version, new, record, forget_tokens=forget):
                 for start in revoke:
                     start()
-                self._events.publish(SettingsChanged(f"provider {name}", self._clock.now()))
+                self._events.publish(SettingsChanged(PROVIDER_SUBJECT + name, self._clock.now()))
                 return new
         raise TryLater(message(N_("Somebody else changes the same provider.")), message(N_("Try again.")))
 
@@ -134,7 +134,7 @@ class ProviderBook:
         await self._store.delete_registration(name, record, forget_tokens=forget)
         for start in revoke:
             start()
-        self._events.publish(SettingsChanged(f"provider {name}", self._clock.now()))
+        self._events.publish(SettingsChanged(PROVIDER_SUBJECT + name, self._clock.now()))
 
     async def _tokens_lost(self, name: str, stored: VersionedRegistration | None, new: Registration) -> list[str]:
         if stored is None or all(getattr(stored.value, f) == getattr(new, f) for f in _OWNERS):

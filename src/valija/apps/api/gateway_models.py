@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from valija.apps.api.fields import CHANGES_LIMIT, DEVICE_FIELDS
-from valija.apps.api.models import Answer, Body, TroubleView
+from valija.apps.api.models import Answer, Body, QueueAccountView, TroubleView
 from valija.domain.learning import MINUTES_RANGE, USUAL_MINUTES
 
 StateName = Literal["queued", "in_flight", "deferred", "held", "delivered", "failed"]
@@ -92,20 +92,6 @@ class MessageLifeView(QueuedMessageView):
     """A message of the queue with its ``life``, in order."""
 
     life: list[LifeEventView]
-
-
-class QueueAccountView(Answer):
-    """An account's mail: how much in which state, and whether it may leave."""
-
-    account: str
-    open: bool
-    held: bool
-    closed_at: datetime | None
-    trouble: TroubleView | None
-    probe_at: datetime | None
-    paused_until: datetime | None
-    paused_why: str
-    counts: dict[str, int]
 
 
 class QueueView(Answer):

@@ -9,7 +9,7 @@ from pydantic import Field
 from valija.apps.api import models
 from valija.apps.api.calls import Call
 from valija.apps.api.gateway_models import MadeDeviceView
-from valija.apps.api.gateway_operations import show_made
+from valija.apps.api.gateway_views import show_made
 from valija.apps.api.models import Answer, Body
 from valija.domain.account import Setting
 from valija.domain.imported import TEXT_LIMIT, FoundAccount

@@ -228,14 +228,29 @@ class AuditView(Answer):
     details: dict[str, str]
 
 
+class QueueAccountView(Answer):
+    """An account's mail: how much in which state, and whether it may leave."""
+
+    account: str
+    open: bool
+    held: bool
+    closed_at: datetime | None
+    trouble: TroubleView | None
+    probe_at: datetime | None
+    paused_until: datetime | None
+    paused_why: str
+    counts: dict[str, int]
+
+
 class MachineView(Answer):
-    """The machine itself."""
+    """The machine itself; ``mail``: each account's queue, and whether it may leave."""
 
     version: str
     started_at: datetime
     sandbox: dict[str, str] | None
     web_address: str
     tokens: list[TokenView]
+    mail: list[QueueAccountView]
     warnings: list[str]
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from valija import __version__
 from valija.apps.api import models
 from valija.apps.api.calls import Call
+from valija.apps.api.gateway_views import show_accounts
 from valija.apps.api.views import REVOCATION_TEXTS
 from valija.domain.account import GrantKind, Setting
 from valija.domain.errors import NotReady
@@ -28,6 +29,7 @@ async def show_machine(call: Call) -> models.MachineView:
         sandbox=m.sandbox,
         web_address=m.web_address,
         tokens=tokens,
+        mail=await show_accounts(m, call.views),
         warnings=warnings,
     )
 

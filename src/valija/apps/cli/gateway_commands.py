@@ -39,13 +39,14 @@ def list_queue(client: DaemonClient, /, as_json: bool, **filters: Any) -> None:
         output.print_json(found)
         return
     for account in found["accounts"]:
-        _print_account(account)
+        print_account(account)
     if found["messages"]:
         header = [_("Number"), _("Accepted"), _("Device"), _("Recipient"), _("State"), _("Subject")]
         output.print_table(header, [row for m in found["messages"] for row in _message_rows(m)])
 
 
-def _print_account(account: dict[str, Any]) -> None:
+def print_account(account: dict[str, Any]) -> None:
+    """Print how much mail an account has, and why it does not leave."""
     counts = ", ".join(f"{state}: {count}" for state, count in account["counts"].items()) or _("no mail")
     click.secho(f"{account['account']}  {counts}", bold=True)
     if account["held"]:

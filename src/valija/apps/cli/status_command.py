@@ -8,6 +8,7 @@ import click
 
 from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
+from valija.apps.cli.gateway_commands import print_account
 from valija.apps.cli.settings_commands import json_option
 
 
@@ -44,6 +45,11 @@ def status(client: DaemonClient, as_json: bool) -> None:
         for token in machine["tokens"]
     ]
     output.print_table(header, lines)
+    stopped = [account for account in machine["mail"] if not account["open"]]
+    if stopped:
+        click.echo()
+    for account in stopped:
+        print_account(account)
     for warning in machine["warnings"]:
         click.echo()
         click.secho(warning, fg="yellow")

@@ -13,11 +13,13 @@ from starlette.routing import Route
 
 from valija.apps.machine import Machine
 from valija.apps.web import (
+    device_views,
     first_start_views,
     home_views,
     login_views,
     machine_views,
     provider_views,
+    queue_views,
     settings_views,
     token_views,
 )
@@ -41,11 +43,33 @@ OPEN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/lift", login_views.lift),
 )
 AT_MACHINE_OR_SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/events", queue_views.watch_home),
     ("GET", "/status", home_views.status),
     ("GET", "/send", home_views.show_send),
     ("POST", "/send", home_views.send),
 )
 SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/queue", queue_views.show_queue),
+    ("GET", "/queue/events", queue_views.watch_queue),
+    ("POST", "/queue/accounts/{account}/{action}", queue_views.act_on_account),
+    ("GET", "/queue/{id}", queue_views.show_one),
+    ("GET", "/queue/{id}/events", queue_views.watch_one),
+    ("GET", "/queue/{id}/cancel", queue_views.ask_cancel),
+    ("POST", "/queue/{id}/cancel", queue_views.cancel),
+    ("POST", "/queue/{id}/{action}", queue_views.act_on_one),
+    ("GET", "/devices", device_views.show_list),
+    ("POST", "/devices", device_views.add),
+    ("GET", "/events/devices", device_views.watch_list),
+    ("GET", "/new-device", device_views.show_new),
+    ("POST", "/learning", device_views.learn),
+    ("POST", "/accept-device", device_views.accept),
+    ("GET", "/devices/{login}", device_views.show_one),
+    ("POST", "/devices/{login}", device_views.change),
+    ("GET", "/devices/{login}/credentials", device_views.show_credentials),
+    ("GET", "/devices/{login}/password", device_views.ask_password),
+    ("POST", "/devices/{login}/password", device_views.make_password),
+    ("GET", "/devices/{login}/delete", device_views.ask_delete),
+    ("POST", "/devices/{login}/delete", device_views.delete),
     ("GET", "/settings", settings_views.show_tree),
     ("GET", "/settings/password", login_views.show_password),
     ("POST", "/settings/password", login_views.change_password),

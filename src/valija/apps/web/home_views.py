@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -10,6 +11,8 @@ from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
 from valija.apps.language import LANGUAGES
+from valija.apps.web.live import stream_of
+from valija.apps.web.queue_views import HALF_DAY, home_parts, mail_now
 from valija.apps.web.screens import FIRST_START
 from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
@@ -38,7 +41,10 @@ async def home(visit: Visit) -> Response:
     is_set = await visit.administrator.is_set()
     new = not is_set or not (visit.preferences.is_set_up or (await lamps(visit))["send"]["ok"])
     begin = FIRST_START.base if is_set else f"/login?next={FIRST_START.base}"
-    return await visit.render("home.html", first_start=new, begin=begin)
+    sees = visit.face.at_machine or visit.session is not None
+    mail = await mail_now(visit, HALF_DAY) if sees else None
+    stream = await stream_of("/events", partial(home_parts, visit)) if sees else ""
+    return await visit.render("home.html", first_start=new, begin=begin, mail=mail, stream=stream)
 
 
 async def set_language(visit: Visit) -> Response:
@@ -56,8 +62,9 @@ async def status(visit: Visit) -> Response:
     tokens = [await visit.token(setting) for setting in Setting]
     settings = {s.value: await visit.machine.settings.load(s) for s in Setting}
     names = {s.value: visit.text(SETTING_LABELS[s]) for s in Setting}
+    mail = await mail_now(visit, HALF_DAY)
     return await visit.render(
-        "status.html", tokens=tokens, settings=settings, names=names, started_at=visit.machine.started_at
+        "status.html", tokens=tokens, settings=settings, names=names, mail=mail, started_at=visit.machine.started_at
     )
 
 

@@ -67,7 +67,14 @@ class Pages:
                 trim_blocks=False,
             )
             made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
-            made.filters |= {"when": _when, "iso": _iso, "days": _days}
+            made.filters |= {
+                "when": _when,
+                "iso": _iso,
+                "days": _days,
+                "number": _number,
+                "exactly": _exactly,
+                "brief": _brief,
+            }
             self._environments[language] = made
         return self._environments[language]
 
@@ -84,6 +91,22 @@ def _moment(value: Any) -> datetime:
 @pass_context
 def _when(context: Context, value: Any) -> str:
     return f"{_moment(value).astimezone(context.get('zone')):%Y-%m-%d %H:%M}"
+
+
+@pass_context
+def _exactly(context: Context, value: Any) -> str:
+    return f"{_moment(value).astimezone(context.get('zone')):%Y-%m-%d %H:%M:%S}"
+
+
+@pass_context
+def _brief(context: Context, value: Any) -> str:
+    """Return the hour of today, else the day."""
+    at, now = _moment(value).astimezone(context.get("zone")), datetime.now(UTC).astimezone(context.get("zone"))
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d}"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", "\u202f")  # as both languages may write it (ISO 80000-1)
 
 
 def _iso(value: Any) -> str:

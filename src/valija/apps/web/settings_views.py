@@ -31,6 +31,8 @@ async def show_tree(visit: Visit) -> Response:
     others = [
         {"label": visit.text(N_("Guided set-up")), "href": FIRST_START.base, "icon": "onward"},
         {"label": visit.text(N_("This machine")), "href": "/settings/machine", "icon": "server"},
+        {"label": visit.text(N_("Devices")), "href": "/devices", "icon": "print"},
+        {"label": visit.text(N_("Mail queue")), "href": "/queue", "icon": "mail"},
         {"label": visit.text(N_("Providers")), "href": "/settings/providers", "icon": "network"},
         {"label": visit.text(N_("Administrator's password")), "href": "/settings/password", "icon": "lock"},
         {"label": visit.text(N_("Who did what")), "href": "/settings/audit", "icon": "list"},

@@ -209,6 +209,10 @@ async def make_visit(
 async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
     """Return whether the machine can send and receive, and why not."""
     send = await _lamp(visit, Setting.SMTP)
+    blocked = visit.machine.gateway.dispatcher.gate(Setting.SMTP.value).blocked
+    if send["ok"] and blocked is not None:  # the token is good, and the server takes no mail with it
+        trouble = visit.views.raw_trouble(blocked.trouble)
+        send = {"ok": False, "why": trouble.meaning if trouble else ""}
     receiving = [await _lamp(visit, s) for s in Setting if s.is_pop]
     set_up = [lamp for lamp in receiving if lamp["ok"] is not None]
     receive = next((lamp for lamp in set_up if not lamp["ok"]), set_up[0] if set_up else receiving[0])

@@ -48,7 +48,8 @@
       const left = Math.ceil((Date.parse(element.dataset.until) - Date.now()) / 1000);
       if (left > 0) {
         const minutes = Math.floor(left / 60);
-        element.querySelector("time").textContent = `${minutes}:${String(left % 60).padStart(2, "0")}`;
+        const place = element.querySelector("time"), text = `${minutes}:${String(left % 60).padStart(2, "0")}`;
+        if (place.textContent !== text) place.textContent = text;
         element.toggleAttribute("data-soon", left <= 60);
         return;
       }
@@ -82,14 +83,15 @@
 
   // --- new content, from the start or from htmx ---
   function prepare(root) {
-    each(root, "[data-shows]", (key) => { key.hidden = false; });
+    each(root, "[data-shows], [data-print]", (key) => { key.hidden = false; });
     each(root, ".picker", showPicker);
     each(root, "[data-toast]", startToast);
   }
 
   document.addEventListener("click", (event) => {
-    const key = event.target.closest("[data-shows], [data-dismiss], [data-close]");
+    const key = event.target.closest("[data-shows], [data-dismiss], [data-close], [data-print]");
     if (!key) return;
+    if ("print" in key.dataset) return void print();
     if (key.dataset.shows) togglePassword(key);
     else if ("dismiss" in key.dataset) key.closest(".message").remove();
     else if (byId("dialog")?.contains(key)) {
@@ -125,6 +127,7 @@
     for (const change of changes) {
       for (const node of change.addedNodes) if (node.nodeType === 1 && node.parentElement) prepare(node.parentElement);
     }
+    count(); // a part that came anew has the moment, not the time left
   }).observe(document.body, { childList: true, subtree: true });
   count();
   setInterval(count, 1000);
