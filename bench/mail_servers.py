@@ -2,8 +2,9 @@
 
 A process apart because it is root's, as tests/peers/mail_peers.py is, whose tools it uses. The first line of its input is
 a JSON object: ``directory`` (empty, ours), ``dovecot`` (text by version), ``postfix`` (by name: ``main``, ``master``),
-``ports`` to wait for. It answers ``ready``. Then each line is a question, ``NAME WORDS``: in how many places are these
-words in the log of that Postfix? Standard library only: under sudo it may run with any Python.
+``ports`` to wait for. It answers ``ready``. Then each line is a question: ``count NAME WORDS``, in how many places are these
+words in the log of that Postfix, or ``cpu NAME``, how many seconds of CPU have all its processes used. Standard library only:
+under sudo it may run with any Python.
 """
 
 from __future__ import annotations
@@ -44,12 +45,32 @@ class Log:
         return self._counts[words]
 
 
-def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer]) -> dict[str, Log]:
+class Postfix:
+    """One that runs: its log, and its processes, which are a session of their own."""
+
+    def __init__(self, log: Path, pid: int) -> None:
+        self.log = Log(log)
+        self._pid = str(pid)
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of all its processes, those that have ended included (proc_pid_stat(5))."""
+        ticks = 0
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = file.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[3] == self._pid:
+                ticks += sum(int(field) for field in fields[11:15])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer]) -> dict[str, Postfix]:
     dovecot = mail_peers.make_directory(directory / "dovecot")
     version = "2.3" if mail_peers._run(["dovecot", "--version"]).startswith("2.3") else "2.4"
     (dovecot / "dovecot.conf").write_text(asked["dovecot"][version].replace("@DIR@", str(dovecot)))
     peers.append(mail_peers.Peer("dovecot", ["dovecot", "-F", "-c", str(dovecot / "dovecot.conf")], dovecot / "log"))
-    logs = {}
+    started = {}
     for name, configuration in asked["postfix"].items():
         place = mail_peers.make_directory(directory / name)
         etc = mail_peers.make_directory(place / "etc")
@@ -62,9 +83,9 @@ def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer])
         found = [mail_peers._run(list(command)) for command in run]
         command = [f"{found[1].strip()}/master", "-c", str(etc), "-s"]
         peers.append(mail_peers.Peer(name, command, place / "start.log"))
-        logs[name] = Log(place / "postfix.log")
+        started[name] = Postfix(place / "postfix.log", peers[-1].pid)
     mail_peers.wait_until_ready(peers, asked["ports"])
-    return logs
+    return started
 
 
 def main() -> None:
@@ -76,11 +97,12 @@ def main() -> None:
     directory = Path(asked["directory"])
     peers: list[mail_peers.Peer] = []
     try:
-        logs = _start(directory, asked, peers)
+        started = _start(directory, asked, peers)
         print("ready", flush=True)
         for question in sys.stdin:
-            name, _space, words = question.rstrip("\n").partition(" ")
-            print(logs[name].count(words.encode()), flush=True)
+            what, name, *words = question.rstrip("\n").split(" ", 2)
+            postfix = started[name]
+            print(postfix.cpu() if what == "cpu" else postfix.log.count(words[0].encode()), flush=True)
     except (OSError, RuntimeError, subprocess.SubprocessError) as failure:
         sys.exit(f"{failure}\n{mail_peers.logs(directory)}")
     finally:

@@ -121,28 +121,49 @@ def _listening(command: Sequence[str], port: int, directory: Path, environment: 
 
 @contextlib.contextmanager
 def email_oauth2_proxy(directory: Path, upstream: int, issuer: str, made: Certificates) -> Iterator[Proxy]:
-    """Run email-oauth2-proxy in front of a submission server; it gets its token by client credentials, without a person."""
+    """Run email-oauth2-proxy in front of a submission server."""
+    client = ProxyClient(MAILBOX, f"{issuer}/token", "smtp", CONFIDENTIAL_CLIENT, CONFIDENTIAL_SECRET.reveal())
+    server = f"server_port = {upstream}\nserver_starttls = True"
+    with email_oauth2_proxy_of(directory, "SMTP", server, client, made.ca) as proxy:
+        yield proxy
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyClient:
+    """How email-oauth2-proxy gets a mailbox's token: by client credentials, without a person."""
+
+    mailbox: str
+    token_endpoint: str
+    scope: str
+    client_id: str
+    client_secret: str
+
+
+@contextlib.contextmanager
+def email_oauth2_proxy_of(
+    directory: Path, protocol: str, server: str, client: ProxyClient, ca_file: Path
+) -> Iterator[Proxy]:
+    """Run email-oauth2-proxy for SMTP or POP in front of a server on this machine; ``server`` is the rest of its section."""
     directory.mkdir(parents=True, exist_ok=True)
     port = free_port()
     (directory / "emailproxy.config").write_text(
-        f"""[SMTP-{port}]
+        f"""[{protocol}-{port}]
 server_address = localhost
-server_port = {upstream}
-server_starttls = True
+{server}
 local_address = 127.0.0.1
-[{MAILBOX}]
-token_url = {issuer}/token
-oauth2_scope = smtp
+[{client.mailbox}]
+token_url = {client.token_endpoint}
+oauth2_scope = {client.scope}
 oauth2_flow = client_credentials
-client_id = {CONFIDENTIAL_CLIENT}
-client_secret = {CONFIDENTIAL_SECRET.reveal()}
+client_id = {client.client_id}
+client_secret = {client.client_secret}
 [emailproxy]
 delete_account_token_on_password_error = False
 """
     )
     files = ["--config-file", "emailproxy.config", "--cache-store", "cache", "--log-file", "log"]
     command = [str(Path(sys.executable).with_name("emailproxy")), "--no-gui", "--local-server-auth", *files]
-    with _listening(command, port, directory, {"SSL_CERT_FILE": str(made.ca)}) as proxy:
+    with _listening(command, port, directory, {"SSL_CERT_FILE": str(ca_file)}) as proxy:
         yield proxy
 
 

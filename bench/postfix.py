@@ -210,12 +210,19 @@ class Servers:
         self._process = process
 
     def count(self, name: str, words: str = ACCEPTED) -> int:
-        """Return how many lines with these words a Postfix has logged since they were asked for first."""
+        """Return how often a Postfix has logged these words since they were asked for first."""
+        return int(self._ask(f"count {name} {words}"))
+
+    def cpu(self, name: str) -> float:
+        """Return the CPU seconds of all of a Postfix's processes."""
+        return float(self._ask(f"cpu {name}"))
+
+    def _ask(self, question: str) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{name} {words}\n".encode())
+        self._process.stdin.write(question.encode() + b"\n")
         self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+        return self._process.stdout.readline()
 
 
 @contextlib.contextmanager

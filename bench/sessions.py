@@ -22,7 +22,7 @@ IDLE: Final = 5000
 IDLE_TLS: Final = 1000
 CROWD: Final = 1000
 GREETED_S: Final = 2.0
-CONFIGURATION: Final = "connections = 10000\n"
+CONFIGURATION: Final = "connections = 10000\nconnections_per_address = 10000\n"
 
 
 def sessions() -> Section:

@@ -41,6 +41,8 @@ host = "127.0.0.1"
 smtp_port = -1
 submission_port = -1
 submissions_port = -1
+pop3_port = -1
+pop3s_port = -1
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -224,3 +225,19 @@ def test_no_secret_reaches_log_answers_or_argument_lists(daemon: Daemon) -> None
     grants = (daemon.state_dir / "sandbox" / "grants.json").read_text()
     assert "planted" not in grants
     assert "Bearer" not in shown
+
+
+def test_it_allows_itself_as_many_descriptors_as_there_may_be_connections(tmp_path: Path) -> None:
+    """A shell's 1,024 would end at the gateway's thousandth device."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        machine = Daemon(tmp_path).start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert machine.process is not None
+    limits = Path(f"/proc/{machine.process.pid}/limits").read_text().splitlines()
+    allowed = next(line.split()[3] for line in limits if line.startswith("Max open files"))
+    wanted = 2000 * 3 + 500
+    assert int(allowed) == (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
+    assert machine.stop() == 0

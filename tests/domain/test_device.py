@@ -17,6 +17,7 @@ from valija.domain.device import (
     decide_sender,
     find_by_address,
     parse_device,
+    qualify,
 )
 from valija.domain.errors import InvalidFields
 
@@ -138,3 +139,22 @@ def test_any_text_is_taken_or_refused(value: str, field: str) -> None:
         return
     assert "\n" not in device.login + device.name
     find_by_address([device], "192.168.1.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox", "expected"),
+    [
+        ("printer", "box@example.test", "printer@example.test"),
+        ("printer", "", "printer"),
+        ("", "box@example.test", ""),
+        ("a@b.test", "box@example.test", "a@b.test"),
+        ("victim%elsewhere.example", "box@example.test", "victim%elsewhere.example"),
+        ("elsewhere.example!victim", "box@example.test", "elsewhere.example!victim"),
+        ('"victim@elsewhere.example"', "box@example.test", '"victim@elsewhere.example"'),
+    ],
+)
+def test_a_plain_name_gets_the_mailboxes_domain_and_nothing_else_does(
+    address: str, mailbox: str, expected: str
+) -> None:
+    """What looks like a route has no meaning here."""
+    assert qualify(address, mailbox) == expected

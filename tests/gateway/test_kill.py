@@ -9,19 +9,17 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from gateway_process import GatewayProcesses, Place, gateway_processes
 from quick_sender import Client, code
 from running_gateway import HurryClock, RunningGateway
 from upstream import Upstream, Visit
 
-SERVER = Path(__file__).with_name("killed_gateway.py")
 KILLS = int(os.environ.get("VALIJA_KILLS", "200"))
 SEED = int(os.environ.get("VALIJA_KILLS_SEED", "1"))
 SPEED = 100.0
@@ -29,39 +27,10 @@ DEVICES = 6
 ONE_FAULT_IN = 60
 
 
-class Gateways:
-    """Starts gateways on one directory, one after the other, and kills them."""
-
-    def __init__(self, process: asyncio.subprocess.Process, order: str) -> None:
-        self._process = process
-        self._order = order
-        self.port = 0  # 0 while none is ready
-
-    async def _hear(self) -> list[str]:
-        assert self._process.stdout is not None
-        async with asyncio.timeout(30):
-            return (await self._process.stdout.readline()).decode().split()
-
-    async def life(self, seconds: float, *, while_starting: bool) -> None:
-        """Start one, let it live so long, kill it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(self._order.encode() + b"\n")
-        pid = int((await self._hear())[1])
-        if not while_starting:
-            word, port = await self._hear()
-            assert word == "ready"
-            self.port = int(port)
-        await asyncio.sleep(seconds)
-        self.port = 0
-        os.kill(pid, signal.SIGKILL)
-        while (said := await self._hear())[0] != "gone":
-            assert said[0] == "ready"
-
-
 class Load:
     """Devices that hand in message after message, for as long as somebody is there to take it."""
 
-    def __init__(self, gateways: Gateways, chance: random.Random) -> None:
+    def __init__(self, gateways: GatewayProcesses, chance: random.Random) -> None:
         self._gateways = gateways
         self._chance = chance
         self._next = 0
@@ -116,13 +85,12 @@ async def upstream() -> AsyncIterator[Upstream]:
     await started.stop()
 
 
-async def _kill_again_and_again(gateways: Gateways, load: Load, chance: random.Random) -> None:
+async def _kill_again_and_again(gateways: GatewayProcesses, load: Load, chance: random.Random, place: Place) -> None:
     devices = [asyncio.create_task(load.device()) for _number in range(DEVICES)]
     for _kill in range(KILLS):
-        if chance.random() < 0.2:
-            await gateways.life(chance.uniform(0, 0.1), while_starting=True)
-        else:
-            await gateways.life(chance.expovariate(1 / 0.15), while_starting=False)
+        while_starting = chance.random() < 0.2
+        seconds = chance.uniform(0, 0.1) if while_starting else chance.expovariate(1 / 0.15)
+        await gateways.life(seconds, place, while_starting=while_starting)
     for task in devices:
         task.cancel()
     await asyncio.gather(*devices, return_exceptions=True)
@@ -143,19 +111,12 @@ async def test_killed_again_and_again_under_load_nothing_that_got_a_250_is_lost_
 ) -> None:
     """Small messages in rows, large ones in files, one to three recipients; the upstream fails now and then, too."""
     began = time.time()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SERVER), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
     state = tmp_path / "state"
     state.mkdir()
-    gateways = Gateways(process, f"{state} {upstream.port} {began} {SPEED}")
     chance = random.Random(SEED)
-    load = Load(gateways, chance)
-    await _kill_again_and_again(gateways, load, chance)
-    assert process.stdin is not None
-    process.stdin.close()
-    assert await process.wait() == 0
-
+    async with gateway_processes() as gateways:
+        load = Load(gateways, chance)
+        await _kill_again_and_again(gateways, load, chance, (state, upstream.port, f"began={began}", f"speed={SPEED}"))
     assert isinstance(upstream.fault, Weather)
     upstream.fault.fair = True
     last = await RunningGateway(state, upstream.port, clock=HurryClock(SPEED, began), retry_delays_s=[10]).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
+import socket
 import ssl
 import time
 import warnings
@@ -264,3 +265,23 @@ async def test_who_guesses_on_many_connections_at_once_is_locked_out_all_the_sam
     assert (await aside(_guess, office, OTHER, "ricoh", right))[0] == 235
     records = [r.record for r in await office.store.list_audit(50) if r.record.action is AuditAction.DEVICE_LOCKED_OUT]
     assert [(r.subject, r.actor.where) for r in records] == [("ricoh", STRANGER)]
+
+
+async def test_an_address_has_so_many_sessions_and_one_that_is_named_has_more(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Others are served meanwhile; who comes too often is told so."""
+    running = await RunningGateway(tmp_path, upstream.port, connections_per_address=2).start()
+    await running.add_device("Print server", ranges=[OTHER])
+
+    def greetings(place: str, count: int) -> list[int]:
+        sockets = [socket.create_connection((HERE, running.port), 20, (place, 0)) for _one in range(count)]
+        codes = [int(sock.recv(3)) for sock in sockets]
+        for sock in sockets:
+            sock.close()
+        return codes
+
+    assert await aside(greetings, STRANGER, 4) == [220, 220, 421, 421]
+    assert await aside(greetings, HERE, 2) == [220, 220]
+    assert await aside(greetings, OTHER, 9) == [220] * 8 + [421]
+    await running.stop()

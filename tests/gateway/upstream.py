@@ -109,8 +109,8 @@ class Upstream:
         self.visits.append(visit)
         try:
             await self._talk(reader, writer, visit)
-        except (Gone, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
+        except (Gone, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # a task of asyncio's servers that was cancelled is logged as an error
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -208,7 +208,7 @@ async def test_who_reads_nothing_is_let_go() -> None:
 
 
 async def test_an_address_has_so_many_sessions_and_no_more() -> None:
-    async with _listening(House(), address_limit=2) as listener:
+    async with _listening(House(), address_limit=lambda _address: 2) as listener:
         kept = [await _connect(listener) for _number in range(2)]
         assert [(await _line(reader))[:3] for reader, _writer in kept] == [b"220", b"220"]
         reader, writer = await _connect(listener)
@@ -223,7 +223,7 @@ async def test_an_address_has_so_many_sessions_and_no_more() -> None:
 
 async def test_at_the_limit_a_silent_stranger_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("valija.net.listeners.STALE_S", 0.2)
-    async with _listening(House(open_door=False), connections_limit=3, address_limit=9) as listener:
+    async with _listening(House(open_door=False), connections_limit=3, address_limit=lambda _address: 9) as listener:
         strangers = [await _connect(listener) for _number in range(3)]
         for reader, _writer in strangers:
             await _line(reader)

@@ -1,5 +1,7 @@
 #!/bin/sh
-# install.sh PYTHON: installs the real peers of the tests, Dovecot, Postfix, PostgreSQL, oidc-provider and Chromium. Says nothing when all is there.
+# install.sh PYTHON: installs the real peers of the tests: Dovecot, Postfix, PostgreSQL, oidc-provider, Chromium, mail programs,
+# what judges pages (libtiff-tools, poppler-utils, qpdf), a scanner to test with (sane-utils) and a reader of words.
+# Says nothing when all is there.
 # Node.js is the one in PYTHON's virtual environment: Debian 12's is too old for oidc-provider.
 # Needs root or sudo for the packages only. No packaged daemon is started; /etc/dovecot and /etc/postfix are not changed by us.
 set -eu
@@ -13,7 +15,8 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 missing() {
-  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix postgresql chromium; do installed "$package" || echo "$package"; done
+  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix postgresql chromium curl mpop fetchmail \
+    libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do installed "$package" || echo "$package"; done
 }
 
 # While packages are installed, their daemons must not start: invoke-rc.d asks $policy, 101 means no. PostgreSQL's package makes

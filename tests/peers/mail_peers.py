@@ -45,6 +45,11 @@ class Peer:
                 env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
             )
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process, which leads its session."""
+        return self._process.pid
+
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None

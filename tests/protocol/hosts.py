@@ -89,6 +89,7 @@ class PopHost:
         self.deleted: tuple[int, ...] | None = None
         self.closed = False
         self.deletes_all = True
+        self.utf8 = False
 
     def receive(self, data: bytes) -> bytes:
         """Take octets, return what is said to them."""
@@ -106,15 +107,19 @@ class PopHost:
     def _handle(self, event: pop.Event) -> bytes:
         core = self.core
         match event:
-            case pop.LoginShown(shown):
+            case pop.LoginShown(shown, utf8):
                 self.logins.append(shown)
+                self.utf8 = utf8
                 entries = [pop.Entry(f"uid-{n}", len(m)) for n, m in enumerate(self.messages)]
                 core.open_maildrop(entries) if is_good(shown) else core.refuse_login(scope="pop")
             case pop.MessageWanted(index, lines):
                 stuffer = DotStuffer()
+                core.message_follows()
                 said = core.output() + stuffer.feed(top(self.messages[index], lines)) + stuffer.finish()
                 core.message_sent()
                 return said
+            case pop.OutputWaits():
+                return core.output()
             case pop.DeletionsDue(indexes):
                 self.deleted = indexes
                 core.deleted(all_of_them=self.deletes_all)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
-from valija.protocol.dot_stuffing import DotStuffer, DotUnstuffer
+from valija.protocol.dot_stuffing import DotStuffer, DotUnstuffer, MessageTop, TerminatorWatch
 
 WORDS = st.lists(
     st.sampled_from([b".", b"..", b"\r", b"\n", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"a", b"From x"]), max_size=30
@@ -128,3 +128,30 @@ def test_a_stuffed_body_has_one_terminator_and_no_bare_line_ends(body: bytes, le
     wire = b"\r\n" + stuff(body, lengths)
     assert wire.count(b"\r\n.\r\n") == 1
     assert wire.count(b"\r") == wire.count(b"\n") == wire.count(b"\r\n")
+
+
+@MANY
+@given(BODIES, cuts)
+def test_who_watches_a_body_pass_by_sees_its_end_where_who_unstuffs_it_does(data: bytes, lengths: list[int]) -> None:
+    watch, passed, rest = TerminatorWatch(), b"", b""
+    for piece in cut(data, lengths):
+        if watch.done:
+            rest += piece
+            continue
+        through, rest = watch.feed(piece)
+        passed += through
+    assert passed + rest == data
+    assert (rest, watch.done) == unstuff(data, [])[1:]
+
+
+@MANY
+@given(BODIES, cuts, st.integers(0, 4))
+def test_the_top_is_the_header_and_so_many_lines_whatever_the_pieces(
+    body: bytes, lengths: list[int], count: int
+) -> None:
+    top = MessageTop(count)
+    said = b"".join(top.feed(piece) for piece in cut(body, lengths))
+    lines = re.findall(rb"[^\n]*\n|[^\n]+", body)
+    blank = next((n for n, line in enumerate(lines) if line.strip(b"\r") == b"\n"), len(lines))
+    assert said == b"".join(lines[: blank + 1 + count])
+    assert top.full is (blank < len(lines) and sum(line.endswith(b"\n") for line in lines[blank + 1 :]) >= count)

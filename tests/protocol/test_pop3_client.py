@@ -14,6 +14,7 @@ from talk import BEARER, MANY, PASSWORD, Talk, converse, cut, cuts
 from valija.protocol import pop3_client as pop
 from valija.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from valija.protocol.pop3_client import (
+    Listed,
     Maildrop,
     PopAuthAccepted,
     PopAuthRefused,
@@ -190,6 +191,14 @@ def test_a_server_without_capa_is_trusted_to_know_what_its_provider_prefers() ->
     assert converse(dialog, [b"+ \r\n", OK]).value == PopAuthAccepted("XOAUTH2")
 
 
+def chain_of(*dialogs: Generator[Any, Any, Any]) -> Generator[Any, Any, list[Any]]:
+    """Run dialogs one after another; return all their values."""
+    found = []
+    for dialog in dialogs:
+        found.append((yield from dialog))
+    return found
+
+
 # --- maildrop ------------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +223,53 @@ def test_a_listing_that_is_none_is_the_servers_fault(line: bytes) -> None:
         converse(pop.ask_unique_ids(), [b"+OK\r\n" + line + b"\r\n.\r\n"])
 
 
+UIDL, LIST = b"+OK\r\n1 a\r\n2 b\r\n.\r\n", b"+OK\r\n2 20\r\n1 10 octets\r\n.\r\n"
+PIPELINING = PopCapabilities(True, (), False, True, pipelining=True)
+ONE_BY_ONE = PopCapabilities(True, (), False, True)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "written"), [(PIPELINING, [b"UIDL\r\nLIST\r\n"]), (ONE_BY_ONE, [b"UIDL\r\n", b"LIST\r\n"])]
+)
+def test_a_listing_joins_unique_ids_and_sizes_and_commands_go_together_only_where_offered(
+    capabilities: PopCapabilities, written: list[bytes]
+) -> None:
+    talk = converse(pop.ask_listing(capabilities), [UIDL, LIST])
+    assert talk.value == [Listed(1, "a", 10), Listed(2, "b", 20)]
+    assert talk.written == written
+
+
+def test_a_refused_half_of_a_listing_is_a_refusal_and_leaves_the_dialog_in_step() -> None:
+    for script in ([NO, LIST], [UIDL, NO]):
+        talk = converse(chain_of(pop.ask_listing(PIPELINING), pop.ask_stat()), [*script, b"+OK 2 30\r\n"])
+        assert isinstance(talk.value[0], PopRefused)
+        assert talk.value[1] == Maildrop(2, 30)
+    assert converse(pop.ask_listing(ONE_BY_ONE), [NO]).written == [b"UIDL\r\n"]
+
+
+@pytest.mark.parametrize(
+    "listing", [b"1 10\r\n", b"1 10\r\n3 20\r\n", b"1 10\r\n2\r\n", b"1 10\r\n\r\n", b"1 10\r\n2 x\r\n"]
+)
+def test_unique_ids_and_sizes_of_different_messages_are_the_servers_fault(listing: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        converse(pop.ask_listing(PIPELINING), [UIDL, b"+OK\r\n" + listing + b".\r\n"])
+
+
+def test_deletions_go_on_after_a_refused_one_and_tell_of_it() -> None:
+    talk = converse(pop.ask_deletions([1, 2, 3], PIPELINING), [OK, NO, OK])
+    assert [status.server_words for status in talk.value] == ["-ERR [SYS/TEMP] come back later"]
+    assert talk.written == [b"DELE 1\r\nDELE 2\r\nDELE 3\r\n"]
+    assert converse(pop.ask_deletions([1, 2], ONE_BY_ONE), [OK, OK]).written == [b"DELE 1\r\n", b"DELE 2\r\n"]
+    many = list(range(1, 1201))
+    assert len(converse(pop.ask_deletions(many, PIPELINING), [OK] * 1200).written) == 3, "no more than 500 at once"
+
+
+def test_what_else_a_server_offers_is_known_from_its_capabilities() -> None:
+    found = converse(pop.ask_capabilities(), [b"+OK\r\nTOP\r\nutf8 USER\r\nPIPELINING\r\n.\r\n"]).value
+    assert (found.top, found.utf8, found.pipelining, found.user) == (True, True, True, False)
+    assert converse(pop.ask_utf8(), [OK]).written == [b"UTF8\r\n"]
+
+
 def test_a_status_line_of_10000_octets_is_read_and_one_without_end_is_not() -> None:
     assert converse(pop.ask_retrieve(1), [b"+OK " + b"x" * 10_000 + b"\r\n"]).value.ok
     with pytest.raises(ConnectionGone) as caught:
@@ -225,7 +281,9 @@ DIALOGS: list[tuple[Callable[[], Generator[Any, Any, Any]], bytes]] = [
     (pop.ask_stat, b"STAT\r\n"),
     (pop.ask_unique_ids, b"UIDL\r\n"),
     (lambda: pop.ask_retrieve(7), b"RETR 7\r\n"),
+    (lambda: pop.ask_top(7, 0), b"TOP 7 0\r\n"),
     (lambda: pop.ask_delete(7), b"DELE 7\r\n"),
+    (lambda: pop.ask_listing(ONE_BY_ONE), b"UIDL\r\n"),
     (pop.say_goodbye, b"QUIT\r\n"),
 ]
 
@@ -273,17 +331,18 @@ WORDS = st.lists(
 
 
 @MANY
-@given(WORDS, cuts, st.sampled_from(range(10)))
+@given(WORDS, cuts, st.sampled_from(range(13)))
 def test_whatever_a_server_says_every_dialog_ends_in_the_documented_ways(
     words: list[bytes], lengths: list[int], which: int
 ) -> None:
-    dialogs = [
+    dialogs: list[Generator[Any, Any, Any]] = [
         pop.greet(),
         pop.start_tls(),
         pop.authenticate(offering("XOAUTH2"), BEARER),
         pop.authenticate(offering("LOGIN"), PASSWORD),
         pop.authenticate(offering(user=True), PASSWORD),
         *(dialog() for dialog, _command in DIALOGS),
+        pop.ask_listing(PIPELINING),
     ]
     try:
         found = converse(dialogs[which], cut(b"".join(words), lengths)).value

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
-from valija.protocol.pop3_server import LINE_LIMIT, Pop3Server, TlsWanted
+from valija.protocol.pop3_server import (
+    LINE_LIMIT,
+    OUTPUT_LIMIT,
+    Entry,
+    OutputWaits,
+    Pop3Server,
+    PopPolicy,
+    SessionEnds,
+    TlsWanted,
+)
 
 MESSAGES = [b"Subject: one\r\n\r\n.\r\n", b"Subject: two\r\n\r\nx\r\n", b""]
 LOG_IN = b"USER ana\r\nPASS open sesame\r\n"
@@ -115,6 +124,94 @@ def test_too_many_errors_or_failed_log_ins_end_the_session() -> None:
     guessing.receive(b"USER ana\r\n" + b"PASS guess\r\n" * 10)
     assert len(guessing.logins) == 3
     assert guessing.closed
+
+
+def waiting_for_a_message(policy: PopPolicy = POP_POLICY, command: bytes = b"RETR 1\r\n") -> Pop3Server:
+    """Return a server that has asked whether a message is there."""
+    core = Pop3Server(policy, secure=True)
+    core.feed(LOG_IN + command)
+    assert core.next_event() is not None
+    core.open_maildrop([Entry("a", 10), Entry("b", 20)])
+    assert core.next_event() is not None
+    core.output()
+    return core
+
+
+def test_nothing_positive_is_said_before_the_message_is_there() -> None:
+    core = waiting_for_a_message()
+    assert core.output() == b""
+    core.message_follows()
+    assert core.output() == b"+OK 10 octets\r\n"
+
+
+def test_a_message_that_cannot_be_had_is_refused_and_the_session_goes_on() -> None:
+    core = waiting_for_a_message()
+    core.refuse_message("gone")
+    core.feed(b"LAST\r\n")
+    assert core.next_event() is None
+    assert core.output() == b"-ERR gone\r\n+OK 0\r\n"
+
+
+def test_a_lost_maildrop_ends_the_session_with_nothing_deleted() -> None:
+    core = waiting_for_a_message(command=b"DELE 2\r\nRETR 1\r\nQUIT\r\n")
+    core.lose_maildrop("[SYS/TEMP] gone")
+    assert core.next_event() == SessionEnds()
+    assert core.output() == b"-ERR [SYS/TEMP] gone\r\n"
+    assert core.next_event() is None
+
+
+def test_a_size_that_may_be_wrong_is_not_named_at_the_message() -> None:
+    core = waiting_for_a_message(replace(POP_POLICY, sizes_exact=False))
+    core.message_follows()
+    core.message_sent()
+    core.feed(b"LIST 1\r\n")
+    assert core.next_event() is None
+    assert core.output() == b"+OK\r\n+OK 1 10\r\n"
+
+
+def test_output_is_bounded_however_much_is_asked_for_at_once() -> None:
+    core = Pop3Server(POP_POLICY, secure=True)
+    core.feed(LOG_IN)
+    assert core.next_event() is not None
+    core.open_maildrop([Entry("x" * 70, 10)] * 1000)
+    core.feed(b"UIDL\r\n" * 1000)
+    said = largest = 0
+    while core.next_event() == OutputWaits():
+        octets = len(core.output())
+        said, largest = said + octets, max(largest, octets)
+    said += len(core.output())
+    assert said > 1000 * 1000 * 70
+    assert largest < OUTPUT_LIMIT + 1000 * 80
+
+
+@pytest.mark.parametrize(
+    ("line", "password"),
+    [
+        (b"PASS a b", "a b"),
+        (b"pass  two  spaces ", " two  spaces "),
+        (b" PASS x\t", "x\t"),
+        (b"PASS \xc3\xb1", "\N{LATIN SMALL LETTER N WITH TILDE}"),
+        (b"PASS \xf1", "\N{LATIN SMALL LETTER N WITH TILDE}"),
+        (b"PASS", ""),
+    ],
+)
+def test_a_password_is_all_that_follows_the_space(line: bytes, password: str) -> None:
+    host = PopHost()
+    host.receive(b"USER ana\r\n" + line + b"\r\n")
+    [shown] = host.logins
+    assert shown.password is not None
+    assert shown.password.reveal() == password
+
+
+def test_utf8_is_told_with_the_log_in_and_forgotten_at_the_handshake() -> None:
+    host = PopHost()
+    host.receive(b"UTF8\r\n" + LOG_IN)
+    assert host.utf8
+    injected = PopHost(secure=False)
+    injected.receive(b"UTF8\r\nSTLS\r\n")
+    injected.handshake()
+    injected.receive(LOG_IN)
+    assert (len(injected.logins), injected.utf8) == (1, False)
 
 
 # --- any octets --------------------------------------------------------------------------------------------------------------

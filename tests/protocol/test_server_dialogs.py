@@ -1,4 +1,4 @@
-"""Dialogs with our servers, written as text in ``dialogs/`` and replayed.
+"""Dialogs with our servers, written as text in ``tests/dialogs`` and replayed.
 
 ``C:`` a line of the client, ``B:`` its octets with escapes, ``S:`` a line of the server (``...`` for any rest,
 ``␠`` for a space at its end), ``=`` what
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hosts import PopHost, SmtpHost
 
-DIALOGS = sorted((Path(__file__).parent / "dialogs").glob("*.txt"))
+DIALOGS = sorted((Path(__file__).parents[1] / "dialogs").glob("*.txt"))
 
 
 class Replay:

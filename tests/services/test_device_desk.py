@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -79,6 +80,16 @@ async def test_a_login_works_fast_the_second_time_and_not_after_a_new_password(o
     assert await office.desk.verify("brother", again.password, HERE) == again.device
     assert await office.desk.verify("nobody", made.password, HERE) is None
     assert office.slow == 4
+
+
+async def test_many_first_log_ins_at_once_cost_one_slow_hash(office: Office) -> None:
+    """As after a restart, when all come back."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    password = made.password
+    assert password is not None
+    found = await asyncio.gather(*(office.desk.verify("ricoh", password, HERE) for _session in range(30)))
+    assert found == [made.device] * 30
+    assert office.slow == 1
 
 
 async def test_a_device_that_is_switched_off_or_deleted_opens_nothing(office: Office) -> None:
@@ -192,8 +203,8 @@ async def test_guesses_from_many_addresses_cost_little_and_lock_the_login(office
         login = "ricoh" if number % 2 else f"nobody-{number}"
         await office.desk.verify(login, Secret("guess"), network.format(number // 250, number % 250))
     assert office.slow < asked + 2000, "the login was not locked"
-    assert len(office.desk._guard._failed) <= ENTRIES_LIMIT
-    assert office.desk._turns == {}
+    assert len(office.desk._logins._guard._failed) <= ENTRIES_LIMIT
+    assert office.desk._logins._turns == {}
     told = [s.record for s in await office.store.list_audit(500) if s.record.action is AuditAction.DEVICE_LOCKED_OUT]
     assert 0 < len(told) < 100
     assert await office.desk.verify("ricoh", made.password, HERE) == made.device

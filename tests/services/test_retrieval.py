@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pop_upstream import LONG, Maildrop
 
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
@@ -17,53 +17,6 @@ from valija.store.memory import MemoryStore
 
 FAX = Setting.INTERNET_FAX
 OPERATOR = Actor("uid 0", "cli", Presence.AT_MACHINE)
-LONG = b"Subject: long\r\n\r\n" + b"x" * 10_000 + b"\r\n..dots\r\n"
-
-
-@dataclass
-class Maildrop:
-    """A POP3 server with messages; ``breaks`` names the command at which it goes away, ``refuses`` what it denies."""
-
-    messages: dict[str, bytes] = field(default_factory=lambda: {"u1": b"Subject: one\r\n\r\n1\r\n", "u2": LONG})
-    breaks: str = ""
-    refuses: str = ""
-    commands: list[str] = field(default_factory=list)
-
-    async def session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
-        marked: list[str] = []
-        writer.write(b"+OK hi\r\n")
-        while line := (await reader.readline()).decode().strip():
-            self.commands.append(line)
-            verb = line.split()[0]
-            if line == self.breaks or verb == self.breaks:
-                writer.write(b"+OK half of\r\nSubject: ha" if verb == "RETR" else b"")
-                break
-            if self.refuses in (verb, line):
-                writer.write(b"-ERR no\r\n")
-                continue
-            writer.write(self._answer(line, marked))
-            await writer.drain()
-            if verb == "QUIT":
-                for unique_id in marked:
-                    del self.messages[unique_id]
-                break
-        writer.close()
-
-    def _answer(self, line: str, marked: list[str]) -> bytes:
-        verb, *rest = line.split()
-        ids = list(self.messages)
-        match verb:
-            case "CAPA":
-                return b"+OK\r\nUSER\r\nUIDL\r\n.\r\n"
-            case "UIDL":
-                return b"+OK\r\n" + b"".join(b"%d %s\r\n" % (n, u.encode()) for n, u in enumerate(ids, 1)) + b".\r\n"
-            case "RETR":
-                stuffed = self.messages[ids[int(rest[0]) - 1]].replace(b"\r\n.", b"\r\n..")
-                return b"+OK\r\n" + stuffed + b".\r\n"
-            case "DELE":
-                marked.append(ids[int(rest[0]) - 1])
-        return b"+OK\r\n"
 
 
 @pytest.fixture

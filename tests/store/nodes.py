@@ -54,7 +54,7 @@ class Nodes:
         return self.server.psql(statement, DATABASE)
 
     def end_holds(self) -> None:
-        """Let the time of all jobs be over."""
+        """Let the time of all duties be over."""
         self.sql("UPDATE holds SET ends_at = now() - interval '1 s'")
 
     def server_is_old(self) -> None:

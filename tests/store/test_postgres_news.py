@@ -159,12 +159,14 @@ async def test_a_refresh_of_another_node_is_not_waited_for_without_end(
             await two.refreshing("smtp").__aenter__()
 
 
-async def test_a_job_is_one_nodes_for_its_time(nodes: Nodes) -> None:
+async def test_a_duty_is_one_nodes_for_its_time(nodes: Nodes) -> None:
     one, two = await nodes.open(), await nodes.open()
     nodes.server_is_old()
-    assert await one.have_job("check internet-fax", 30)
-    assert not await two.have_job("check internet-fax", 30)
-    assert await one.have_job("check internet-fax", 30)
+    assert await one.have_duty("check internet-fax", 30)
+    assert not await two.have_duty("check internet-fax", 30)
+    assert await one.have_duty("check internet-fax", 30)
     nodes.end_holds()
-    assert await two.have_job("check internet-fax", 30)
-    assert not await one.have_job("check internet-fax", 30)
+    assert await two.have_duty("check internet-fax", 30)
+    assert not await one.have_duty("check internet-fax", 30)
+    await two.close()
+    assert await one.have_duty("check internet-fax", 30)

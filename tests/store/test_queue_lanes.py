@@ -120,6 +120,19 @@ async def test_a_killed_nodes_mail_is_taken_over_and_its_late_news_do_not_win(no
 
 
 @pytest.mark.peers
+async def test_leases_that_ended_come_back_once_whoever_asks_first(nodes: Nodes) -> None:
+    """Both ask at one moment; it is told once."""
+    one, two = await nodes.open(), await nodes.open()
+    numbers = [await one.queue.accept(queued("a@x.org", "b@x.org"), Body()) for _message in range(20)]
+    await one.queue.lease("smtp", NOW, SOON, 99)
+    asked = [node.queue.end_leases(SOON + MINUTE) for node in (one, two, one, two)]
+    assert sum(await asyncio.gather(*asked)) == 40
+    assert len(await two.queue.lease("smtp", SOON + MINUTE, SOON + 2 * MINUTE, 99)) == 20
+    for number in numbers:
+        assert [entry.word.value for entry in await one.queue.history(number)] == ["lease_ended"]
+
+
+@pytest.mark.peers
 async def test_leases_whose_answer_was_lost_come_back_with_the_next_one(nodes: Nodes) -> None:
     """Nobody works on them."""
     async with Wire(nodes.server) as wire:

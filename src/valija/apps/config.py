@@ -108,12 +108,13 @@ class GatewayTls(_Section):
 
 
 class Gateway(_Section):
-    """SMTP for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
+    """SMTP and POP3 for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
 
     ``smtp_port`` is for devices (STARTTLS offered; 25), ``submission_port`` the same for programs (587), ``submissions_port``
-    is TLS from the first octet (465). Without certificate and key (PEM) the web page's are used. ``report_copy_to`` is an
-    operator's address that hears of each message that cannot be delivered. What passes is tried again ``retry_delays_s`` after
-    the first, second, ... try, the last one from then on, and given up after ``lifetime_hours``.
+    is TLS from the first octet (465); ``pop3_port`` offers STLS (110), ``pop3s_port`` begins with TLS (995). Without
+    certificate and key (PEM) the web page's are used. ``report_copy_to`` is an operator's address that hears of each message
+    that cannot be delivered. What passes is tried again ``retry_delays_s`` after the first, second, ... try, the last one from
+    then on, and given up after ``lifetime_hours``.
     """
 
     enabled: bool = True
@@ -121,6 +122,8 @@ class Gateway(_Section):
     smtp_port: int = Field(default=11025, ge=-1, le=65535)
     submission_port: int = Field(default=11587, ge=-1, le=65535)
     submissions_port: int = Field(default=11465, ge=-1, le=65535)
+    pop3_port: int = Field(default=11110, ge=-1, le=65535)
+    pop3s_port: int = Field(default=11995, ge=-1, le=65535)
     certificate: Path | None = None
     key: Path | None = None
     tls: GatewayTls = GatewayTls()
@@ -133,6 +136,12 @@ class Gateway(_Section):
     def schedule(self) -> RetrySchedule:
         """Return when mail is tried again. Raises :class:`InvalidFields`."""
         return check_schedule(RetrySchedule(self.retry_delays_s, timedelta(hours=self.lifetime_hours)))
+
+
+class Jobs(_Section):
+    """The machine's own jobs: for how many days an ended one is shown."""
+
+    keep_days: int = Field(default=30, ge=1, le=3650)
 
 
 class Configuration(_Section):
@@ -148,6 +157,7 @@ class Configuration(_Section):
     panel: Panel = Panel()
     web: Web = Web()
     gateway: Gateway = Gateway()
+    jobs: Jobs = Jobs()
 
 
 def load_configuration(path: Path | None) -> Configuration:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -20,7 +21,7 @@ from valija.apps import logs, systemd
 from valija.apps.api.application import make_application
 from valija.apps.cli.client import SOCKET_NAME
 from valija.apps.config import Configuration, load_configuration
-from valija.apps.gateway_listeners import GatewayListeners
+from valija.apps.gateway_listeners import NAMES, GatewayListeners
 from valija.apps.http_server import HttpServer, PeerCheckedProtocol, unix_socket
 from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
@@ -32,6 +33,7 @@ from valija.services.events import EventBus, SettingsChanged, Stopping
 from valija.store.opening import open_store
 
 log: Final = logging.getLogger("valija")
+OTHER_DESCRIPTORS: Final = 500  # besides the gateway's connections
 
 
 def run(state_dir: Path, config_file: Path | None, *, sandbox: bool, board: bool, language: str) -> int:
@@ -63,6 +65,7 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    _allow_descriptors(configuration.gateway.connections * len(NAMES) + OTHER_DESCRIPTORS)
     async with AsyncExitStack() as stack:
         machine = await _start_machine(configuration, state_dir, sandbox, stack)
         control = HttpServer(
@@ -86,6 +89,17 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         log.info("stopping")
     log.info("stopped")
     return 0
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Allow as many descriptors as there may be connections, as far as this user can: a shell often gives 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning("few_descriptors", extra={"fields": {"allowed": hard, "wanted": wanted}})
+        wanted = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _start_faces(

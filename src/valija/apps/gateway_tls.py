@@ -78,7 +78,7 @@ class GatewayTls:
     def context(self, peer: Peer) -> ssl.SSLContext:
         """Return the context for a peer."""
         chain = self._chains[self._by_listener[peer.listener]]
-        if chain.old is not None and (self._section(peer.listener).legacy or self._is_old_device(peer.address)):
+        if chain.old is not None and (self._section(peer.listener).legacy or self._is_old_device(peer)):
             return chain.old
         return chain.modern
 
@@ -165,8 +165,8 @@ class GatewayTls:
         by_name = any(self._section(name).legacy for name in self._by_listener)
         return by_name or any(device.tls is TlsPolicy.LEGACY for device in self._devices.all())
 
-    def _is_old_device(self, address: str) -> bool:
-        device = self._devices.by_address(address)
+    def _is_old_device(self, peer: Peer) -> bool:
+        device = self._devices.by_peer(peer.address, peer.port)
         return device is not None and device.tls is TlsPolicy.LEGACY
 
     def _section(self, listener: str) -> ListenerTls:

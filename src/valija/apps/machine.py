@@ -15,7 +15,7 @@ from typing import Any
 
 from valija.apps.config import Configuration
 from valija.apps.language import translate
-from valija.domain.account import POP_SETTINGS
+from valija.domain.account import POP_SETTINGS, Setting
 from valija.domain.clock import Clock
 from valija.domain.explanations import Explainer
 from valija.domain.text import Message
@@ -26,16 +26,19 @@ from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
 from valija.services.delivery import Delivery
+from valija.services.device_test import DeviceTest
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
 from valija.services.gateway import Gateway, SmtpRoute
 from valija.services.importing import Importer
 from valija.services.intake import Intake
+from valija.services.jobs import JobDesk
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
 from valija.services.neighbours import Neighbours
+from valija.services.outgoing import Outgoing
 from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
 from valija.services.provider_client import ProviderClient
@@ -90,7 +93,10 @@ class Machine:
     check_timer: CheckTimer
     gateway: Gateway
     importer: Importer
+    device_test: DeviceTest
     neighbours: Neighbours
+    jobs: JobDesk
+    outgoing: Outgoing
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -105,10 +111,12 @@ class Machine:
         """Resume what was under way, then refresh and check in the background."""
         await self.desk.resume()
         await self.gateway.start()
+        await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
+            asyncio.create_task(self.jobs.run(), name="jobs"),
         ]
 
     async def stop(self) -> None:
@@ -117,6 +125,7 @@ class Machine:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.jobs.stop()
         await self.gateway.stop()
         await self.desk.close()
         await self.tokens.close()
@@ -162,9 +171,10 @@ def build(
         retrieval=retrieval,
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
         refresher=BackgroundRefresher(tokens, store, clock),
-        check_timer=CheckTimer(retrieval, clock, POP_SETTINGS),
+        check_timer=CheckTimer(retrieval, clock, POP_SETTINGS, gateway.devices.fetches),
         gateway=gateway,
         importer=Importer(providers, settings, tokens, gateway.devices, clock),
+        device_test=DeviceTest(gateway.devices, lambda: route.mailbox(Setting.SMTP.value), clock, state_dir, translate),
         neighbours=Neighbours(
             store,
             clock,
@@ -174,6 +184,8 @@ def build(
             learning=gateway.learning,
             dispatcher=gateway.dispatcher,
         ),
+        jobs=JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days),
+        outgoing=Outgoing(delivery, gateway.intake, clock),
         started_at=clock.now(),
     )
 

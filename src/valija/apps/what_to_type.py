@@ -32,6 +32,26 @@ def what_to_type(there: There, made: There, say: Say) -> list[Row]:
     ]
 
 
+def what_to_type_for_pop3(there: There, made: There, say: Say) -> list[Row]:
+    """Return the rows for a device that fetches its mail here too; none for one that does not."""
+    if not made["mailbox"] or not made["has_password"]:
+        return []
+    log_in = Row(say(N_("Log-in")), say(N_("the same user name and password")))
+    return [_server(there, say), *_pop3_ports(there["ports"], made["tls"], say), log_in]
+
+
+def _pop3_ports(ports: dict[str, int], tls: str, say: Say) -> list[Row]:
+    label, security = say(N_("Port")), say(N_("Encryption"))
+    plain, implicit = ports.get("pop3"), ports.get("pop3s")
+    if plain and (tls == "offered" or not implicit):
+        return [
+            Row(label, str(plain)),
+            Row(security, "STLS", say(N_("if it has it; else none")) if tls == "offered" else ""),
+        ]
+    other = say(N_("if it only knows STLS: port {port}")).format(port=plain) if plain else ""
+    return [Row(label, str(implicit or "-")), Row(security, say(N_("SSL/TLS from the beginning")), other)]
+
+
 def _server(there: There, say: Say) -> Row:
     label, addresses = say(N_("Server")), there["addresses"]
     if not addresses:
@@ -56,7 +76,8 @@ def _ports(ports: dict[str, int], tls: str, say: Say) -> list[Row]:
 def _log_in(made: There, say: Say) -> list[Row]:
     label = say(N_("Log-in (SMTP authentication)"))
     if not made["has_password"]:
-        note = say(N_("it is known by its address, {ranges}")).format(ranges=", ".join(made["ranges"]))
+        ranges = ", ".join(r.removesuffix("/32").removesuffix("/128") for r in made["ranges"])
+        note = say(N_("it is known by its address, {ranges}")).format(ranges=ranges)
         return [Row(label, say(N_("off")), note)]
     password = Row(say(N_("Password")), made.get("password") or "…", "" if made.get("password") else say(_GIVEN))
     return [Row(label, say(N_("on")), "LOGIN, PLAIN"), Row(say(N_("User name")), made["login"]), password]

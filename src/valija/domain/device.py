@@ -31,6 +31,7 @@ RANGES_LIMIT: Final = 20
 SENDERS_LIMIT: Final = 50
 WIDEST_RANGE: Final = {4: 16, 6: 48}  # prefix bits; a wider range is no office
 E = TypeVar("E", bound=StrEnum)
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
 class Rewriting(StrEnum):
@@ -158,9 +159,12 @@ def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collect
 
 
 def qualify(address: str, mailbox: str) -> str:
-    """Return an address with the mailbox's domain where it has none (``MAIL FROM:<printer>``; RFC 6409 section 6.2)."""
+    """Return an address with the mailbox's domain where it has none (``MAIL FROM:<printer>``; RFC 6409 section 6.2).
+
+    Only a plain name: what another server might take for a route (``user%host``, ``host!user``) stays as it is.
+    """
     domain = mailbox.rpartition("@")[2]
-    return f"{address}@{domain}" if address and "@" not in address and domain else address
+    return f"{address}@{domain}" if domain and _PLAIN_NAME.fullmatch(address) else address
 
 
 def plain_address(address: str) -> str:

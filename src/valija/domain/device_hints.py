@@ -41,7 +41,7 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
             "It does not use TLS: switch STARTTLS on in it, or let it do without: valija device set {login} --tls offered"
         )
         return message(text, login=subject)
-    if error.startswith("535 "):
+    if error.startswith("535 ") and login:
         return message(
             N_("User name or password typed into it are wrong; a new one: valija device password {login}"),
             login=subject,

@@ -42,6 +42,7 @@ class AuditAction(StrEnum):
     MAIL_RELEASED = "mail_released"
     MAIL_RETRIED = "mail_retried"
     MAIL_CANCELLED = "mail_cancelled"
+    JOB_CANCELLED = "job_cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _merged(before: Attempt | None, now: Attempt | None) -> Attempt | None:
     old = before or Attempt()
     return Attempt(
         listener=now.listener or old.listener,
-        helo=printable(now.helo) or old.helo,
+        helo=_name_of(now.helo, old.helo),
         mechanism=now.mechanism or old.mechanism,
         sender=printable(now.sender) or old.sender,
         recipients=now.recipients or old.recipients,
@@ -111,3 +111,8 @@ def _merged(before: Attempt | None, now: Attempt | None) -> Attempt | None:
 def printable(text: str) -> str:
     """Return what a stranger said, short and fit to be shown."""
     return "".join(c if c.isprintable() else "?" for c in text[:TEXT_LIMIT])
+
+
+def _name_of(now: str, before: str) -> str:
+    """Return what it calls itself; an address in brackets says less than a name."""
+    return before if before and (not now or now.startswith("[")) else printable(now)

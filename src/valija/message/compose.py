@@ -33,7 +33,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a message says about itself. ``message_id`` without brackets; ``date`` aware; ``boundary`` from the caller."""
+    """What a message says about itself. ``message_id`` without brackets; ``date`` aware; ``boundary`` from the caller.
+
+    ``fields`` are header fields more (name, value).
+    """
 
     sender_name: str
     sender_address: str
@@ -43,6 +46,7 @@ class Draft:
     date: datetime
     message_id: str
     boundary: str
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def header_is_ascii(draft: Draft) -> bool:
@@ -64,13 +68,22 @@ def format_head(draft: Draft) -> bytes:
         header["From"] = _address(draft.sender_name, draft.sender_address)
     else:
         by_hand += b"From: %s\r\n <%s>\r\n" % (_words("From", draft.sender_name), draft.sender_address.encode())
-    header["To"] = [_address("", recipient) for recipient in draft.recipients]
+    if draft.recipients:
+        header["To"] = [_address("", recipient) for recipient in draft.recipients]
+    else:  # all are hidden (RFC 5322 section 3.4: a group without members)
+        header["To"] = "undisclosed-recipients:;"
     if _is_plain(draft.subject):
         header["Subject"] = draft.subject
     else:
         by_hand += b"Subject: %s\r\n" % _words("Subject", draft.subject)
     header["Date"] = format_datetime(draft.date)
     header["Message-ID"] = f"<{draft.message_id}>"
+    for name, value in draft.fields:
+        _refuse_line_ends(name, value)
+        if _is_plain(value):
+            header[name] = value
+        else:
+            by_hand += b"%s: %s\r\n" % (name.encode("ascii"), _words(name, value))
     # written by hand: with this field set, the generator would write the (empty) parts too
     mime = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="%s"' % draft.boundary.encode()
     text = draft.text.replace("\r\n", "\n").replace("\r", "\n")

@@ -190,8 +190,9 @@ def _clean(value: bytes) -> str:
 
 def _decoded(value: bytes) -> str:
     text = value.decode("utf-8", "replace")
-    with suppress(HeaderParseError, LookupError, ValueError, UnicodeError):
-        text = str(make_header(decode_header(text)))
+    if "=?" in text:  # an encoded word (RFC 2047)
+        with suppress(HeaderParseError, LookupError, ValueError, UnicodeError):
+            text = str(make_header(decode_header(text)))
     return _CONTROL.sub(" ", text).strip()
 
 

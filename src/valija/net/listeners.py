@@ -24,6 +24,7 @@ BACKLOG: Final = 2048
 STALE_S: Final = 10.0  # without progress: a stranger may be sent away for somebody else
 SWEEP_S: Final = 5.0
 TLS_FIRST_LIMIT: Final = 1000
+AddressLimit = Callable[[str], int]
 TlsChoice = Callable[[Peer], ssl.SSLContext | None]
 
 
@@ -40,7 +41,7 @@ class Listener:
         closing: bytes,
         idle_s: float,
         connections_limit: int,
-        address_limit: int | None = None,
+        address_limit: AddressLimit | None = None,
     ) -> None:
         self._make = make
         self.name = name
@@ -54,7 +55,7 @@ class Listener:
         self.time: Callable[[], float]
         self._closing = closing
         self._limit = connections_limit
-        self._address_limit = address_limit or connections_limit
+        self._address_limit = address_limit or (lambda _address: connections_limit)
         self._sessions: dict[Session, None] = {}
         self._by_address: Counter[str] = Counter()
         self._tls_first: OrderedDict[str, None] = OrderedDict()
@@ -96,7 +97,7 @@ class Listener:
     def joined(self, session: Session) -> bool:
         """Count a session; false if there is no place for it."""
         address = session.peer.address
-        if self._by_address[address] >= self._address_limit:
+        if self._by_address[address] >= self._address_limit(address):
             return False
         if len(self._sessions) >= self._limit and not self._make_room():
             return False
@@ -135,7 +136,7 @@ class Listener:
     def _make_room(self) -> bool:
         stale = self.time() - STALE_S
         for session in self._sessions:  # who came first is first
-            if not session.known and session.task is None and session.progress_at < stale:
+            if not session.known and not session.has_work and session.progress_at < stale:
                 session.shut(self.too_many)
                 self._forget(session)
                 return True
@@ -157,7 +158,7 @@ def smtp_listener(
     name: str = "smtp",
     idle_s: float = 300,
     connections_limit: int = 500,
-    address_limit: int | None = None,
+    address_limit: AddressLimit | None = None,
 ) -> Listener:
     """Return a listener for SMTP; with ``tls``, STARTTLS works if the policy offers it."""
     return Listener(
@@ -179,7 +180,7 @@ def pop3_listener(
     name: str = "pop3",
     idle_s: float = 600,
     connections_limit: int = 500,
-    address_limit: int | None = None,
+    address_limit: AddressLimit | None = None,
 ) -> Listener:
     """Return a listener for POP3; with ``tls``, STLS works if the policy offers it."""
     return Listener(

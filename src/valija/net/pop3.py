@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, TypeVar
 
 from valija.net.errors import NetError
+from valija.net.memory import Memory
 from valija.net.smtp import forbid_plaintext
-from valija.net.tls import ClientContext
+from valija.net.tls import ClientContext, Place
 from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
 from valija.protocol import pop3_client as pop
-from valija.protocol.dot_stuffing import DotUnstuffer
+from valija.protocol.dot_stuffing import DotUnstuffer, TerminatorWatch
 from valija.protocol.errors import RemoteProtocolError
 from valija.protocol.lines import LineReader
 from valija.protocol.sasl import BearerCredentials, Credentials
@@ -30,25 +31,37 @@ class PopRefusal(Exception):
 class Pop3Connection:
     """An open, greeted, secured connection. Use :meth:`open`."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, known: Memory[Place, pop.PopCapabilities]) -> None:
         self._wire = wire
+        self._known = known
         self._lines = LineReader(pop.STATUS_LIMIT)
         self._observe: Observer = ignore
         self.capabilities = pop.PopCapabilities(False, (), False, True)
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, tls: ClientContext, *, observe: Observer = ignore) -> Pop3Connection:
-        """Connect, greet and secure. Raises :class:`NetError` or :class:`PopRefusal`; nothing stays open then."""
+    async def open(
+        cls, endpoint: Endpoint, tls: ClientContext, *, observe: Observer = ignore, utf8: bool = False
+    ) -> Pop3Connection:
+        """Connect, greet and secure; with ``utf8``, ask for UTF-8 where it is offered (RFC 6856).
+
+        What a server offered over TLS is not asked again for ten minutes, except with an observer or after a refused log-in.
+        Raises :class:`NetError` or :class:`PopRefusal`; nothing stays open then.
+        """
         wire = await connect(endpoint, tls, observe)
-        connection = cls(wire)
+        connection = cls(wire, tls.capabilities)
         connection._observe = observe
         try:
-            connection.capabilities = await connection._ask(pop.greet())
+            known = tls.capabilities.recall(wire.place) if wire.secure and observe is ignore else None
+            connection.capabilities = await connection._ask(pop.greet(known))
             observe("greeting", {})
             if endpoint.tls is not TlsMode.NONE and not wire.secure:
                 if not connection.capabilities.stls:
                     raise NetError("starttls_not_offered", "starttls", "CAPA does not offer STLS")
                 connection.capabilities = await connection._ask(pop.start_tls())
+            if wire.secure and known is None:
+                tls.capabilities.keep(wire.place, connection.capabilities)
+            if utf8 and connection.capabilities.utf8:
+                await connection._run(pop.ask_utf8())  # refused: it comes as it comes
         except BaseException:
             await wire.close()
             raise
@@ -58,7 +71,14 @@ class Pop3Connection:
         """Log in. Raises :class:`NetError`, also where a token would go over a connection without TLS."""
         if isinstance(credentials, BearerCredentials):
             forbid_plaintext(self._wire)
-        return await self._run(pop.authenticate(self.capabilities, credentials, preference))
+        outcome = await self._run(pop.authenticate(self.capabilities, credentials, preference))
+        if not isinstance(outcome, pop.PopAuthAccepted):
+            self._known.forget(self._wire.place)
+        return outcome
+
+    async def listing(self) -> list[pop.Listed]:
+        """Return all messages with unique-ids and sizes; the sizes may be estimates."""
+        return await self._ask(pop.ask_listing(self.capabilities))
 
     async def stat(self) -> pop.Maildrop:
         """Return how many messages there are."""
@@ -68,19 +88,32 @@ class Pop3Connection:
         """Return message numbers with unique-ids."""
         return await self._ask(pop.ask_unique_ids())
 
-    async def retrieve(self, number: int) -> AsyncIterator[bytes]:
+    def retrieve(self, number: int) -> AsyncGenerator[bytes]:
         """Yield a message's octets in pieces; it must be read to its end before anything else is asked."""
-        status = await self._run(pop.ask_retrieve(number))
+        return self._pieces(pop.ask_retrieve(number), DotUnstuffer())
+
+    def relay(self, number: int, lines: int | None = None) -> AsyncGenerator[bytes]:
+        """Yield a message as it is on the wire, stuffed and with its terminator; ``lines`` of its body by TOP, None for all.
+
+        It must be read to its end before anything else is asked. Raises :class:`PopRefusal` before anything is yielded.
+        """
+        asked = pop.ask_retrieve(number) if lines is None else pop.ask_top(number, lines)
+        return self._pieces(asked, TerminatorWatch())
+
+    async def _pieces(
+        self, asked: Generator[pop.Step, Any, pop.PopStatus], reader: DotUnstuffer | TerminatorWatch
+    ) -> AsyncGenerator[bytes]:
+        status = await self._run(asked)
         if not status.ok:
             raise PopRefusal(pop.PopRefused(pop.PopStage.RETR, status))
-        unstuffer = DotUnstuffer()
         data = self._lines.take_rest()
         while True:
-            body, rest = unstuffer.feed(data)
+            body, rest = reader.feed(data)
+            if reader.done:
+                self._lines.feed(rest)
             if body:
                 yield body
-            if unstuffer.done:
-                self._lines.feed(rest)
+            if reader.done:
                 return
             data = await self._wire.receive("retr")
 
@@ -89,6 +122,10 @@ class Pop3Connection:
         status = await self._run(pop.ask_delete(number))
         if not status.ok:
             raise PopRefusal(pop.PopRefused(pop.PopStage.DELE, status))
+
+    async def delete_all(self, numbers: Sequence[int]) -> list[pop.PopStatus]:
+        """Mark messages for deletion at QUIT; return the refusals."""
+        return await self._run(pop.ask_deletions(numbers, self.capabilities))
 
     async def quit(self) -> pop.PopStatus:
         """End the session; only now deletions happen. Closes the connection."""

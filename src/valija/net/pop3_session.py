@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from valija.net.sessions import Session
-from valija.net.visits import LoginRefused, OpenMaildrop, PopHandler, PopVisit
+from valija.net.visits import LoginRefused, MaildropLost, MessageRefused, OpenMaildrop, PopHandler, PopVisit
 from valija.protocol import pop3_server as pop
-from valija.protocol.dot_stuffing import DotStuffer
 
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
@@ -37,12 +37,15 @@ class PopSession(Session):
 
     def _handle(self, event: Any) -> Awaitable[None] | None:
         match event:
-            case pop.LoginShown(shown):
-                return self._answer_with(self._visit.login(shown), self._answer_login)
+            case pop.LoginShown(shown, utf8):
+                return self._answer_with(self._visit.login(shown, utf8=utf8), self._answer_login)
             case pop.MessageWanted():
                 return self._send_message(event)
             case pop.DeletionsDue(indexes):
                 return self._delete(indexes)
+            case pop.OutputWaits():
+                self.write(self._core.output())
+                return None
             case pop.TlsWanted():
                 self._pause()
                 return self.start_tls()
@@ -64,54 +67,30 @@ class PopSession(Session):
         self._core.deleted(all_of_them=done)
 
     async def _send_message(self, wanted: pop.MessageWanted) -> None:
-        if self._maildrop is None:
+        core, maildrop = self._core, self._maildrop
+        if maildrop is None:
             return
-        stuffer, top = DotStuffer(), None if wanted.lines is None else TopLines(wanted.lines)
-        async for piece in self._maildrop.read(wanted.index):
-            data = piece if top is None else top.feed(piece)
-            self.write(stuffer.feed(data))
+        async with aclosing(maildrop.read(wanted.index, wanted.lines)) as pieces:
+            try:
+                first = await anext(pieces)
+            except MessageRefused as refused:
+                core.refuse_message(str(refused))
+                return
+            except MaildropLost as lost:
+                core.lose_maildrop(str(lost))
+                return
+            core.message_follows()
+            self.write(core.output() + first)
             await self.drain()
-            if top is not None and top.done:
-                break
-        self.write((stuffer.feed(top.finish()) if top is not None else b"") + stuffer.finish())
-        await self.drain()
-        self._core.message_sent()
+            try:
+                async for piece in pieces:
+                    self.write(piece)
+                    await self.drain()
+            except MaildropLost as lost:  # too late for a word: what was sent must not look whole
+                raise ConnectionAbortedError(str(lost)) from None
+        core.message_sent()
 
     def _over(self) -> Coroutine[Any, Any, None] | None:
         self._visit.ended()
         maildrop, self._maildrop = self._maildrop, None
         return maildrop.close() if maildrop is not None else None
-
-
-class TopLines:
-    """The head of a message, the empty line, and so many lines of its body (RFC 1939 section 7, TOP), from pieces."""
-
-    def __init__(self, lines: int) -> None:
-        self._left = lines
-        self._carried = b""
-        self._in_head = True
-        self._in_line = False  # its beginning was given out
-        self.done = False
-
-    def feed(self, piece: bytes) -> bytes:
-        """Return what of ``piece`` belongs to it."""
-        data, self._carried = self._carried + piece, b""
-        out = bytearray()
-        while data and not self.done:
-            end = data.find(b"\n") + 1
-            if not end and not self._in_line and len(data) < 2:
-                self._carried = data  # it may be the empty line
-                break
-            line, data = (data[:end], data[end:]) if end else (data, b"")
-            out += line
-            if self._in_head:
-                self._in_head = self._in_line or line.strip(b"\r\n") != b""
-            elif end:
-                self._left -= 1
-            self._in_line = not end
-            self.done = not self._in_head and self._left <= 0 and not self._in_line
-        return bytes(out)
-
-    def finish(self) -> bytes:
-        """Return what was kept back."""
-        return b"" if self.done else self._carried

@@ -47,6 +47,7 @@ class Session(asyncio.Protocol, ABC):
         "_lost",
         "_octets",
         "_reading",
+        "_shaking",
         "_task",
         "_transport",
         "_waiting",
@@ -72,6 +73,7 @@ class Session(asyncio.Protocol, ABC):
         self._eof = False
         self._lost = False
         self._reading = True
+        self._shaking = False  # the client is waited for in a handshake
         self._writable = True
         self._drained: asyncio.Future[None] | None = None
 
@@ -181,13 +183,18 @@ class Session(asyncio.Protocol, ABC):
     def shut(self, last_words: bytes) -> None:
         """End the connection after some last words, unless an answer is under way; one that does not read is not told."""
         transport = self._transport
-        if transport is None or self._task is not None or self._lost:
+        if transport is None or self.has_work or self._lost:
             return
-        if transport.is_closing() or transport.get_write_buffer_size():
+        if self._shaking or transport.is_closing() or transport.get_write_buffer_size():
             transport.abort()
             return
         transport.write(last_words)
         transport.close()
+
+    @property
+    def has_work(self) -> bool:
+        """Tell whether an answer is under way; to wait for the client in a handshake is none."""
+        return self._task is not None and not self._shaking
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -340,11 +347,14 @@ class Session(asyncio.Protocol, ABC):
         early, self._early = self._early, b""
         loop, timeout = self.listener.loop, self.listener.handshake_s
         handshake = loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=timeout)
+        self._shaking = True
         try:
             new = await (_handshake_with(early, handshake, transport) if early else handshake)
         except OSError as error:
             self._not_secured(getattr(error, "reason", None) or BROKEN_OFF)
             raise
+        finally:
+            self._shaking = False
         if new is None:
             raise ConnectionError("the client has gone")
         self._transport = new

@@ -10,14 +10,26 @@ from typing import Final
 
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
+from valija.net.memory import Memory
+from valija.protocol.pop3_client import PopCapabilities
+
+ADDRESSES_FRESH_S: Final = 30.0
+CAPABILITIES_FRESH_S: Final = 600.0
+Place = tuple[str, int]  # host and port
 
 FLIGHTS: Final = 6  # of a handshake, with one to spare
 
 
 class ClientContext(ssl.SSLContext):
-    """A client's context; ``silent`` holds (host, port) of servers on unusual ports that were found to begin with TLS."""
+    """A client's context, and what is known of the servers that it reaches.
 
-    silent: set[tuple[str, int]]
+    ``silent``: those on unusual ports that were found to begin with TLS. ``addresses``: of their names. ``capabilities``: what
+    POP3 servers offered over TLS.
+    """
+
+    silent: set[Place]
+    addresses: Memory[Place, list[str]]
+    capabilities: Memory[Place, PopCapabilities]
 
 
 def client_context(*ca_files: Path | None) -> ClientContext:
@@ -28,6 +40,8 @@ def client_context(*ca_files: Path | None) -> ClientContext:
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.silent = set()
+    context.addresses = Memory(ADDRESSES_FRESH_S)
+    context.capabilities = Memory(CAPABILITIES_FRESH_S)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     for ca_file in filter(None, ca_files):

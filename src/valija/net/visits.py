@@ -6,7 +6,7 @@ An answer may be given at once or awaited (``Maybe``): what needs no waiting cos
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
@@ -137,13 +137,24 @@ class SmtpHandler(ABC):
 # --- POP3 -----------------------------------------------------------------------------------------------------------------
 
 
+class MessageRefused(Exception):
+    """This message cannot be had; the text goes to the client."""
+
+
+class MaildropLost(Exception):
+    """The maildrop is out of reach, and nothing was deleted; the text goes to the client."""
+
+
 class OpenMaildrop(Protocol):
     """A maildrop for one session."""
 
     entries: Sequence[pop.Entry]
 
-    def read(self, index: int) -> AsyncIterator[bytes]:
-        """Yield a message's octets."""
+    def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
+        """Yield a message as it goes over the wire: stuffed, with its terminator; ``lines`` of its body, None for all.
+
+        Raises :class:`MessageRefused` before anything is yielded, or :class:`MaildropLost`.
+        """
         ...
 
     async def delete(self, indexes: Sequence[int]) -> bool:
@@ -167,8 +178,8 @@ class PopVisit(ABC):
         """Hear of the TLS version after a handshake."""
 
     @abstractmethod
-    def login(self, shown: Shown) -> Maybe[OpenMaildrop | LoginRefused | None]:
-        """Check credentials and open the maildrop; None if another session has it."""
+    def login(self, shown: Shown, *, utf8: bool) -> Maybe[OpenMaildrop | LoginRefused | None]:
+        """Check credentials and open the maildrop; None if another session has it. ``utf8``: UTF8 was said (RFC 6856)."""
 
     def ended(self) -> None:  # noqa: B027 - nothing to do, for most
         """Hear that the session is over."""

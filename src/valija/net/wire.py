@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 
 from valija.net.errors import NetError, explain_os_error
-from valija.net.tls import ClientContext
+from valija.net.tls import ClientContext, Place
 
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -112,6 +112,11 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    @property
+    def place(self) -> Place:
+        """Return the server's host and port."""
+        return self.endpoint.host, self.endpoint.port
 
     # --- our side --------------------------------------------------------------------------------------------------------
 
@@ -230,7 +235,32 @@ def _time_out(future: asyncio.Future[None]) -> None:
 
 
 async def connect(endpoint: Endpoint, tls: ClientContext, observe: Observer = ignore) -> Wire:
-    """Resolve, connect and, for implicit TLS, make secure. Raises :class:`NetError`; tells ``observe`` each stage."""
+    """Resolve, connect and, for implicit TLS, make secure. Raises :class:`NetError`; tells ``observe`` each stage.
+
+    With an observer, names are looked up anew.
+    """
+    place = (endpoint.host, endpoint.port)
+    addresses = tls.addresses.recall(place) if observe is ignore else None
+    if addresses is None:
+        addresses = await _look_up(endpoint)
+        tls.addresses.keep(place, addresses)
+    observe("name", {"addresses": addresses})
+    try:
+        wire = await _connect_one_of(endpoint, addresses, tls)
+    except NetError:
+        tls.addresses.forget(place)
+        raise
+    observe("tcp", {"address": str(wire.peer_address)})
+    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and await _begins_with_tls(wire, tls)):
+        try:
+            await wire.start_tls(observe)
+        except NetError:
+            tls.silent.discard(place)
+            raise
+    return wire
+
+
+async def _look_up(endpoint: Endpoint) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(endpoint.timeout_s):
@@ -238,17 +268,7 @@ async def connect(endpoint: Endpoint, tls: ClientContext, observe: Observer = ig
     except (OSError, UnicodeError) as error:
         failed = error if isinstance(error, OSError) else socket.gaierror(str(error))
         raise explain_os_error(failed, "name") from None
-    addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
-    observe("name", {"addresses": addresses})
-    wire = await _connect_one_of(endpoint, addresses, tls)
-    observe("tcp", {"address": str(wire.peer_address)})
-    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and await _begins_with_tls(wire, tls)):
-        try:
-            await wire.start_tls(observe)
-        except NetError:
-            tls.silent.discard((endpoint.host, endpoint.port))
-            raise
-    return wire
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
 
 
 async def _begins_with_tls(wire: Wire, tls: ClientContext) -> bool:

@@ -24,6 +24,8 @@ class LineReader:
 
     def next_line(self) -> bytes | None:
         """Return the next line, or None until it is whole. Raises :class:`RemoteProtocolError` for a longer one."""
+        if not self._buffer:
+            return None
         end = self._buffer.find(b"\n", 0, self._max_line + 2)
         if end < 0:
             if len(self._buffer) > self._max_line + 1:

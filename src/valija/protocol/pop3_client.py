@@ -1,4 +1,4 @@
-"""The client's side of POP3 (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 3206), without I/O.
+"""The client's side of POP3 (RFC 1939, 2449, 2595, 3206, 5034, 6856), without I/O.
 
 As in :mod:`smtp_client`, parts of a session are generators. Steps: ``Write``, ``ReadStatus`` (one status line),
 ``ReadChallenge`` (a status line or a challenge), ``ReadListing`` (the lines of a multi-line answer), ``StartTls``. Message
@@ -6,13 +6,14 @@ bodies are not read here: after the status line of RETR the driver streams them 
 :class:`~valija.protocol.dot_stuffing.DotUnstuffer`, so a line may have any length.
 
 Only ``+OK`` is success. ``+ `` begins a challenge: taken for a success, a refused token would look like a log-in.
-Sizes in STAT and LIST are estimates at some servers and are never relied on.
+Sizes in STAT and LIST are estimates at some servers and are never relied on. Commands are sent together only to a server
+that offers PIPELINING.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -32,6 +33,7 @@ STATUS_LIMIT: Final = 16384
 LISTING_LINE_LIMIT: Final = 2048
 LISTING_LIMIT: Final = 200_000
 WORDS_LIMIT: Final = 600
+TOGETHER: Final = 500  # commands that are sent before their answers are read
 _CODE: Final = re.compile(r"\[([A-Z0-9/-]{1,40})\]\s*", re.IGNORECASE)
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _UNIQUE_ID: Final = re.compile(r"[\x21-\x7e]{1,70}")
@@ -44,8 +46,10 @@ class PopStage(StrEnum):
     CAPA = "capa"
     STARTTLS = "starttls"
     AUTH = "auth"
+    UTF8 = "utf8"
     STAT = "stat"
     UIDL = "uidl"
+    LIST = "list"
     RETR = "retr"
     DELE = "dele"
     QUIT = "quit"
@@ -113,6 +117,9 @@ class PopCapabilities:
     mechanisms: tuple[str, ...]
     stls: bool
     user: bool
+    top: bool = False
+    utf8: bool = False
+    pipelining: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +141,12 @@ class PopAuthRefused:
 PopAuthOutcome = PopAuthAccepted | PopAuthRefused | NoCommonMechanism
 
 
-def greet() -> Generator[Step, Any, PopCapabilities | PopRefused]:
-    """Read the greeting and ask for the capabilities."""
+def greet(known: PopCapabilities | None = None) -> Generator[Step, Any, PopCapabilities | PopRefused]:
+    """Read the greeting and ask for the capabilities, unless they are ``known`` from an earlier session."""
     status: PopStatus = yield ReadStatus(PopStage.GREETING)
     if not status.ok:
         return PopRefused(PopStage.GREETING, status)
-    return (yield from ask_capabilities())
+    return known if known is not None else (yield from ask_capabilities())
 
 
 def ask_capabilities() -> Generator[Step, Any, PopCapabilities]:
@@ -151,7 +158,9 @@ def ask_capabilities() -> Generator[Step, Any, PopCapabilities]:
     lines: list[bytes] = yield ReadListing(PopStage.CAPA)
     words = {line.split(b" ")[0].upper().decode("ascii", "replace"): line for line in lines if line}
     sasl = words.get("SASL", b"").decode("ascii", "replace").upper().split()[1:]
-    return PopCapabilities(True, tuple(sasl), "STLS" in words, "USER" in words)
+    return PopCapabilities(
+        True, tuple(sasl), "STLS" in words, "USER" in words, "TOP" in words, "UTF8" in words, "PIPELINING" in words
+    )
 
 
 def start_tls() -> Generator[Step, Any, PopCapabilities | PopRefused]:
@@ -162,6 +171,13 @@ def start_tls() -> Generator[Step, Any, PopCapabilities | PopRefused]:
         return PopRefused(PopStage.STARTTLS, status)
     yield StartTls()
     return (yield from ask_capabilities())
+
+
+def ask_utf8() -> Generator[Step, Any, PopStatus]:
+    """Say UTF8, before the log-in: headers may come in UTF-8 (RFC 6856 section 2)."""
+    yield Write(b"UTF8\r\n")
+    status: PopStatus = yield ReadStatus(PopStage.UTF8)
+    return status
 
 
 def authenticate(
@@ -220,6 +236,10 @@ def ask_stat() -> Generator[Step, Any, Maildrop | PopRefused]:
 def ask_unique_ids() -> Generator[Step, Any, list[tuple[int, str]] | PopRefused]:
     """Say UIDL: message numbers of this session with their unique-ids (RFC 1939 section 7)."""
     yield Write(b"UIDL\r\n")
+    return (yield from _read_unique_ids())
+
+
+def _read_unique_ids() -> Generator[Step, Any, list[tuple[int, str]] | PopRefused]:
     status: PopStatus = yield ReadStatus(PopStage.UIDL)
     if not status.ok:
         return PopRefused(PopStage.UIDL, status)
@@ -234,11 +254,64 @@ def ask_unique_ids() -> Generator[Step, Any, list[tuple[int, str]] | PopRefused]
     return sorted(found.items())
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message as UIDL and LIST name it; ``size`` in octets may be an estimate."""
+
+    number: int
+    unique_id: str
+    size: int
+
+
+def ask_listing(capabilities: PopCapabilities) -> Generator[Step, Any, list[Listed] | PopRefused]:
+    """Say UIDL and LIST."""
+    yield Write(b"UIDL\r\nLIST\r\n" if capabilities.pipelining else b"UIDL\r\n")
+    unique_ids = yield from _read_unique_ids()
+    if not capabilities.pipelining:
+        if isinstance(unique_ids, PopRefused):
+            return unique_ids
+        yield Write(b"LIST\r\n")
+    status: PopStatus = yield ReadStatus(PopStage.LIST)
+    lines: list[bytes] = (yield ReadListing(PopStage.LIST)) if status.ok else []
+    if isinstance(unique_ids, PopRefused):
+        return unique_ids
+    if not status.ok:
+        return PopRefused(PopStage.LIST, status)
+    sizes: dict[int, int] = {}
+    for line in lines:
+        words = line.decode("utf-8", "replace").split()
+        sizes[_number(words[0] if words else "")] = _number(words[1] if len(words) > 1 else "")
+    if sizes.keys() != {number for number, _unique_id in unique_ids}:
+        raise RemoteProtocolError("UIDL and LIST name different messages")
+    return [Listed(number, unique_id, sizes[number]) for number, unique_id in unique_ids]
+
+
 def ask_retrieve(number: int) -> Generator[Step, Any, PopStatus]:
     """Say RETR; the body follows a positive status and is read by the driver."""
     yield Write(b"RETR %d\r\n" % number)
     status: PopStatus = yield ReadStatus(PopStage.RETR)
     return status
+
+
+def ask_top(number: int, lines: int) -> Generator[Step, Any, PopStatus]:
+    """Say TOP; what follows a positive status is read by the driver, as for RETR."""
+    yield Write(b"TOP %d %d\r\n" % (number, lines))
+    status: PopStatus = yield ReadStatus(PopStage.RETR)
+    return status
+
+
+def ask_deletions(numbers: Sequence[int], capabilities: PopCapabilities) -> Generator[Step, Any, list[PopStatus]]:
+    """Say DELE for each; return the refusals."""
+    refused: list[PopStatus] = []
+    together = TOGETHER if capabilities.pipelining else 1
+    for start in range(0, len(numbers), together):
+        some = numbers[start : start + together]
+        yield Write(b"".join(b"DELE %d\r\n" % number for number in some))
+        for _each in some:
+            status: PopStatus = yield ReadStatus(PopStage.DELE)
+            if not status.ok:
+                refused.append(status)
+    return refused
 
 
 def ask_delete(number: int) -> Generator[Step, Any, PopStatus]:

@@ -1,6 +1,7 @@
-"""The server's side of POP3 (RFC 1939, RFC 2449, RFC 2595, RFC 5034), without I/O; the pull model of :mod:`smtp_server`.
+"""The server's side of POP3 (RFC 1939, 2449, 2595, 3206, 5034, 6856), without I/O; the pull model of :mod:`smtp_server`.
 
-A maildrop is a fixed list of messages for the session; deletions are marks that take effect at QUIT only.
+A maildrop is a fixed list of messages for the session; deletions are marks that take effect at QUIT only. Nothing positive
+is said of a message before somebody has it to give.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from valija.protocol.errors import RemoteProtocolError
+from valija.protocol.errors import LocalProtocolError, RemoteProtocolError
 from valija.protocol.lines import LineReader
 from valija.protocol.sasl import encode_line
 from valija.protocol.sasl_server import (
@@ -23,6 +24,12 @@ from valija.protocol.sasl_server import (
 from valija.secret import Secret
 
 LINE_LIMIT: Final = 12288
+REFUSALS: Final = {  # by response code (RFC 2449 section 8.1.1, RFC 3206)
+    "AUTH": "Log-in refused",
+    "IN-USE": "The mailbox is in use",
+    "SYS/TEMP": "The mailbox cannot be opened now: try again later",
+}
+OUTPUT_LIMIT: Final = 65536  # octets; with more of them waiting, commands wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,14 @@ class PopPolicy:
     mechanisms: tuple[str, ...] = ()
     tls_offered: bool = False
     auth_needs_tls: bool = True
+    sizes_exact: bool = True  # False: RETR does not name a size that may be wrong
     errors_limit: int = 20
     auth_failures_limit: int = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of the maildrop: its unique-id and its exact size in octets."""
+    """One message of the maildrop: its unique-id, and its size in octets with CRLF for a line end, before stuffing."""
 
     unique_id: str
     size: int
@@ -47,14 +55,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LoginShown:
-    """Question: are these good? Answer with ``open_maildrop`` or ``refuse_login``."""
+    """Question: are these good? Answer with ``open_maildrop`` or ``refuse_login``. ``utf8``: UTF8 was said (RFC 6856)."""
 
     shown: Shown
+    utf8: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MessageWanted:
-    """Send this message, dot-stuffed with its terminator, after the output; ``lines`` of its body for TOP, None for all."""
+    """Question: is this message there? ``lines`` of its body for TOP, None for all.
+
+    Answer with ``message_follows``, send the message after the output, dot-stuffed with its terminator, then say
+    ``message_sent``; or answer with ``refuse_message`` or ``lose_maildrop``.
+    """
 
     index: int
     lines: int | None
@@ -73,11 +86,16 @@ class TlsWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputWaits:
+    """There is much to say: send the output, then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnds:
     """Send the output, then close."""
 
 
-Event = LoginShown | MessageWanted | DeletionsDue | TlsWanted | SessionEnds
+Event = LoginShown | MessageWanted | DeletionsDue | TlsWanted | OutputWaits | SessionEnds
 
 
 class Pop3Server:
@@ -94,6 +112,7 @@ class Pop3Server:
         self.has_ended = False
         self._last_words = ""
         self._user = ""
+        self._utf8 = False
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
         self._entries: list[Entry] | None = None
@@ -107,7 +126,7 @@ class Pop3Server:
             "AUTH": self._auth,
             "USER": self._user_command,
             "PASS": self._pass,
-            "UTF8": lambda _a: self._ok(""),  # RFC 6856: messages are given as they are, always
+            "UTF8": self._utf8_command,
             "QUIT": self._quit,
             "NOOP": lambda _a: self._ok(""),
         }
@@ -141,6 +160,8 @@ class Pop3Server:
         while self._question is None and not self.has_ended:
             if self._last_words:
                 return self._end(self._last_words)
+            if len(self._out) > OUTPUT_LIMIT:
+                return OutputWaits()
             try:
                 line = self._lines.next_line()
             except RemoteProtocolError:
@@ -170,23 +191,43 @@ class Pop3Server:
                 self._out += b"+ " + encode_line(error_challenge(status, scope))
                 return
         self._mechanism = None
-        self._no(f"[{code}] Log-in refused")
+        self._no(f"[{code}] {REFUSALS[code]}")
 
     def deleted(self, *, all_of_them: bool) -> None:
         """The deletions were done, or not all; the session ends."""
         self._question = None
         self._last_words = "+OK Bye" if all_of_them else "-ERR [SYS/TEMP] Some messages were not deleted"
 
+    def message_follows(self) -> None:
+        """The message is there, and is sent after the output."""
+        wanted = self._question
+        if not isinstance(wanted, MessageWanted) or self._entries is None:
+            raise LocalProtocolError("no message was asked for")
+        if wanted.lines is None:
+            self._last = max(self._last, wanted.index + 1)
+        exact = wanted.lines is None and self._policy.sizes_exact
+        self._ok(f"{self._entries[wanted.index].size} octets" if exact else "")
+
     def message_sent(self) -> None:
         """The message was sent; go on."""
         self._question = None
+
+    def refuse_message(self, text: str) -> None:
+        """The message cannot be had; this is not the client's fault."""
+        self._question = None
+        self._out += f"-ERR {text}\r\n".encode()
+
+    def lose_maildrop(self, text: str) -> None:
+        """The maildrop is out of reach, and nothing was deleted; the session ends."""
+        self._question = None
+        self._last_words = f"-ERR {text}"
 
     def tls_started(self) -> None:
         """The handshake is done: begin anew."""
         self._question = None
         self._lines = LineReader(LINE_LIMIT)
         self.secure = True
-        self._user = ""
+        self._user, self._utf8 = "", False
 
     # --- commands ----------------------------------------------------------------------------------------------------------
 
@@ -194,11 +235,13 @@ class Pop3Server:
         p = self._policy
         if self._errors >= p.errors_limit or self._auth_failures >= p.auth_failures_limit:
             return self._end("-ERR Too many errors")
-        text = line.decode("utf-8", "replace").strip(" \t")
-        verb, _space, argument = text.partition(" ")
+        verb, _space, argument = _text(line).lstrip(" \t").partition(" ")
+        verb = verb.rstrip("\t").upper()
         table = self._before if self._entries is None else self._after
-        command = table.get(verb.upper())
-        return command(argument.strip()) if command else self._no("Command not possible here")
+        command = table.get(verb)
+        if command is None:
+            return self._no("Command not possible here")
+        return command(argument if verb == "PASS" else argument.strip(" \t"))  # spaces belong to a password
 
     def _capa(self, argument: str) -> None:
         offers = ["USER"] if self._allowed() and "PLAIN" in self._policy.mechanisms else []
@@ -255,12 +298,16 @@ class Pop3Server:
                 self._out += b"+ " + encode_line(data)
                 return None
             case Shown():
-                self._question = LoginShown(step)
+                self._question = LoginShown(step, self._utf8)
                 return self._question
             case Malformed():
                 self._mechanism = None
                 self._auth_failures += 1
                 return self._no("Cannot understand the response")
+
+    def _utf8_command(self, argument: str) -> None:
+        self._utf8 = True
+        self._ok("")
 
     def _user_command(self, argument: str) -> Event | None:
         if not self._allowed():
@@ -271,7 +318,7 @@ class Pop3Server:
     def _pass(self, argument: str) -> Event | None:
         if not self._user:
             return self._no("USER first")
-        self._question = LoginShown(Shown("USER", self._user, password=Secret(argument)))
+        self._question = LoginShown(Shown("USER", self._user, password=Secret(argument)), self._utf8)
         return self._question
 
     def _present(self) -> list[tuple[int, Entry]]:
@@ -285,7 +332,7 @@ class Pop3Server:
         if argument:
             entry = self._entry(argument)
             if entry is not None:
-                self._ok(f"{argument} {show(entry)}")
+                self._ok(f"{int(argument)} {show(entry)}")
             return
         present = self._present()
         self._ok(f"{len(present)} messages")
@@ -301,21 +348,18 @@ class Pop3Server:
         return None
 
     def _retr(self, argument: str) -> Event | None:
-        entry = self._entry(argument)
-        if entry is None:
+        if self._entry(argument) is None:
             return None
-        self._last = max(self._last, int(argument))
-        self._ok(f"{entry.size} octets")
         self._question = MessageWanted(int(argument) - 1, None)
         return self._question
 
     def _top(self, argument: str) -> Event | None:
         number, _space, lines = argument.partition(" ")
+        lines = lines.strip(" \t")
         if not (lines.isascii() and lines.isdigit() and len(lines) < 10):
             return self._no("TOP needs two numbers")
         if self._entry(number) is None:
             return None
-        self._ok("")
         self._question = MessageWanted(int(number) - 1, int(lines))
         return self._question
 
@@ -350,3 +394,10 @@ class Pop3Server:
         self.has_ended = True
         self._out += f"{line}\r\n".encode()
         return SessionEnds()
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from valija.protocol.dot_stuffing import DotUnstuffer, LooseDotUnstuffer
@@ -152,20 +153,6 @@ class SmtpServer:
         self._idle_commands = 0
         self._errors = 0
         self._auth_failures = 0
-        self._commands: dict[str, Callable[[str], Event | None]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo,
-            "STARTTLS": self._starttls,
-            "AUTH": self._auth,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "RSET": self._rset,
-            "NOOP": lambda _argument: self._say(250, "2.0.0", "OK"),
-            "VRFY": lambda _argument: self._say(252, "2.5.2", "Send some mail, I will try my best"),
-            "HELP": lambda _argument: self._say(214, "2.0.0", "See RFC 5321"),
-            "QUIT": self._quit,
-        }
         self._reply(220, "", f"{policy.host_name} ESMTP Valija")
 
     # --- octets in and out -----------------------------------------------------------------------------------------------
@@ -214,11 +201,12 @@ class SmtpServer:
         self._reply(code, enhanced, text)
         match question:
             case SenderOffered(path) if code == 250:
-                self._sender, self._recipients, self._idle_commands = path, [], 0
+                self._sender, self._recipients = path, []
             case RecipientOffered(path) if code == 250:
                 self._recipients.append(path)
-                self._idle_commands = 0
+                self._idle_commands -= 1  # recipients have a limit of their own
             case MessageStarts() if code == 354:
+                self._idle_commands = 0
                 self._unstuffer, self._size = LooseDotUnstuffer() if self.lf_ends_message else DotUnstuffer(), 0
             case MessageStarts() | MessageEnds():
                 self._sender, self._recipients = None, []
@@ -266,25 +254,15 @@ class SmtpServer:
         text = line.decode("utf-8", "surrogateescape")
         text = text.strip(" \t\r")  # some devices end their lines with CR CR LF
         verb, _space, argument = text.partition(" ")
-        command = self._commands.get(verb.upper())
+        command = _COMMANDS.get(verb.upper())
         if command is None or _CONTROL.search(text):
             return self._wrong(500, "5.5.2", "Command not recognised")
-        return command(argument.strip(" \t"))
+        return command(self, argument.strip(" \t"))
 
     def _ehlo(self, argument: str) -> Event | None:
         self._rset_silently()
         self._greeted, self.helo, self.extended = True, argument, True
-        p = self._policy
-        offers = ["PIPELINING", f"SIZE {p.size_limit}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
-        offers += ["DSN"] if p.reports_offered else []
-        if p.tls_offered and not self.secure:
-            offers.append("STARTTLS")
-        if p.mechanisms and self._auth_allowed():
-            offers.append("AUTH " + " ".join(p.mechanisms))
-            offers += ["AUTH=" + " ".join(p.mechanisms)] if p.old_auth_line else []
-        lines = [p.host_name, *offers]
-        for number, text in enumerate(lines):
-            self._out += f"250{'-' if number < len(lines) - 1 else ' '}{text}\r\n".encode()
+        self._out += _offers(self._policy, secure=self.secure)
         return None
 
     def _helo(self, argument: str) -> Event | None:
@@ -301,15 +279,12 @@ class SmtpServer:
         self._reply(220, "2.0.0", "Ready to start TLS")
         return self._ask(TlsWanted())
 
-    def _auth_allowed(self) -> bool:
-        return self.secure or not self._policy.auth_needs_tls
-
     def _auth(self, argument: str) -> Event | None:
         name, _space, initial = argument.partition(" ")
         self.mechanism_tried = name.upper()[:MECHANISM_LIMIT]
         if not self._greeted or self.user is not None or self._sender is not None:
             return self._wrong(503, "5.5.1", "Not now")
-        if not self._auth_allowed():
+        if not _auth_allowed(self._policy, secure=self.secure):
             return self._wrong(538, "5.7.11", "Encryption is required: STARTTLS first")
         if name.upper() not in self._policy.mechanisms:
             return self._wrong(504, "5.5.4", "Unrecognised authentication type")
@@ -406,6 +381,15 @@ class SmtpServer:
         self._rset_silently()
         return self._say(250, "2.0.0", "OK")
 
+    def _noop(self, argument: str) -> Event | None:
+        return self._say(250, "2.0.0", "OK")
+
+    def _vrfy(self, argument: str) -> Event | None:
+        return self._say(252, "2.5.2", "Send some mail, I will try my best")
+
+    def _help(self, argument: str) -> Event | None:
+        return self._say(214, "2.0.0", "See RFC 5321")
+
     def _rset_silently(self) -> None:
         self._sender, self._recipients = None, []
 
@@ -435,6 +419,42 @@ class SmtpServer:
     def _reply(self, code: int, enhanced: str, text: str) -> None:
         status = f"{enhanced} " if enhanced else ""
         self._out += f"{code} {status}{text}\r\n".encode("utf-8", "replace")
+
+
+_COMMANDS: Final[dict[str, Callable[[SmtpServer, str], Event | None]]] = {
+    "EHLO": SmtpServer._ehlo,
+    "HELO": SmtpServer._helo,
+    "STARTTLS": SmtpServer._starttls,
+    "AUTH": SmtpServer._auth,
+    "MAIL": SmtpServer._mail,
+    "RCPT": SmtpServer._rcpt,
+    "DATA": SmtpServer._data,
+    "RSET": SmtpServer._rset,
+    "NOOP": SmtpServer._noop,
+    "VRFY": SmtpServer._vrfy,
+    "HELP": SmtpServer._help,
+    "QUIT": SmtpServer._quit,
+}
+
+
+def _auth_allowed(policy: SmtpPolicy, *, secure: bool) -> bool:
+    return secure or not policy.auth_needs_tls
+
+
+@lru_cache(100)
+def _offers(policy: SmtpPolicy, *, secure: bool) -> bytes:
+    """Return the reply to EHLO."""
+    offers = ["PIPELINING", f"SIZE {policy.size_limit}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
+    offers += ["DSN"] if policy.reports_offered else []
+    if policy.tls_offered and not secure:
+        offers.append("STARTTLS")
+    if policy.mechanisms and _auth_allowed(policy, secure=secure):
+        offers.append("AUTH " + " ".join(policy.mechanisms))
+        offers += ["AUTH=" + " ".join(policy.mechanisms)] if policy.old_auth_line else []
+    lines = [policy.host_name, *offers]
+    return "".join(
+        f"250{'-' if number < len(lines) else ' '}{text}\r\n" for number, text in enumerate(lines, 1)
+    ).encode()
 
 
 def _path_after(word: str, argument: str) -> Path | None:

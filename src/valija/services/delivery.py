@@ -95,7 +95,7 @@ class Delivery:
         Raises :class:`InvalidFields`, :class:`NotReady`, :class:`ConsentNeeded`, :class:`TryLater`,
         :class:`~valija.services.login.LoginFailed`; whatever a server says about the message is in the report.
         """
-        _check(recipients, subject, text)
+        check_mail(recipients, subject, text)
         settings = await self.settings()
         draft = self._draft(settings, recipients, subject, text)
         attachments = tuple(
@@ -106,7 +106,7 @@ class Delivery:
         envelope = Envelope(draft.sender_address, recipients_of, size, eight_bit=not header_is_ascii(draft))
         connection = await self.open(settings)
         try:
-            found = await connection.send(envelope, _body(draft, attachments, files))
+            found = await connection.send(envelope, message_pieces(draft, attachments, files))
         except BaseException:
             await connection.close(politely=False)
             raise
@@ -175,7 +175,8 @@ def mailbox_of(settings: SmtpSettings) -> str:
     return sender_address(settings) or (settings.account if named else "")
 
 
-def _check(recipients: Sequence[str], subject: str, text: str) -> None:
+def check_mail(recipients: Sequence[str], subject: str, text: str) -> None:
+    """Raise :class:`InvalidFields` for what no message can have."""
     problems = []
     if not recipients or len(recipients) > RECIPIENTS_LIMIT:
         problems.append(FieldProblem("to", message(N_("needs 1 to {limit} addresses"), limit=RECIPIENTS_LIMIT)))
@@ -192,7 +193,10 @@ def _check(recipients: Sequence[str], subject: str, text: str) -> None:
         raise InvalidFields(tuple(problems))
 
 
-async def _body(draft: Draft, attachments: Sequence[Attachment], files: Sequence[File]) -> AsyncIterator[bytes]:
+async def message_pieces(
+    draft: Draft, attachments: Sequence[Attachment], files: Sequence[File]
+) -> AsyncIterator[bytes]:
+    """Yield a message's octets, from files of the sizes that the attachments say."""
     yield format_head(draft)
     for attachment, file in zip(attachments, files, strict=True):
         yield format_attachment_head(draft, attachment)

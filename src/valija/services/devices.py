@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import hmac
-import logging
 import re
 import secrets
 import unicodedata
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from valija.domain.account import POP_SETTINGS, Actor, Presence, Setting
+from valija.domain.account import POP_SETTINGS, Actor, Setting
 from valija.domain.clock import Clock
 from valija.domain.device import Device, TlsPolicy, find_by_address, parse_device, plain_address
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
-from valija.domain.guess_guard import WINDOW, GuessGuard, place_of
 from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting, note, printable, subject_of
+from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting, note, subject_of
 from valija.domain.text import N_, message
 from valija.secret import Secret
-from valija.services.events import DevicesChanged, EventBus, GuessingSeen
+from valija.services.device_logins import DeviceLogins, login_meant
+from valija.services.events import DevicesChanged, EventBus
 from valija.services.passwords import Passwords
 from valija.store.port import Store, VersionedDevice
 
@@ -36,9 +31,7 @@ GROUP: Final = 4
 DEVICES_LIMIT: Final = 1000
 ADDRESSES_LIMIT: Final = 4096  # looked up before
 FLUSH_S: Final = 5.0
-TOLD_LIMIT: Final = 20  # lock-outs on record in ten minutes
 _TRIES: Final = 5
-log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +54,9 @@ class DeviceDesk:
         self._sightings: dict[str, Sighting] = {}
         self._unsaved: set[str] = set()
         self._forgotten: set[str] = set()
-        self._guard = GuessGuard()
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
-        self._told: list[datetime] = []
+        self._logins = DeviceLogins(store, passwords, clock, events)
+        self._played: dict[tuple[str, int], str] = {}
         self._secret_key = secrets.token_bytes(32)
-        self._known_good: dict[str, tuple[Secret, bytes]] = {}
         self._by_address: dict[str, Device | None] = {}
         self._in_clear: bool | None = None  # of any device; None after a change
 
@@ -75,7 +66,7 @@ class DeviceDesk:
         self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
         for seen in self._sightings.values():
             if seen.accepted_at is not None and seen.subject in self._devices:
-                self._guard.trust(place_of(seen.address), seen.subject)
+                self._logins.trust(seen.subject, seen.address)
 
     async def read_devices(self) -> None:
         """Read the devices anew: somebody else changed one."""
@@ -176,7 +167,7 @@ class DeviceDesk:
         await self._store.delete_device(login, AuditRecord(self._clock.now(), actor, AuditAction.DEVICE_DELETED, login))
         self._devices.pop(login, None)
         self._sightings.pop(login, None)
-        self._known_good.pop(login, None)
+        self._logins.forget(login)
         self._by_address.clear()
         self._in_clear = None
         self._events.publish(DevicesChanged(self._clock.now()))
@@ -198,6 +189,27 @@ class DeviceDesk:
             self._by_address[address] = find_by_address([s.value for s in self._devices.values()], address)
         return self._by_address[address]
 
+    def by_peer(self, address: str, port: int) -> Device | None:
+        """Return the device that a connection belongs to: by its address, or one that is played from here."""
+        played = self._played.get((address, port)) if self._played else None
+        if played is None:
+            return self.by_address(address)
+        stored = self._devices.get(played)
+        return stored.value if stored is not None and stored.value.enabled else None
+
+    def play(self, login: str, address: str, port: int) -> None:
+        """Let the connection from here be a device's that is known by its address (:mod:`valija.services.device_test`)."""
+        self._played[address, port] = login
+
+    def played(self, login: str) -> None:
+        """End that; a password that was not used opens nothing any more."""
+        self._played = {place: device for place, device in self._played.items() if device != login}
+        self._logins.end_one_time(login)
+
+    def one_time_password(self, login: str) -> Secret:
+        """Return a password that lets a device log in once, within a minute, beside its own; nobody need know that one."""
+        return self._logins.one_time_password(login)
+
     def as_it_is(self, device: Device) -> Device | None:
         """Return a device that logged in before as it is now; None if it could not log in like that any more."""
         stored = self._devices.get(device.login)
@@ -212,78 +224,31 @@ class DeviceDesk:
             self._in_clear = any(d.enabled and d.tls is TlsPolicy.OFFERED and d.password for d in devices)
         return self._in_clear
 
+    def fetches(self, mailbox: str) -> bool:
+        """Tell whether a device fetches the mailbox of this POP setting."""
+        return any(stored.value.enabled and stored.value.mailbox == mailbox for stored in self._devices.values())
+
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
-        return self._guard.locked_until(place_of(plain_address(address)), _key(login), self._clock.now())
+        return self._logins.locked_until(login_meant(login), address)
 
     def recognise(self, login: str, password: Secret, address: str) -> Device | None:
         """Return the device whose login and password these are, if they were right before; at once."""
-        login, place = _key(login), place_of(plain_address(address))
-        stored, known = self._devices.get(login), self._known_good.get(login)
-        if stored is None or known is None or known[0] is not stored.value.password or not stored.value.enabled:
-            return None
-        if not hmac.compare_digest(known[1], self._digest(password)):
-            return None
-        if self._guard.locked_until(place, login, self._clock.now()) is not None:
-            return None
-        self._guard.worked(place, login)
-        return stored.value
+        device = self._named(login)
+        return device if device is not None and self._logins.recognise(device, password, address) else None
 
     async def verify(self, login: str, password: Secret, address: str) -> Device | None:
-        """Return the device whose login and password these are.
-
-        A wrong one takes as long as a right one, then waits (:mod:`valija.domain.guess_guard`). A password that was right
-        is known again without the slow hash, by a keyed digest that never leaves this process. From one address, one password
-        is hashed at a time: who guesses on many connections holds up nobody else, and is locked out all the same.
-        """
+        """Return the device whose login and password these are; a wrong one costs time (:class:`DeviceLogins`)."""
         known = self.recognise(login, password, address)
         if known is not None:
             return known
-        login, place = _key(login), place_of(plain_address(address))
-        async with self._turn(place):
-            if self._guard.locked_until(place, login, self._clock.now()) is not None:
-                return None
-            stored = self._devices.get(login)
-            hashed = stored.value.password if stored is not None else None
-            good = await self._passwords.matches(hashed, password)
-            if good and stored is not None and hashed is not None:
-                self._known_good[login] = (hashed, self._digest(password))
-                self._guard.worked(place, login)
-                return stored.value if stored.value.enabled else None
-            now = self._clock.now()
-            locks = self._guard.failed(place, login, now)
-            delay_s = self._guard.delay_s(place, login)
-        if locks:
-            await self._tell_of_guessing(login, address, now)
-        await self._clock.sleep(delay_s)
-        return None
+        device = self._named(login)
+        good = await self._logins.check(device, login_meant(login), password, address)
+        return device if good and device is not None and device.enabled else None
 
-    @asynccontextmanager
-    async def _turn(self, place: str) -> AsyncIterator[None]:
-        lock, waiting = self._turns.get(place, (asyncio.Lock(), 0))
-        self._turns[place] = lock, waiting + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns.pop(place)
-            if waiting > 1:
-                self._turns[place] = lock, waiting - 1
-
-    async def _tell_of_guessing(self, login: str, address: str, now: datetime) -> None:
-        """Put a lock-out on record, a few in ten minutes: who guesses from everywhere must not fill the disk."""
-        self._told = [at for at in self._told if now - WINDOW < at <= now]
-        if len(self._told) >= TOLD_LIMIT:
-            return
-        self._told.append(now)
-        who = printable(login)
-        log.warning("device_locked_out", extra={"fields": {"login": who, "address": address}})
-        actor = Actor(who, address, Presence.REMOTE)
-        await self._store.append_audit(AuditRecord(now, actor, AuditAction.DEVICE_LOCKED_OUT, who))
-        self._events.publish(GuessingSeen(who, address, now))
-
-    def _digest(self, password: Secret) -> bytes:
-        return hmac.digest(self._secret_key, password.reveal().encode("utf-8", "surrogatepass"), hashlib.sha256)
+    def _named(self, login: str) -> Device | None:
+        stored = self._devices.get(login_meant(login))
+        return stored.value if stored is not None else None
 
     def saw(self, login: str | None, seen: Seen) -> None:
         """Note what a device did; kept in memory, written down by :meth:`run`."""
@@ -356,8 +321,3 @@ class DeviceDesk:
 def _new_password() -> Secret:
     groups = ["".join(secrets.choice(LETTERS) for _letter in range(GROUP)) for _group in range(GROUPS)]
     return Secret("-".join(groups))
-
-
-def _key(login: str) -> str:
-    """Return the login that was meant: some devices take nothing but an e-mail address there."""
-    return login.strip().lower().partition("@")[0]

@@ -68,13 +68,26 @@ class QueueChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class JobChanged:
+    """A job (``subject`` is its number) has another state, or got further: ``done`` pages of ``of`` (0: not known)."""
+
+    subject: str
+    state: str
+    done: int
+    of: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The daemon is about to stop: whoever follows what happens ends."""
 
     at: datetime
 
 
-Event = TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | Stopping
+Event = (
+    TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | JobChanged | Stopping
+)
 
 
 class EventBus:
@@ -83,9 +96,12 @@ class EventBus:
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event]] = set()
         self._stopping: Stopping | None = None
+        self.settings_changes = 0  # how many: who keeps settings for a while may see that they are the same
 
     def publish(self, event: Event) -> None:
         """Hand out an event; never waits."""
+        if isinstance(event, SettingsChanged):
+            self.settings_changes += 1
         if isinstance(event, Stopping):
             self._stopping = event
         for queue in self._queues:

@@ -143,7 +143,8 @@ class Login:
                 await self._tokens.report_login(setting.value, bearer.grant_id, refused[0])
         if refused is not None:
             raise LoginFailed(refused[0])
-        await self._tokens.report_login(setting.value, bearer.grant_id, None)
+        if not bearer.in_favour:
+            await self._tokens.report_login(setting.value, bearer.grant_id, None)
         return connection
 
     async def _open_with_password(self, settings: MailSettings, connect: Callable[[], Awaitable[C]]) -> C:
@@ -169,6 +170,9 @@ class Login:
         except NetError as error:
             await connection.close()
             return self.troubles.of_net(error), Effect.RETRY
+        except BaseException:
+            await connection.close()
+            raise
         if isinstance(outcome, AuthRefused | PopAuthRefused | NoCommonMechanism):
             await connection.close()
             return self.troubles.of_login(outcome)

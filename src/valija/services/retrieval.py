@@ -12,13 +12,14 @@ import logging
 import os
 import secrets
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import StoreFull, ValijaError
+from valija.domain.errors import StoreFull, TryLater, ValijaError
 from valija.domain.record import ReceivedMessage
 from valija.domain.settings import PopSettings
 from valija.domain.text import N_, message
@@ -38,7 +39,14 @@ MESSAGES_A_CHECK: Final = 500
 MINUTE_S: Final = 60.0
 TICK_S: Final = 5.0
 SLACK_S: Final = 60.0
+TURN_S: Final = 60.0  # how long a check waits until nobody else has the mailbox open
+FRESH_S: Final = 2.0  # settings are not read again for so long
+T = TypeVar("T")
 DIRECTORY: Final = "received"
+
+
+class MaildropBusy(TryLater):
+    """Somebody has the mailbox open: a device, or another check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class CheckReport:
 
 
 class Retrieval:
-    """Fetches mail; at most one check of a setting at a time."""
+    """Fetches mail, and opens mailboxes for devices; a setting's mailbox is open once at a time."""
 
     def __init__(
         self,
@@ -71,6 +79,7 @@ class Retrieval:
         self._clock = clock
         self._events = events
         self._state_dir = state_dir
+        self._kept: dict[str, tuple[int, float, Any]] = {}
         self._locks: defaultdict[Setting, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.sandbox_ports = sandbox_ports
 
@@ -80,7 +89,8 @@ class Retrieval:
         Raises :class:`NotReady`, :class:`ConsentNeeded`, :class:`TryLater`; a trouble on the way is in the report, with
         the messages that came before it.
         """
-        async with self._locks[setting]:
+        release = await self.take(setting, TURN_S)
+        try:
             settings = await self.settings(setting)
             received: list[StoredMessage] = []
             try:
@@ -91,27 +101,62 @@ class Retrieval:
             if received:
                 self._events.publish(MailReceived(setting.value, len(received), self._clock.now()))
             return CheckReport(tuple(received), trouble)
+        finally:
+            release()
+
+    async def take(self, setting: Setting, patience_s: float) -> Callable[[], None]:
+        """Wait until a setting's mailbox is free; return what lets others have it. Raises :class:`MaildropBusy`."""
+        lock = self._locks[setting]
+        try:
+            async with asyncio.timeout(patience_s):
+                await lock.acquire()
+        except TimeoutError:
+            raise MaildropBusy(
+                message(N_("The mailbox is being read just now, by a device or by a check.")),
+                message(N_("Try again in a moment.")),
+            ) from None
+        return lock.release
 
     async def settings(self, setting: Setting) -> PopSettings:
         """Return a POP setting."""
-        settings = (await self._store.load_settings(setting)).value
-        if not isinstance(settings, PopSettings):
-            raise TypeError("not a POP setting")
-        return settings
+
+        async def read() -> PopSettings:
+            settings = (await self._store.load_settings(setting)).value
+            if not isinstance(settings, PopSettings):
+                raise TypeError("not a POP setting")
+            return settings
+
+        return await self._fresh(setting.value, read)
+
+    async def _mechanisms(self, provider: str) -> tuple[str, ...]:
+        async def read() -> tuple[str, ...]:
+            profile = await self._providers.profile(provider) if provider else None
+            return profile.mechanisms if profile else ()
+
+        return await self._fresh(f"provider {provider}", read)
+
+    async def _fresh(self, name: str, read: Callable[[], Awaitable[T]]) -> T:
+        """Read, but again only if settings were changed here since, or may have been by another node."""
+        now, changes = self._clock.monotonic(), self._events.settings_changes
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != changes or now - kept[1] > FRESH_S:
+            kept = self._kept[name] = (changes, now, await read())
+        value: T = kept[2]
+        return value
 
     async def may_check(self, setting: Setting, seconds: float) -> bool:
         """Tell whether it is this node that checks a setting by the clock, for so long."""
-        return await self._store.have_job(f"check {setting.value}", seconds)
+        return await self._store.have_duty(f"check {setting.value}", seconds)
 
-    async def open(self, setting: Setting, settings: PopSettings) -> Pop3Connection:
+    async def open(self, setting: Setting, settings: PopSettings, *, utf8: bool = False) -> Pop3Connection:
         """Return a connection that is logged in. Raises :class:`LoginFailed` and what :meth:`check` raises."""
         endpoint = endpoint_of(settings, plaintext_bearer=settings.port in self.sandbox_ports)
-        profile = await self._providers.profile(settings.provider) if settings.provider else None
+        mechanisms = await self._mechanisms(settings.provider)
 
         async def connect() -> Pop3Connection:
-            return await Pop3Connection.open(endpoint, self._tls)
+            return await Pop3Connection.open(endpoint, self._tls, utf8=utf8)
 
-        return await self._login.open(setting, settings, connect, profile.mechanisms if profile else ())
+        return await self._login.open(setting, settings, connect, mechanisms)
 
     async def _fetch_all(
         self, setting: Setting, settings: PopSettings, connection: Pop3Connection, received: list[StoredMessage]
@@ -202,12 +247,21 @@ class CheckTimer:
     """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task.
 
     Where several nodes share the store, one of them checks; another one goes on when it has been silent for an interval.
+
+    A mailbox that a device fetches is the device's: it is not checked here.
     """
 
-    def __init__(self, retrieval: Retrieval, clock: Clock, settings: tuple[Setting, ...]) -> None:
+    def __init__(
+        self,
+        retrieval: Retrieval,
+        clock: Clock,
+        settings: tuple[Setting, ...],
+        is_a_devices: Callable[[str], bool] = lambda _setting: False,
+    ) -> None:
         self._retrieval = retrieval
         self._clock = clock
         self._settings = settings
+        self._is_a_devices = is_a_devices
         self._last: dict[Setting, float] = {}
         self.troubles: dict[Setting, Trouble] = {}
 
@@ -230,7 +284,7 @@ class CheckTimer:
         now = self._clock.monotonic()
         last = self._last.get(setting)
         waits = last is not None and now - last < settings.check_interval * MINUTE_S
-        if not settings.server or settings.check_interval == 0 or waits:
+        if not settings.server or settings.check_interval == 0 or waits or self._is_a_devices(setting.value):
             return
         self._last[setting] = now
         try:

@@ -29,6 +29,7 @@ from valija.net.visits import (
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server import SmtpPolicy
+from valija.services.admission import NotAdmitted, admit
 from valija.services.devices import DeviceDesk
 from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin
 
@@ -127,7 +128,7 @@ class DeviceVisit(SmtpVisit):
     def __init__(self, server: Submission, peer: Peer) -> None:
         self._server = server
         self._peer = peer
-        self._device = server.devices.by_address(peer.address)
+        self._device = server.devices.by_peer(peer.address, peer.port)
         self._by_login = False
         self._tls = ""
         self._named = ""
@@ -155,19 +156,11 @@ class DeviceVisit(SmtpVisit):
 
     async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
         """Check a device's own password."""
-        desk, address = self._server.devices, self._peer.address
-        if desk.locked_until(shown.user, address) is not None:
-            self._saw(None, "too many wrong passwords", shown.user)
-            return LoginRefused(temporary=True)
-        device = None
-        if shown.password is not None:
-            device = await desk.verify(shown.user, shown.password, address)
-        if device is None:
-            self._saw(self._device, "535 wrong login or password", shown.user)
-            return LoginRefused()
-        if device.tls is not TlsPolicy.OFFERED and self._server.tls and not self._tls:
-            self._saw(device, "538 log-in without TLS", shown.user)
-            return LoginRefused()
+        server = self._server
+        device = await admit(server.devices, shown, self._peer.address, secure=bool(self._tls), tls_there=server.tls)
+        if isinstance(device, NotAdmitted):
+            self._saw(device.device or (None if device.later else self._device), device.why, shown.user)
+            return LoginRefused(temporary=device.later)
         self._device, self._by_login = device, True
         return LoginAccepted(device.login)
 
@@ -212,7 +205,7 @@ class DeviceVisit(SmtpVisit):
         desk = self._server.devices
         if self._device is None or self._by_login:
             return None if self._device is None else desk.as_it_is(self._device)
-        found = desk.by_address(self._peer.address)
+        found = desk.by_peer(self._peer.address, self._peer.port)
         return found if found is not None and found.password is None else None
 
     def recipient(self, path: Path) -> Verdict:

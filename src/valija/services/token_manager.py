@@ -86,11 +86,15 @@ class Refresher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """An access token to log in with, and the grant it belongs to (for :meth:`TokenManager.report_login`)."""
+    """An access token to log in with, and the grant it belongs to (for :meth:`TokenManager.report_login`).
+
+    ``in_favour``: no refusal is on record, so that an acceptance is no news.
+    """
 
     token: Secret
     grant_id: str
     expires_at: datetime
+    in_favour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class TokenManager:
         if tokens is None:
             raise _consent_needed(stored.state)
         if not self._must_refresh(tokens, refused):
-            return _bearer(tokens)
+            return _bearer(stored.state, tokens)
         pause = self._pauses.get(account)
         if pause is not None and pause.holds(self._clock.now(), for_login=True):
             raise _try_later(pause.failed)
@@ -168,7 +172,7 @@ class TokenManager:
             if tokens is None:
                 raise _consent_needed(state)
             if not self._must_refresh(tokens, refused):
-                return _bearer(tokens)
+                return _bearer(state, tokens)
             if failed is not None:
                 break
         raise _try_later(failed)
@@ -366,8 +370,9 @@ def _postpones(event: TokenEvent, state: TokenState) -> bool:
     return isinstance(event, RefreshDeferred) and kept is not None and kept.grant_id == event.grant_id
 
 
-def _bearer(tokens: TokenSet) -> Bearer:
-    return Bearer(tokens.access_token, tokens.grant_id, tokens.expires_at)
+def _bearer(state: TokenState, tokens: TokenSet) -> Bearer:
+    in_favour = isinstance(state, Retrieved) and not state.refusals
+    return Bearer(tokens.access_token, tokens.grant_id, tokens.expires_at, in_favour)
 
 
 def _consent_needed(state: TokenState) -> ConsentNeeded:

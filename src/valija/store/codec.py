@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -20,6 +20,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.job import JobCard, JobLine, JobState
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.queue import RecipientState
@@ -50,6 +51,9 @@ Stored = (
     | Device
     | Sighting
     | Learning
+    | JobCard
+    | JobLine
+    | JobState
 )
 
 _CLASSES: Final[dict[str, type]] = {c.__name__: c for c in get_args(Stored)}
@@ -70,12 +74,18 @@ def decode_value(data: bytes, *expected: type[T]) -> T:
         raw = json.loads(data)
         if raw["format"] != FORMAT:
             raise NotReadable(f"format {raw['format']!r} is not {FORMAT}")
-        value = _decode_object(raw["value"], "value")
+        value = _decode_object(raw["value"], "value", _classes(expected))
     except (ValueError, KeyError, TypeError) as error:
         raise error if isinstance(error, NotReadable) else NotReadable(type(error).__name__) from None
     if not isinstance(value, expected):
         raise NotReadable(f"a {type(value).__name__} where another value belongs")
     return value
+
+
+@cache
+def _classes(expected: tuple[type, ...]) -> Mapping[str, type]:
+    """Return all classes by name; of two that have the same name, the one that is expected."""
+    return _CLASSES | {cls.__name__: cls for cls in expected}
 
 
 Writer = Callable[[Any], Any]
@@ -106,11 +116,11 @@ def _writer(cls: type) -> Writer:
     return lambda value: {"class": name, **{field: _encode(getattr(value, field)) for field in names}}
 
 
-def _decode_object(raw: Any, where: str, hint: type | None = None) -> Any:
+def _decode_object(raw: Any, where: str, classes: Mapping[str, type]) -> Any:
     if not isinstance(raw, dict) or not isinstance(raw.get("class"), str):
         raise NotReadable(f"{where} is not an object")
-    cls = _CLASSES.get(raw["class"]) if hint is None else hint
-    if cls is None or cls.__name__ != raw["class"]:
+    cls = classes.get(raw["class"])
+    if cls is None:
         raise NotReadable(f"{where} has a class that does not belong there")
     readers = _field_readers(cls)
     if raw.keys() - readers.keys() != _CLASS_ONLY or len(raw) != len(readers) + 1:
@@ -134,8 +144,9 @@ def _reader(hint: Any) -> Reader:
         return _union_reader(get_args(hint))
     if origin is tuple:
         return _tuple_reader(get_args(hint)[0])
-    if is_dataclass(hint):
-        return lambda raw, where: _decode_object(raw, where, hint if isinstance(hint, type) else None)
+    if is_dataclass(hint) and isinstance(hint, type):
+        own = {hint.__name__: hint}
+        return lambda raw, where: _decode_object(raw, where, own)
     return lambda raw, where: _decode_scalar(raw, hint, where)
 
 
@@ -157,16 +168,14 @@ def _tuple_reader(hint: Any) -> Reader:
 def _union_reader(members: tuple[Any, ...]) -> Reader:
     rest = [member for member in members if member is not type(None)]
     inside = _reader(rest[0]) if len(rest) == 1 else None
+    classes = {member.__name__: member for member in rest}
 
     def read(raw: Any, where: str) -> Any:
         if raw is None and len(rest) < len(members):
             return None
         if inside is not None:
             return inside(raw, where)
-        value = _decode_object(raw, where)
-        if type(value) not in rest:
-            raise NotReadable(f"{where} has a class that does not belong there")
-        return value
+        return _decode_object(raw, where, classes)
 
     return read
 

@@ -20,6 +20,7 @@ from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import NotRetrieved, TokenState
 from valija.secret import Secret
+from valija.store.memory_jobs import MemoryJobs
 from valija.store.memory_queue import MemoryQueue
 from valija.store.port import (
     Change,
@@ -54,6 +55,7 @@ class MemoryStore:
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
         self.queue = MemoryQueue()
+        self.jobs = MemoryJobs()
 
     def spool_in(self, state_dir: Path) -> BodySpool:
         return Spool(state_dir)
@@ -65,7 +67,7 @@ class MemoryStore:
     def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return True
 
     async def load_token(self, account: str) -> VersionedToken:

@@ -27,6 +27,7 @@ from valija.domain.settings import MailSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
 from valija.secret import Secret
+from valija.store.jobs_port import JobStore
 from valija.store.queue_port import QueueStore
 from valija.store.spool_port import BodySpool
 
@@ -99,11 +100,16 @@ class Change(NamedTuple):
 
 
 class Store(Protocol):
-    """Durable state of the machine; :attr:`queue` is that of its mail."""
+    """Durable state of the machine; :attr:`queue` is that of its mail, :attr:`jobs` that of its jobs."""
 
     @property
     def queue(self) -> QueueStore:
         """Return the queue, in the same database."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """Return the jobs, in the same database."""
         ...
 
     def spool_in(self, state_dir: Path) -> BodySpool:
@@ -118,8 +124,11 @@ class Store(Protocol):
         """Be the only node that refreshes an account's token; waits for another one. What was read before is old then."""
         ...
 
-    async def have_job(self, name: str, seconds: float) -> bool:
-        """Have a job for so long, or longer if this node has it already; False while another node has it."""
+    async def have_duty(self, name: str, seconds: float) -> bool:
+        """Have a duty for so long, or longer if this node has it already; False while another node has it.
+
+        A duty is what one of several nodes does for all, such as the check of a mailbox.
+        """
         ...
 
     async def load_token(self, account: str) -> VersionedToken:

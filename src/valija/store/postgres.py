@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from valija.domain.errors import MasterKeyError
+from valija.domain.errors import MasterKeyError, ValijaError
 from valija.domain.text import N_, message
 from valija.store.key_check import check_key, has_key
 from valija.store.lock import StateLock
@@ -40,7 +40,11 @@ async def open_store(
     lock = StateLock(state_dir)
     try:
         connections = Connections(address, find_password(environment), tls)
-        vault = await _prepare(connections, state_dir, key_file, environment)
+        try:
+            vault = await _prepare(connections, state_dir, key_file, environment)
+        except BaseException:
+            await connections.close()
+            raise
         return PostgresStore(PostgresEngine(connections), vault, lock)
     except BaseException:
         lock.release()
@@ -57,6 +61,11 @@ class PostgresStore(SqlStore):
         self._postgres = database
         super().__init__(database, PostgresQueue(database, self._node), vault, lock)
 
+    async def close(self) -> None:
+        with contextlib.suppress(ValijaError):  # else their time ends them
+            await self._postgres.write(self._node.leave_all)
+        await super().close()
+
     def spool_in(self, state_dir: Path) -> BodySpool:
         return PostgresSpool(self._postgres)
 
@@ -64,12 +73,12 @@ class PostgresStore(SqlStore):
         async for change in self._node.listen(self._postgres.connections):
             yield change
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def refreshing(self, account: str) -> AsyncIterator[None]:
         async with self._postgres.alone(f"refresh {account}"):
             yield
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return await self._postgres.write(lambda: self._node.take(name, seconds))
 
     def _tell(self, kind: ChangeKind, name: str = "") -> Work[None]:
@@ -81,9 +90,8 @@ async def _prepare(
 ) -> Vault:
     """Make or migrate the schema and compare the key, all or nothing: the first of several nodes decides on the key."""
     address = connections.address
-    connection = await connections.open_with_patience()
     try:
-        async with connection.transaction():
+        async with connections.lend() as connection, connection.transaction():
             await migrate(connection, address)
             store_exists = await run(connection, has_key())
             key = load_master_key(
@@ -93,12 +101,8 @@ async def _prepare(
             await run(connection, check_key(vault))
     except BoxNotOpened:
         raise _other_key(address) from None
-    except MasterKeyError:
-        raise
     except Exception as error:
         raise explain_refusal(error, address) from None
-    finally:
-        connection.terminate()
     return vault
 
 

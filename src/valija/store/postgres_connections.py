@@ -21,7 +21,14 @@ ANSWER_WITHIN_S: Final = 30.0
 PATIENCE_S: Final = 10.0  # for a server that restarts
 PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 # off would say 250 before the message is on disk; what is stronger than on is the administrator's choice
-_SETTINGS: Final = {"application_name": "valija", "lock_timeout": "20s", "idle_in_transaction_session_timeout": "60s"}
+_SETTINGS: Final = {
+    "application_name": "valija",
+    "jit": "off",  # compiling a short statement takes longer than running it
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+# the connection is gone, or the server is going, coming, full of connections, or a standby that must not be written to
+_LOST: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "53300", "25006")
 
 
 class Connections:
@@ -128,7 +135,7 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether an error means that the connection or the server went away."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return state.startswith("08") or state in ("57P01", "57P02", "57P03", "57P05", "25P03", "53300")
+        return state.startswith("08") or state in _LOST
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)  # ValueErrors are about what was sent
     return isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError)

@@ -1,11 +1,11 @@
-"""What nodes that share a database say to each other: who has a job, and what was changed.
+"""What nodes that share a database say to each other: who has a duty, and what was changed.
 
 Theory of operation
 -------------------
 1. A node is a process with the database open; it has a name of its own, made when it opens it.
-2. A job (an account's lane, a mailbox's check) is a row of ``holds`` with an end. The server's clock alone counts; who has the
-   job must stop before the end by its own clock, counted from before it asked. After a restart of the server nobody takes
-   another node's job for ``GRACE_S``: that one could not renew it meanwhile.
+2. A duty (an account's lane, a mailbox's check) is a row of ``holds`` with an end. The server's clock alone counts; who has the
+   duty must stop before the end by its own clock, counted from before it asked. After a restart of the server nobody takes
+   another node's duty for ``GRACE_S``: that one could not renew it meanwhile.
 3. News is NOTIFY, sent with the transaction that makes it. News may be lost with a connection: after each connect there is one
    that says to read all anew.
 """
@@ -43,6 +43,7 @@ _RENEW: Final = (
     "UPDATE holds SET ends_at = clock_timestamp() + make_interval(secs => ?) WHERE name = ? AND node = ? RETURNING name"
 )
 _LEAVE: Final = "DELETE FROM holds WHERE name = ? AND node = ?"
+_LEAVE_ALL: Final = "DELETE FROM holds WHERE node = ?"
 _OTHERS: Final = "SELECT 1 FROM holds WHERE name = ? AND node <> ?"
 
 _KINDS: Final = {kind.value: kind for kind in ChangeKind}
@@ -56,21 +57,25 @@ class Node:
     def __init__(self) -> None:
         self.name = secrets.token_hex(8)
 
-    def take(self, job: str, seconds: float) -> Work[bool]:
-        """Have a job for so long; False while another node has it."""
-        return (yield from one(_TAKE, job, self.name, seconds, GRACE_S)) is not None
+    def take(self, duty: str, seconds: float) -> Work[bool]:
+        """Have a duty for so long; False while another node has it."""
+        return (yield from one(_TAKE, duty, self.name, seconds, GRACE_S)) is not None
 
-    def renew(self, job: str, seconds: float) -> Work[bool]:
-        """Have a job for longer; False if another node has taken it."""
-        return (yield from one(_RENEW, seconds, job, self.name)) is not None
+    def renew(self, duty: str, seconds: float) -> Work[bool]:
+        """Have a duty for longer; False if another node has taken it."""
+        return (yield from one(_RENEW, seconds, duty, self.name)) is not None
 
-    def leave(self, job: str) -> Work[None]:
-        """Give a job up."""
-        yield from do(_LEAVE, job, self.name)
+    def leave(self, duty: str) -> Work[None]:
+        """Give a duty up."""
+        yield from do(_LEAVE, duty, self.name)
 
-    def is_anothers(self, job: str) -> Work[bool]:
-        """Tell whether another node has taken a job, for good or not."""
-        return (yield from one(_OTHERS, job, self.name)) is not None
+    def leave_all(self) -> Work[None]:
+        """Give up all duties: this node stops."""
+        yield from do(_LEAVE_ALL, self.name)
+
+    def is_anothers(self, duty: str) -> Work[bool]:
+        """Tell whether another node has taken a duty, for good or not."""
+        return (yield from one(_OTHERS, duty, self.name)) is not None
 
     def tell(self, kind: ChangeKind, name: str = "") -> Work[None]:
         """Tell other nodes of a change once the transaction is committed."""

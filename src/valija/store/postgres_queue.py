@@ -102,7 +102,7 @@ class PostgresQueue(SqlQueue):
 
 
 def lane_of(account: str) -> str:
-    """Return the name of the job that an account's lane is."""
+    """Return the name of the duty that an account's lane is."""
     return f"lane {account}"
 
 

@@ -34,6 +34,7 @@ from valija.store.spool_port import BodySpool
 from valija.store.sql_administrator import AdministratorRows
 from valija.store.sql_api_tokens import ApiTokenRows
 from valija.store.sql_devices import DeviceRows
+from valija.store.sql_jobs import SqlJobs
 from valija.store.sql_queue import SqlQueue
 from valija.store.sql_rows import append_audit, epoch, moment
 from valija.store.vault import Vault
@@ -50,6 +51,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
         self._vault = vault
         self._lock = lock
         self.queue = queue
+        self.jobs = SqlJobs(database)
 
     async def close(self) -> None:
         await self._db.close()
@@ -67,7 +69,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
     def refreshing(self, account: str) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def have_job(self, name: str, seconds: float) -> bool:
+    async def have_duty(self, name: str, seconds: float) -> bool:
         return True
 
     # --- tokens ---------------------------------------------------------------------------------------------------------

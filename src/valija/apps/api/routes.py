@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from valija.apps.api import access_operations as access
+from valija.apps.api import device_test_operations as testing
 from valija.apps.api import gateway_models as shapes
 from valija.apps.api import gateway_operations as gateway
 from valija.apps.api import import_operations as importing
@@ -12,6 +13,7 @@ from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
+from valija.apps.api.job_routes import JOB_ROUTES
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
 from valija.domain.device import LOGIN_PATTERN
@@ -362,6 +364,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         scope=Scope.SETTINGS,
     ),
     Route(
+        "POST",
+        "/devices/{login}/test",
+        testing.test_device,
+        "Play a device towards the gateway, stage by stage",
+        testing.PlayedView,
+        testing.PlayDevice,
+        scope=Scope.SETTINGS,
+        refusals=(409,),
+    ),
+    Route(
         "DELETE",
         "/devices/{login}",
         gateway.delete_device,
@@ -369,4 +381,5 @@ ROUTES: Final[tuple[Route, ...]] = (
         shapes.DeviceView,
         scope=Scope.SETTINGS,
     ),
+    *JOB_ROUTES,
 )

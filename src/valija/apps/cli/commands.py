@@ -16,6 +16,7 @@ from valija.apps.cli import (
     device_commands,
     gateway_commands,
     import_command,
+    job_commands,
     mail_commands,
     output,
     panel_command,
@@ -57,6 +58,7 @@ cli.add_command(token_commands.token)
 cli.add_command(api_token_commands.api_token)
 cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
+cli.add_command(job_commands.job)
 cli.add_command(import_command.import_file)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)

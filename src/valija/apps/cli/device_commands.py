@@ -12,8 +12,10 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.settings_commands import json_option
 from valija.apps.cli.what_to_type import print_what_to_type
+from valija.domain.account import POP_SETTINGS
 from valija.domain.device import Rewriting, TlsPolicy
 
+OPERATOR_NEEDED = 4
 _FIELDS = (
     click.option(
         "--range", "ranges", multiple=True, help=_("Address or range it connects from, instead of a password.")
@@ -28,6 +30,11 @@ _FIELDS = (
         "lf_ends_message",
         default=None,
         help=_("Bare line feeds end its messages (old fax systems)."),
+    ),
+    click.option(
+        "--mailbox",
+        type=click.Choice(["", *(s.value for s in POP_SETTINGS)]),
+        help=_("The POP setting whose mailbox it may fetch, by POP3; '' for none."),
     ),
     click.option("--language", type=click.Choice(["en", "es"]), help=_("Language of its delivery reports.")),
 )
@@ -228,3 +235,38 @@ def accept(client: DaemonClient, /, address: str, as_json: bool, **given: Any) -
         click.echo(_("Nothing need be typed into it: what it tried works now."))
         return
     print_what_to_type(client.call("GET", "/devices"), made)
+
+
+@device.command("test", help=_("Play a device towards the gateway: what it would do, stage by stage."))
+@click.argument("login")
+@click.option("--tls", type=click.Choice(["none", "starttls", "implicit"]), help=_("How it encrypts."))
+@click.option("--auth", type=click.Choice(["login", "plain", "none"]), help=_("How it logs in."))
+@click.option("--helo", is_flag=True, help=_("It greets with HELO, as very old ones do."))
+@click.option("--sender", default="", help=_("The sender that it names."))
+@click.option("--to", default="", help=_("Really send a test page to this address; without it, nothing is sent."))
+@click.option("--password", "with_password", is_flag=True, help=_("Ask for its password and try that one."))
+@json_option
+@click.pass_obj
+def test(client: DaemonClient, /, login: str, with_password: bool, as_json: bool, **given: Any) -> int:
+    """Play a device."""
+    body = _changes(**given)
+    if with_password:
+        body["password"] = click.prompt(_("Password of the device"), hide_input=True, err=True)
+    played = client.call("POST", f"/devices/{login}/test", body)
+    if as_json:
+        output.print_json(played)
+    else:
+        for stage in played["stages"]:
+            _print_stage(stage)
+        click.echo()
+        click.echo(_("All that was said: {file}").format(file=played["file"]))
+    return 0 if played["passed"] else OPERATOR_NEEDED
+
+
+def _print_stage(stage: dict[str, Any]) -> None:
+    mark = click.style("✓", fg="green") if stage["passed"] else click.style("✗", fg="red")
+    click.echo(f"{mark} {stage['label']}: {stage['meaning']}")
+    if not stage["passed"]:
+        click.secho("    " + _("Server's words: {words}").format(words=stage["said"]), dim=True)
+        if stage["cure"]:
+            click.echo(f"    {stage['cure']}")

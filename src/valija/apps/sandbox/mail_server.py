@@ -102,7 +102,7 @@ class _PopVisit(PopVisit):
     def __init__(self, server: _Pop) -> None:
         self._server = server
 
-    async def login(self, shown: Shown) -> SandboxMaildrop | LoginRefused | None:
+    async def login(self, shown: Shown, *, utf8: bool) -> SandboxMaildrop | LoginRefused | None:
         found = _login(shown, self._server.verify, "pop")
         if isinstance(found, LoginRefused):
             return found

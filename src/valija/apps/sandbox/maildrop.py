@@ -6,10 +6,11 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from valija.net.message_stream import stuffed
 from valija.net.visits import Verdict
 from valija.protocol.pop3_server import Entry
 
@@ -104,8 +105,11 @@ class SandboxMaildrop:
         self._files = files
         self.entries: Sequence[Entry] = entries
 
-    async def read(self, index: int) -> AsyncIterator[bytes]:
-        """Yield a message's octets."""
+    def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
+        """Yield a message, stuffed."""
+        return stuffed(self._octets(index), lines)
+
+    async def _octets(self, index: int) -> AsyncIterator[bytes]:
         with self._files[index].open("rb") as source:
             while piece := await asyncio.to_thread(source.read, PIECE):
                 yield piece

@@ -11,7 +11,7 @@ from valija.apps.api.gateway_models import DeviceView
 from valija.apps.api.gateway_views import show_device, show_devices
 from valija.apps.web.live import Parts, live, stream_of
 from valija.apps.web.visit import Visit, redirect
-from valija.apps.what_to_type import what_to_type
+from valija.apps.what_to_type import what_to_type, what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS
 from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
 from valija.domain.errors import InvalidFields
@@ -195,6 +195,7 @@ async def show_credentials(visit: Visit) -> Response:
         "device_made.html",
         device=device,
         rows=rows,
+        incoming=what_to_type_for_pop3(there.model_dump(), device.model_dump(), visit.text),
         there=there,
         password=password,
         base=f"{BASE}/{device.login}",

@@ -1,4 +1,4 @@
--- What several nodes that share a database agree on: who has a lane or another job, for how long; and the bodies that are too
+-- What several nodes that share a database agree on: who has a lane or another duty, for how long; and the bodies that are too
 -- large for a row, in pieces, since a file would be on one node only. SQLite has one node.
 
 {{only postgres}} CREATE TABLE holds (

@@ -1,0 +1,153 @@
+"""A file from outside as pages: how many, and each one as an image. PDF, TIFF, JPEG, PNG, PNM."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pypdfium2 as pdfium
+from PIL import Image, ImageOps, ImageSequence
+from pypdfium2.raw import FPDF_ERR_PASSWORD
+
+from valija.paper.refusal import Refused
+
+PIXELS_LIMIT: Final = 150_000_000  # of one page: A3 at 600 dpi is 70
+PAGES_LIMIT: Final = 5000
+FORMATS: Final = ("PNG", "JPEG", "TIFF", "PPM")
+USUAL_DPI: Final = 200
+_DPI_RANGE: Final = (30, 2400)
+_EXIF_ORIENTATION: Final = 0x0112
+
+Image.MAX_IMAGE_PIXELS = PIXELS_LIMIT // 2  # Pillow refuses twice as much, and warns from here on
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class Source(Protocol):
+    """An open file."""
+
+    kind: str  # pdf, tiff, jpeg, png, pnm
+    count: int
+
+    def page(self, number: int, dpi: int) -> Image.Image:
+        """Return a page (from 0) as an image whose ``info["dpi"]`` is what it is in; ``dpi`` is for what has no pixels."""
+        ...
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open a file. Raises :class:`Refused`."""
+    with path.open("rb") as file:
+        beginning = file.read(1024)
+    if b"%PDF-" in beginning:
+        with _open_pdf(path) as source:
+            yield source
+        return
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise Refused("paper_too_large", str(error)) from None
+    with image:
+        yield _ImageSource(image)
+
+
+class _ImageSource:
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self.kind = {"MPO": "jpeg", "PPM": "pnm"}.get(image.format or "", (image.format or "").lower())
+        self.count = _frames(image) if self.kind == "tiff" else 1
+
+    def page(self, number: int, dpi: int) -> Image.Image:
+        if self.count > 1:
+            self._image.seek(number)
+        image = self._image
+        if image.width * image.height > PIXELS_LIMIT:
+            raise Refused("paper_too_large", f"{image.width} x {image.height}")
+        found = dpi_of(image)
+        upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
+        page = _flat(upright)
+        page.info["dpi"] = found
+        return page
+
+    @property
+    def is_plain_jpeg(self) -> bool:
+        """Tell whether the file can stand for its page as it is."""
+        upright = self._image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        return self.kind == "jpeg" and self._image.mode in ("L", "RGB") and upright
+
+
+class _PdfSource:
+    kind = "pdf"
+
+    def __init__(self, document: Any) -> None:
+        self._document = document
+        self.count = len(document)
+
+    def page(self, number: int, dpi: int) -> Image.Image:
+        page = self._document[number]
+        try:
+            width, height = page.get_size()
+            if width * height * (dpi / 72) ** 2 > PIXELS_LIMIT:
+                raise Refused("paper_too_large", f"{width:.0f} x {height:.0f} pt")
+            bitmap = page.render(scale=dpi / 72, rev_byteorder=True, prefer_bgrx=False)
+            image: Image.Image = bitmap.to_pil().convert("RGB")
+            bitmap.close()
+        finally:
+            page.close()
+        image.info["dpi"] = (dpi, dpi)
+        return image
+
+
+@contextmanager
+def _open_pdf(path: Path) -> Iterator[_PdfSource]:
+    try:
+        document = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        protected = getattr(error, "err_code", None) == FPDF_ERR_PASSWORD
+        raise Refused("paper_encrypted" if protected else "paper_unreadable", str(error)) from None
+    try:
+        source = _PdfSource(document)
+        if not source.count:
+            raise Refused("paper_unreadable", "no pages")
+        _check_count(source.count)
+        yield source
+    finally:
+        document.close()
+
+
+def _frames(image: Image.Image) -> int:
+    """Count the pages of a TIFF; one whose pages follow each other in a circle has too many."""
+    count = 0
+    for _frame in ImageSequence.Iterator(image):
+        count += 1
+        _check_count(count)
+    image.seek(0)
+    return count
+
+
+def _check_count(count: int) -> None:
+    if count > PAGES_LIMIT:
+        raise Refused("paper_too_large", f"{count} pages")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return an image in one of the modes 1, L, RGB: transparent is white, 16 bits are eight."""
+    if image.mode in ("1", "L", "RGB"):
+        return image.copy()
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return image.point(lambda value: value / 256).convert("L")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, "white")
+        return Image.alpha_composite(white, clear).convert("RGB")
+    return image.convert("RGB")
+
+
+def dpi_of(image: Image.Image) -> tuple[int, int]:
+    """Return an image's resolution, the usual one if it says none that can be true."""
+    found = image.info.get("dpi") or (USUAL_DPI, USUAL_DPI)
+    low, high = _DPI_RANGE
+    across, down = (round(float(value)) for value in found[:2])
+    return (across, down) if low <= across <= high and low <= down <= high else (USUAL_DPI, USUAL_DPI)

@@ -1,0 +1,414 @@
+"""The machine's jobs: begun, followed through the mail queue, cancelled, forgotten, whatever their kind.
+
+Theory of operation
+-------------------
+1. :meth:`JobDesk.begin` stores a job and starts its work, a coroutine that gets a :class:`JobRun`: the job's own folder and
+   the words with which it says how far it is and how it ends. A work that raises ends its job as failed; one that returns
+   leaves it in the state that it has put it in.
+2. A job that is in the mail queue is followed by its messages' states. What it means that all of them have ended is the
+   kind's own (``settled``); without that, delivered to all is done, and one failure is a failure.
+3. What is waited for ends in time: ``overdue`` of the kind, or else a failure.
+4. A work that was under way when the process ended is not there any more: ``interrupted`` of the kind takes the job up again,
+   or it fails, which is said.
+5. Of an ended job's folder stays the picture of its first page and what is in ``kept/``; after ``keep_days`` nothing stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from valija.domain.account import Actor
+from valija.domain.clock import Clock
+from valija.domain.errors import RequestError, StoreFull, UnknownName, ValijaError
+from valija.domain.job import (
+    TITLE_LIMIT,
+    Awaiting,
+    CancelAsked,
+    Detail,
+    Finished,
+    HandedOn,
+    JobCard,
+    JobEvent,
+    JobKind,
+    JobWord,
+    Noted,
+    Preparing,
+    Progress,
+    Sending,
+    TroubleCame,
+    is_final,
+)
+from valija.domain.queue import Delivered, Failed
+from valija.domain.record import AuditAction, AuditRecord
+from valija.domain.text import N_, message
+from valija.domain.trouble import Trouble
+from valija.services.events import EventBus, JobChanged, QueueChanged
+from valija.services.gateway import Gateway
+from valija.services.login import LoginFailed, Troubles
+from valija.store.jobs_port import StoredJob
+from valija.store.port import Store
+from valija.store.queue_port import StoredQueued
+
+log: Final = logging.getLogger(__name__)
+DIRECTORY: Final = "jobs"
+PICTURE: Final = "first.png"
+KEPT: Final = "kept"
+KEEP_DAYS: Final = 30
+TICK_S: Final = 30.0
+FORGET_S: Final = 3600.0
+FORGET_AT_ONCE: Final = 200
+TOLD_S: Final = 0.25  # between two pieces of news of a job's progress
+STORED_S: Final = 2.0
+
+Settled = Callable[[StoredJob, list[StoredQueued]], Awaitable[JobEvent | None]]
+Overdue = Callable[[StoredJob], Awaitable[JobEvent | None]]
+Interrupted = Callable[[StoredJob], Awaitable[bool]]
+Work = Callable[["JobRun"], Awaitable[None]]
+
+
+class JobStopped(Exception):
+    """A work cannot go on: ``reason`` is a key of the explanations, ``words`` are the other side's."""
+
+    def __init__(self, reason: str, words: str = "") -> None:
+        super().__init__(reason, words)
+        self.reason = reason
+        self.words = words
+
+
+@dataclass(slots=True)
+class JobRun:
+    """What a work has of its job."""
+
+    desk: JobDesk
+    job: StoredJob
+    directory: Path
+    _told: float = float("-inf")
+    _stored: float = float("-inf")
+
+    @property
+    def id(self) -> int:
+        """Return the job's number."""
+        return self.job.id
+
+    @property
+    def picture(self) -> Path:
+        """Return where the picture of the first page (PNG) belongs."""
+        return self.directory / PICTURE
+
+    @property
+    def kept(self) -> Path:
+        """Return where files belong that stay when the job has ended."""
+        return self.directory / KEPT
+
+    async def progress(self, done: int, of: int = 0) -> None:
+        """Say how far the job is; cheap enough to be called for each page."""
+        progress, now = Progress(done, of), self.desk.clock.monotonic()
+        self.job = replace(self.job, progress=progress)
+        self.desk.live_progress[self.id] = progress
+        if now - self._stored >= STORED_S:
+            self._stored = now
+            await self.desk.store.jobs.note_progress(self.id, progress)
+        if now - self._told >= TOLD_S:
+            self._told = now
+            self.desk.tell(self.job)
+
+    async def note(self, word: JobWord, about: str = "") -> None:
+        """Write a line into the job's history."""
+        await self.apply(Noted(self.desk.clock.now(), word.value, about))
+
+    async def hand_on(self, messages: Sequence[int]) -> None:
+        """Say that the job is in the mail queue now."""
+        await self.apply(HandedOn(self.desk.clock.now(), tuple(messages)))
+
+    async def finish(self, words: str = "") -> None:
+        """Say that the job has come to its end."""
+        await self.apply(Finished(self.desk.clock.now(), words))
+
+    async def apply(self, event: JobEvent) -> None:
+        """Apply an event to the job."""
+        changed = await self.desk.apply(self.id, event)
+        if changed is not None:
+            self.job = changed
+
+
+class JobDesk:
+    """All jobs. Run :meth:`run` as a task."""
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        troubles: Troubles,
+        clock: Clock,
+        events: EventBus,
+        state_dir: Path,
+        *,
+        keep_days: int = KEEP_DAYS,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.troubles = troubles
+        self.directory = state_dir / DIRECTORY
+        self.live_progress: dict[int, Progress] = {}
+        self.settled: dict[JobKind, Settled] = {}
+        self.overdue: dict[JobKind, Overdue] = {}
+        self.interrupted: dict[JobKind, Interrupted] = {}
+        self.cancelled: dict[JobKind, Callable[[StoredJob], Awaitable[None]]] = {}
+        self._gateway = gateway
+        self._events = events
+        self._keep = timedelta(days=keep_days)
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._followed: set[int] = set()
+
+    # --- what a job's keeper does -----------------------------------------------------------------------------------------
+
+    async def begin(self, card: JobCard, work: Work) -> StoredJob:
+        """Store a job and start its work. Raises store errors."""
+        job = await self.store.jobs.add(card, Preparing(card.created_at))
+        self.tell(job)
+        await self.go_on(job, work)
+        return job
+
+    async def go_on(self, job: StoredJob, work: Work) -> None:
+        """Start work for a job that is there already."""
+        directory = await asyncio.to_thread(self._make_folder, job.id)
+        task = asyncio.create_task(self._do(JobRun(self, job, directory), work), name=f"job {job.id}")
+        self._running[job.id] = task
+        task.add_done_callback(lambda done: self._forget_task(job.id, done))
+
+    async def apply(self, number: int, event: JobEvent) -> StoredJob | None:
+        """Apply an event, whoever saw it; the news is told, and an end tidied up after."""
+        known = self.live_progress.get(number)
+        if known is not None:
+            await self.store.jobs.note_progress(number, known)
+        job = await self.store.jobs.apply(number, event)
+        if job is None:
+            return None
+        (self._followed.add if isinstance(job.state, Sending | Awaiting) else self._followed.discard)(number)
+        if is_final(job.state):
+            self.live_progress.pop(number, None)
+            await asyncio.to_thread(self._tidy, number)
+        self.tell(job)
+        return job
+
+    def tell(self, job: StoredJob) -> None:
+        """Tell whoever listens how a job is."""
+        now = self.clock.now()
+        self._events.publish(JobChanged(str(job.id), job.state.name.value, job.progress.done, job.progress.of, now))
+
+    def folder(self, number: int) -> Path:
+        """Return a job's own folder."""
+        return self.directory / str(number)
+
+    async def wait(self, number: int) -> None:
+        """Wait until a job's work here has ended."""
+        task = self._running.get(number)
+        if task is not None:
+            await asyncio.wait([task])
+
+    # --- what people do ---------------------------------------------------------------------------------------------------
+
+    async def job(self, number: int) -> StoredJob:
+        """Return a job. Raises :class:`UnknownName`."""
+        found = await self.store.jobs.load(number)
+        if found is None:
+            raise UnknownName(
+                message(N_("There is no job {number}."), number=number),
+                message(N_("`valija job list` shows those that exist.")),
+            )
+        return self.present(found)
+
+    def present(self, job: StoredJob) -> StoredJob:
+        """Return a job with the progress of this moment."""
+        return replace(job, progress=self.live_progress.get(job.id, job.progress))
+
+    async def cancel(self, number: int, actor: Actor) -> StoredJob:
+        """End a job, whatever it is at. Raises :class:`UnknownName`, :class:`RequestError` if it has ended."""
+        job = await self.job(number)
+        if is_final(job.state):
+            raise RequestError(message(N_("Job {number} has ended already."), number=number))
+        now = self.clock.now()
+        await self.store.append_audit(AuditRecord(now, actor, AuditAction.JOB_CANCELLED, str(number)))
+        changed = await self.apply(number, CancelAsked(now, actor.who))
+        task = self._running.get(number)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.to_thread(self._tidy, number)
+        messages = job.state.messages if isinstance(job.state, Sending | Awaiting) else ()
+        with contextlib.suppress(UnknownName):  # what has gone from the queue need not be taken from it
+            await self._gateway.act("cancel", messages, actor)
+        if job.card.kind in self.cancelled:
+            await self.cancelled[job.card.kind](job)
+        return changed or await self.job(number)
+
+    # --- in the background ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up what the last process left. Call it when every kind has said what it does."""
+        for job in await self.store.jobs.live():
+            if not isinstance(job.state, Preparing):
+                self._followed.add(job.id)
+            elif await asyncio.to_thread(self.folder(job.id).is_dir):  # it was this node's work
+                taken_up = self.interrupted.get(job.card.kind)
+                if taken_up is None or not await taken_up(job):
+                    await self.fail(job.id, "job_interrupted")
+        numbers = await self.store.jobs.numbers()
+        await asyncio.to_thread(self._sweep, numbers)
+
+    async def run(self) -> None:
+        """Follow jobs through the mail queue, for ever."""
+        forget_at = self.clock.monotonic()
+        async with self._events.subscribe() as queue:
+            while True:
+                await self._look()
+                if self.clock.monotonic() >= forget_at:
+                    forget_at = self.clock.monotonic() + FORGET_S
+                    await self._safely(self._forget())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_S):
+                        while not isinstance(await queue.get(), QueueChanged):
+                            pass
+
+    async def stop(self) -> None:
+        """End the works that are under way; their jobs are taken up at the next start, or said to have failed."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def fail(self, number: int, reason: str, words: str = "") -> None:
+        """End a job as failed."""
+        trouble = self.troubles.of_reason(reason, words)
+        await self.apply(number, TroubleCame(trouble.at, trouble))
+
+    async def _do(self, run: JobRun, work: Work) -> None:
+        try:
+            await work(run)
+        except JobStopped as stopped:
+            await self._safely(self.fail(run.id, stopped.reason, stopped.words))
+        except LoginFailed as failed:
+            await self._safely(self._end(run.id, TroubleCame(failed.trouble.at, failed.trouble)))
+        except StoreFull:
+            await self._safely(self.fail(run.id, "disk_full"))
+        except ValijaError as error:
+            await self._safely(self.fail(run.id, "job_refused", str(error)))
+        except OSError as error:
+            reason = "disk_full" if error.errno == 28 else "job_error"
+            await self._safely(self.fail(run.id, reason, error.strerror or ""))
+        except Exception as error:
+            log.exception("job_failed", extra={"fields": {"job": run.id}})
+            await self._safely(self.fail(run.id, "job_error", type(error).__name__))
+
+    async def _end(self, number: int, event: JobEvent) -> None:
+        await self.apply(number, event)
+
+    async def _safely(self, ending: Awaitable[None]) -> None:
+        try:
+            await ending
+        except ValijaError as error:
+            log.warning("job_not_stored", extra={"fields": {"why": str(error)}})
+
+    def _forget_task(self, number: int, done: asyncio.Task[None]) -> None:
+        if self._running.get(number) is done:
+            del self._running[number]
+        self.live_progress.pop(number, None)
+
+    async def _look(self) -> None:
+        """See what became of the jobs that are in the mail queue or wait."""
+        for number in sorted(self._followed):
+            await self._safely(self._look_at(number))
+
+    async def _look_at(self, number: int) -> None:
+        job = await self.store.jobs.load(number)
+        if job is None or is_final(job.state):
+            self._followed.discard(number)
+        elif isinstance(job.state, Sending):
+            event = await self._sent(job, job.state)
+            if event is not None:
+                await self.apply(number, event)
+        elif isinstance(job.state, Awaiting) and job.state.until is not None and job.state.until <= self.clock.now():
+            late = self.overdue.get(job.card.kind)
+            event = await late(job) if late else self._no_answer()
+            if event is not None:
+                await self.apply(number, event)
+
+    def _no_answer(self) -> JobEvent:
+        trouble = self.troubles.of_reason("job_no_answer")
+        return TroubleCame(trouble.at, trouble)
+
+    async def _sent(self, job: StoredJob, state: Sending) -> JobEvent | None:
+        found = [await self.store.queue.load(number) for number in state.messages]
+        there = [stored for stored in found if stored is not None]
+        if len(there) < len(found):
+            trouble = self.troubles.of_reason("job_mail_gone")
+            return TroubleCame(trouble.at, trouble)
+        entries = [entry.state for stored in there for entry in stored.entries]
+        if not all(isinstance(entry, Delivered | Failed) for entry in entries):
+            return None
+        settled = self.settled.get(job.card.kind)
+        return await settled(job, there) if settled else self.ended(there)
+
+    def ended(self, messages: Sequence[StoredQueued]) -> JobEvent:
+        """Return what it means that all of these messages have ended, if nothing more is waited for."""
+        now = self.clock.now()
+        for stored in messages:
+            for entry in stored.entries:
+                if isinstance(entry.state, Failed):
+                    why = entry.state.trouble or self.troubles.of_reason("job_not_delivered")
+                    words = f"{entry.recipient.address}: {why.server_words}".rstrip(": ")
+                    return TroubleCame(now, Trouble(why.reason, why.who_acts, words, now))
+        return Finished(now)
+
+    async def _forget(self) -> None:
+        while True:
+            gone = await self.store.jobs.forget_ended(self.clock.now() - self._keep, FORGET_AT_ONCE)
+            for number in gone:
+                await asyncio.to_thread(shutil.rmtree, self.folder(number), ignore_errors=True)
+            if len(gone) < FORGET_AT_ONCE:
+                return
+
+    # --- files ------------------------------------------------------------------------------------------------------------
+
+    def _make_folder(self, number: int) -> Path:
+        self.directory.mkdir(mode=0o700, exist_ok=True)
+        folder = self.folder(number)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / KEPT).mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _tidy(self, number: int) -> None:
+        """Delete what an ended job has no use for."""
+        folder = self.folder(number)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in (PICTURE, KEPT):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _sweep(self, numbers: set[int]) -> None:
+        """Delete folders that belong to no job."""
+        for path in self.directory.iterdir() if self.directory.is_dir() else ():
+            if not (path.name.isdigit() and int(path.name) in numbers):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def card_of(
+    kind: JobKind,
+    title: str,
+    actor: Actor,
+    now: datetime,
+    recipients: Sequence[str] = (),
+    details: Mapping[str, str] | None = None,
+) -> JobCard:
+    """Return the card of a job that somebody begins; ``title`` is shortened to one line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in title).split())[:TITLE_LIMIT]
+    known = tuple(Detail(name, value) for name, value in (details or {}).items())
+    return JobCard(kind, actor.who, actor.where, line, now, tuple(recipients), known)

@@ -1,0 +1,139 @@
+"""The jobs in SQL: see :class:`valija.store.jobs_port.JobStore` for the meaning."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, cast
+
+from valija.domain.job import (
+    LINES_LIMIT,
+    Awaiting,
+    Cancelled,
+    Done,
+    Failed,
+    JobCard,
+    JobEvent,
+    JobKind,
+    JobLine,
+    JobState,
+    JobStateName,
+    JobWord,
+    Preparing,
+    Progress,
+    Sending,
+    line_of,
+    next_state,
+)
+from valija.store.codec import NotReadable, decode_value, encode_value
+from valija.store.jobs_port import StoredJob
+from valija.store.sql_rows import epoch, unreadable
+from valija.store.work import Engine, Row, Work, do, each, one, rows
+
+_JOB: Final = "SELECT id, done, pages, card, payload FROM jobs "
+ADD: Final = (
+    "INSERT INTO jobs (kind, state, ended_at, done, pages, card, payload) VALUES (?, ?, ?, 0, 0, ?, ?) RETURNING id"
+)
+LOAD: Final = _JOB + "WHERE id = ?"
+LOCK: Final = "UPDATE jobs SET kind = kind WHERE id = ? RETURNING id, done, pages, card, payload"
+LIVE: Final = _JOB + "WHERE ended_at IS NULL ORDER BY id"
+REPLACE: Final = "UPDATE jobs SET state = ?, ended_at = ?, payload = ? WHERE id = ?"
+PROGRESS: Final = "UPDATE jobs SET done = ?, pages = ? WHERE id = ? AND ended_at IS NULL"
+ENDED: Final = "SELECT id FROM jobs WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+DELETE: Final = "DELETE FROM jobs WHERE id = ? RETURNING id"
+NUMBERS: Final = "SELECT id FROM jobs"
+ADD_LINE: Final = "INSERT INTO job_history (job_id, payload) VALUES (?, ?)"
+HISTORY: Final = "SELECT payload FROM job_history WHERE job_id = ? ORDER BY id"
+TRIM: Final = (
+    "DELETE FROM job_history WHERE job_id = ? AND id <= "
+    "(SELECT id FROM job_history WHERE job_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)"
+)
+_STATES: Final = (Preparing, Sending, Awaiting, Done, Failed, Cancelled)
+
+
+class SqlJobs:
+    """The jobs' rows in an open database."""
+
+    def __init__(self, database: Engine) -> None:
+        self._db = database
+
+    async def add(self, card: JobCard, state: JobState) -> StoredJob:
+        values = (card.kind.value, state.name.value, epoch(_ended(state)), encode_value(card), encode_value(state))
+        line = encode_value(JobLine(card.created_at, JobWord.BEGAN, who=card.who))
+
+        def work() -> Work[int]:
+            number = cast("Row", (yield from one(ADD, *values)))[0]
+            yield from do(ADD_LINE, number, line)
+            return int(number)
+
+        return StoredJob(await self._db.write(work), card, state)
+
+    async def load(self, number: int) -> StoredJob | None:
+        row = await self._db.read(lambda: one(LOAD, number))
+        return None if row is None else _job(row)
+
+    async def list_jobs(
+        self, *, kind: JobKind | None, state: JobStateName | None, limit: int, before_id: int | None = None
+    ) -> list[StoredJob]:
+        wanted: list[tuple[str, Any]] = [("id < ?", before_id if before_id is not None else 2**62)]
+        if kind is not None:
+            wanted.append(("kind = ?", kind.value))
+        if state is not None:
+            wanted.append(("state = ?", state.value))
+        where = " AND ".join(condition for condition, _value in wanted)
+        statement = f"{_JOB}WHERE {where} ORDER BY id DESC LIMIT ?"
+        values = (*(value for _condition, value in wanted), limit)
+        return [_job(row) for row in await self._db.read(lambda: rows(statement, *values))]
+
+    async def live(self) -> list[StoredJob]:
+        return [_job(row) for row in await self._db.read(lambda: rows(LIVE))]
+
+    async def apply(self, number: int, event: JobEvent) -> StoredJob | None:
+        return await self._db.write(lambda: _apply(number, event))
+
+    async def note_progress(self, number: int, progress: Progress) -> None:
+        await self._db.write(lambda: do(PROGRESS, progress.done, progress.of, number))
+
+    async def history(self, number: int) -> list[JobLine]:
+        found = await self._db.read(lambda: rows(HISTORY, number))
+        try:
+            return [decode_value(row[0], JobLine) for row in found]
+        except NotReadable as error:
+            raise unreadable("job_history", str(number), error) from None
+
+    async def forget_ended(self, before: datetime, limit: int) -> list[int]:
+        def work() -> Work[list[int]]:
+            over = yield from rows(ENDED, epoch(before), limit)
+            return [row[0] for row in (yield from each(DELETE, [(row[0],) for row in over]))]
+
+        return await self._db.write(work)
+
+    async def numbers(self) -> set[int]:
+        return {row[0] for row in await self._db.read(lambda: rows(NUMBERS))}
+
+
+def _apply(number: int, event: JobEvent) -> Work[StoredJob | None]:
+    row = yield from one(LOCK, number)
+    if row is None:
+        return None
+    job = _job(row)
+    after = next_state(job.state, event)
+    line = line_of(job.state, event, after)
+    if after is not job.state:
+        yield from do(REPLACE, after.name.value, epoch(_ended(after)), encode_value(after), number)
+    if line is not None:
+        yield from do(ADD_LINE, number, encode_value(line))
+        yield from do(TRIM, number, number, LINES_LIMIT)
+    return StoredJob(number, job.card, after, job.progress)
+
+
+def _job(row: Row) -> StoredJob:
+    number, done, pages, card, payload = row
+    try:
+        state = cast("JobState", decode_value(payload, *_STATES))
+        return StoredJob(number, decode_value(card, JobCard), state, Progress(done, pages))
+    except NotReadable as error:
+        raise unreadable("jobs", str(number), error) from None
+
+
+def _ended(state: JobState) -> datetime | None:
+    return state.at if isinstance(state, Done | Failed | Cancelled) else None
