@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final, TypeVar
 
@@ -167,6 +168,7 @@ def qualify(address: str, mailbox: str) -> str:
     return f"{address}@{domain}" if domain and _PLAIN_NAME.fullmatch(address) else address
 
 
+@lru_cache(4096)
 def plain_address(address: str) -> str:
     """Return an address without its zone; of an IPv6 one that holds an IPv4 one (RFC 4291 section 2.5.5.2), that.
 

@@ -146,12 +146,14 @@ class SmtpConnection:
         return reply
 
     async def _send_body(self, *, empty: bool) -> None:
-        stuffer = DotStuffer()
+        stuffer, last = DotStuffer(), b""
         if not empty and self._body is not None:
             async for piece in self._body:
-                self._wire.write(stuffer.feed(piece))
+                if last:
+                    self._wire.write(last)
                 await self._wire.drain("body")
-        self._wire.write(stuffer.finish())
+                last = stuffer.feed(piece)
+        self._wire.write(last + stuffer.finish())  # one write for a small message: with TLS, each is a record
 
 
 def forbid_plaintext(wire: Wire) -> None:

@@ -8,11 +8,13 @@ the answer says it: a client that is in the middle of a message cannot be told a
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from valija.domain.clock import Clock
@@ -25,6 +27,7 @@ from valija.store.queue_port import Body, QueueStore
 from valija.store.spool_port import BodyFile, BodySpool
 
 INLINE: Final = 65_536
+_NO_ATOM: Final = re.compile(r"[^A-Za-z0-9.:_-]+")
 BUFFER: Final = 262_144
 ROOM_LEFT: Final = 33_554_432  # octets that no message may take
 
@@ -173,7 +176,7 @@ class IncomingMail:
         came = f"from {_atom(origin.helo)} ([{_atom(origin.address)}])"
         by = f"by {self._intake.host_name} (Valija) with {origin.protocol}{for_whom}"
         return Mending(
-            received=f"{came} {by}; {format_datetime(self._began)}",
+            received=f"{came} {by}; {_trace_date(self._began.replace(microsecond=0))}",
             date=self._began,
             message_id=f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
             sender=envelope.named or envelope.reverse_path,
@@ -244,7 +247,11 @@ def _failed(error: ValijaError) -> Verdict:
     return Verdict(451, "4.3.0", "Local error in processing")
 
 
+@lru_cache(16)
+def _trace_date(second: datetime) -> str:
+    return format_datetime(second)
+
+
 def _atom(text: str) -> str:
     """Return a text that can stand in the trace: no comment, no line end, nothing long."""
-    kept = "".join(c for c in text[:120] if c.isascii() and (c.isalnum() or c in "-.:_"))
-    return kept or "unknown"
+    return _NO_ATOM.sub("", text[:120]) or "unknown"
