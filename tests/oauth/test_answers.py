@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exchange import ERRORS, Exchange
 
+from exchange import ERRORS, Exchange
 from valija.net.data_files import read_catalogue
 from valija.oauth.classification import Action, GrantFailure, parse_retry_after, safe_words
 from valija.oauth.discovery import ServerMetadata, discover, metadata_urls

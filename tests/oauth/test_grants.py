@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from exchange import ENDPOINT, ERRORS, Exchange, error, good
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange import ENDPOINT, ERRORS, Exchange, error, good
 from valija.oauth import grants
 from valija.oauth.classification import Action, GrantFailure
 from valija.oauth.client import ClientAuthentication as Auth
