@@ -71,7 +71,7 @@ class RunningGateway:
     ) -> None:
         self.directory = directory
         self.clock = clock or HurryClock()
-        ports = {"smtp_port": -1, "submission_port": 0, "submissions_port": 0}
+        ports = {"smtp_port": -1, "submission_port": 0, "submissions_port": 0, "pop3_port": 0, "pop3s_port": 0}
         self.configuration = Configuration.model_validate({"gateway": ports | settings})
         self.ports: dict[str, int] = {}
         self.store_url = ""

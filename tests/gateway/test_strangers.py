@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import poplib
 import smtplib
 import socket
 import ssl
@@ -163,7 +164,7 @@ async def test_a_log_in_in_clear_is_noticed_without_asking_for_the_password(offi
     assert await aside(printer) == (538, False)
     seen = await _seen(office)
     assert seen.attempt is not None
-    assert (seen.attempt.mechanism, seen.last_error[:3]) == ("LOGIN", "538")
+    assert (seen.attempt.mechanism, seen.last_error) == ("LOGIN", "log-in without TLS")
     made = await office.machine.gateway.learning.accept(STRANGER, {}, OPERATOR)
     assert (made.device.tls.value, made.password is not None) == ("offered", True)
 
@@ -198,6 +199,33 @@ async def test_a_device_too_old_for_our_tls_is_found_and_can_be_let_in(office: R
         True,
     )
     assert await aside(handshake) == "TLSv1"
+
+
+async def test_a_stranger_that_fetches_mail_is_found_too(tmp_path: Path, upstream: Upstream) -> None:
+    """By POP3: its listener, its login, that it wanted to log in."""
+    running = await RunningGateway(tmp_path, upstream.port, clock=SystemClock(), pop3_port=-1).start()
+    await _learn(running)
+
+    def fetch() -> str:
+        session = poplib.POP3(HERE, running.ports["pop3"], timeout=20)
+        session.stls(ssl._create_unverified_context())
+        session.user("fax-inbox@example.com")
+        try:
+            session.pass_("old-secret-password")
+        except poplib.error_proto as refused:
+            return str(refused)
+        finally:
+            session.close()
+        return "let in"
+
+    assert "AUTH" in await aside(fetch)
+    seen = await _seen(running)
+    assert (seen.protocol, seen.tried) == ("pop3", "fax-inbox@example.com")
+    assert seen.attempt is not None
+    assert (seen.attempt.listener, bool(seen.attempt.mechanism)) == ("pop3", True)
+    made = await running.machine.gateway.learning.accept(HERE, {"mailbox": "internet-fax"}, OPERATOR)
+    assert (made.device.login, made.password is not None) == ("fax-inbox", True)
+    await running.stop()
 
 
 # --- who guesses ------------------------------------------------------------------------------------------------------------

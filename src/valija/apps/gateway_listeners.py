@@ -115,8 +115,16 @@ class GatewayListeners:
     def _collection(self) -> Collection:
         machine = self._machine
         troubles = Troubles(machine.explainer, machine.clock)
-        devices = machine.gateway.devices
-        return Collection(devices, machine.retrieval, troubles, machine.clock, host_name=local_name(), tls=True)
+        gateway = machine.gateway
+        return Collection(
+            gateway.devices,
+            machine.retrieval,
+            troubles,
+            machine.clock,
+            host_name=local_name(),
+            tls=True,
+            is_learning=gateway.learning.is_on,
+        )
 
     async def _listen(self, listener: Listener, name: str, port: int, *, implicit_tls: bool) -> None:
         try:

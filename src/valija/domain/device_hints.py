@@ -7,6 +7,12 @@ from typing import Final
 from valija.domain.text import N_, Message, message
 
 TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
+WRONG: Final = "wrong login or password"
+LOCKED: Final = "too many wrong passwords"
+LOGIN_IN_CLEAR: Final = "log-in without TLS"
+MAIL_IN_CLEAR: Final = "mail without TLS"
+NO_MAILBOX: Final = "it has no mailbox to fetch"
+MAY_NOT_SEND: Final = "may not send as"  # then the sender
 _TOO_OLD: Final = (
     "UNSUPPORTED_PROTOCOL",
     "NO_SHARED_CIPHER",
@@ -16,7 +22,6 @@ _TOO_OLD: Final = (
     "INAPPROPRIATE_FALLBACK",
 )
 _NOT_TRUSTED: Final = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "BROKEN_OFF")
-_IN_CLEAR: Final = ("538 ", "530 mail without TLS")
 
 
 def is_too_old_for_tls(error: str) -> bool:
@@ -36,18 +41,20 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
         return message(
             N_("It does not trust this machine's certificate: import its authority, or switch the check off.")
         )
-    if error.startswith(_IN_CLEAR):
+    if error in (LOGIN_IN_CLEAR, MAIL_IN_CLEAR):
         text = N_(
             "It does not use TLS: switch STARTTLS on in it, or let it do without: valija device set {login} --tls offered"
         )
         return message(text, login=subject)
-    if error.startswith("535 ") and login:
+    if error == WRONG and login:
         return message(
             N_("User name or password typed into it are wrong; a new one: valija device password {login}"),
             login=subject,
         )
-    if error.startswith("may not send as"):
+    if error == NO_MAILBOX:
+        return message(N_("Say which mailbox it may fetch: valija device set {login} --mailbox SETTING"), login=subject)
+    if error.startswith(MAY_NOT_SEND):
         return message(N_("Allow that sender: valija device set {login} --sender ADDRESS"), login=subject)
-    if error.startswith("too many wrong"):
+    if error == LOCKED:
         return message(N_("It is locked for a few minutes: correct what is typed into it, then wait."))
     return None

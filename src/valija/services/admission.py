@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from valija.domain.device import Device, TlsPolicy
+from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, WRONG
 from valija.protocol.sasl_server import Shown
 from valija.services.devices import DeviceDesk
 
@@ -21,12 +22,19 @@ class NotAdmitted:
 async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, tls_there: bool) -> Device | NotAdmitted:
     """Check what a client has shown. ``secure``: over TLS; ``tls_there``: it could have been."""
     if desk.locked_until(shown.user, address) is not None:
-        return NotAdmitted("too many wrong passwords", later=True)
+        return NotAdmitted(LOCKED, later=True)
     device = None
     if shown.password is not None:
         device = await desk.verify(shown.user, shown.password, address)
     if device is None:
-        return NotAdmitted("wrong login or password")
+        return NotAdmitted(WRONG)
     if device.tls is not TlsPolicy.OFFERED and tls_there and not secure:
-        return NotAdmitted("log-in without TLS", device=device)
+        return NotAdmitted(LOGIN_IN_CLEAR, device=device)
     return device
+
+
+def known_at_once(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, tls_there: bool) -> Device | None:
+    """Return the device, if its password was right before and it may log in; for all else there is :func:`admit`."""
+    device = desk.recognise(shown.user, shown.password, address) if shown.password is not None else None
+    in_clear = tls_there and not secure
+    return None if device is None or (in_clear and device.tls is not TlsPolicy.OFFERED) else device

@@ -25,9 +25,10 @@ from typing import Final
 
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
-from valija.domain.device import Device
+from valija.domain.device import Device, plain_address
+from valija.domain.device_hints import NO_MAILBOX
 from valija.domain.errors import ValijaError
-from valija.domain.sighting import Seen
+from valija.domain.sighting import Attempt, Seen
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.message_stream import stuffed
@@ -54,7 +55,15 @@ class Collection(PopHandler):
     """The server's side of all devices."""
 
     def __init__(
-        self, devices: DeviceDesk, retrieval: Retrieval, troubles: Troubles, clock: Clock, *, host_name: str, tls: bool
+        self,
+        devices: DeviceDesk,
+        retrieval: Retrieval,
+        troubles: Troubles,
+        clock: Clock,
+        *,
+        host_name: str,
+        tls: bool,
+        is_learning: Callable[[], bool] = lambda: False,
     ) -> None:
         self.devices = devices
         self.retrieval = retrieval
@@ -62,6 +71,7 @@ class Collection(PopHandler):
         self.clock = clock
         self.host_name = host_name
         self.tls = tls
+        self.is_learning = is_learning
 
     def open(self, peer: Peer) -> PopVisit:
         """Return who decides for a session."""
@@ -107,6 +117,7 @@ class CollectingVisit(PopVisit):
         self._peer = peer
         self._tls = ""
         self._noted = False
+        self._mechanism = ""
         self.policy = PopPolicy(
             server.host_name,
             ("PLAIN", "LOGIN"),
@@ -126,12 +137,13 @@ class CollectingVisit(PopVisit):
     async def login(self, shown: Shown, *, utf8: bool) -> Maildrop | LoginRefused | None:
         """Check a device's own password, then open its mailbox."""
         server = self._server
+        self._mechanism = shown.mechanism
         device = await admit(server.devices, shown, self._peer.address, secure=bool(self._tls), tls_there=server.tls)
         if isinstance(device, NotAdmitted):
             self._saw(device.device, device.why, shown.user)
             return LoginRefused(temporary=device.later)
         if not device.mailbox:
-            self._saw(device, "it has no mailbox to fetch", shown.user)
+            self._saw(device, NO_MAILBOX, shown.user)
             return LoginRefused()
         return await self._open(device, utf8=utf8)
 
@@ -160,7 +172,10 @@ class CollectingVisit(PopVisit):
 
     def _saw(self, device: Device | None, error: str, tried: str = "") -> None:
         self._noted = True
-        seen = Seen(self._server.clock.now(), self._peer.address, PROTOCOL, self._tls, tried, error)
+        address = plain_address(self._peer.address)
+        learns = device is None and self._server.is_learning()
+        attempt = Attempt(self._peer.listener, mechanism=self._mechanism) if learns else None
+        seen = Seen(self._server.clock.now(), address, PROTOCOL, self._tls, tried, error, attempt)
         self._server.devices.saw(device.login if device else None, seen)
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from valija.domain.clock import Clock
 from valija.domain.device import Device, TlsPolicy
-from valija.domain.device_hints import hint
+from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND, WRONG, hint
 from valija.domain.errors import FieldProblem, InvalidFields, NotReady
 from valija.domain.text import N_, Message, message
 from valija.net.played_device import PlayedDevice
@@ -308,7 +308,7 @@ class _Session:
                 "Switch SMTP authentication on in it; or name its address: valija device set {login} --range ADDRESS"
             )
             return message(text, login=login)
-        error = {454: "too many wrong passwords", 530: "530 mail without TLS", 553: "may not send as"}.get(
+        error = {454: LOCKED, 530: MAIL_IN_CLEAR, 535: WRONG, 538: LOGIN_IN_CLEAR, 553: MAY_NOT_SEND}.get(
             reply.code, said
         )
         return hint(error, login=login) or message(_LOOK_AT_LOG)

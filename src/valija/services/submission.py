@@ -13,6 +13,7 @@ from typing import Final
 
 from valija.domain.clock import Clock
 from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address, qualify
+from valija.domain.device_hints import LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND
 from valija.domain.queued_message import QueuedRecipient
 from valija.domain.sighting import Attempt, Seen
 from valija.net.visits import (
@@ -29,7 +30,7 @@ from valija.net.visits import (
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server import SmtpPolicy
-from valija.services.admission import NotAdmitted, admit
+from valija.services.admission import NotAdmitted, admit, known_at_once
 from valija.services.devices import DeviceDesk
 from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin
 
@@ -154,13 +155,21 @@ class DeviceVisit(SmtpVisit):
         if self._attempt is not None:
             self._attempt = replace(self._attempt, helo=helo, mechanism=mechanism)
 
-    async def login(self, shown: Shown) -> LoginAccepted | LoginRefused:
+    def login(self, shown: Shown) -> Maybe[LoginAccepted | LoginRefused]:
         """Check a device's own password."""
+        server, address, secure = self._server, self._peer.address, bool(self._tls)
+        device = known_at_once(server.devices, shown, address, secure=secure, tls_there=server.tls)
+        return self._let_in(device) if device is not None else self._look_at(shown)
+
+    async def _look_at(self, shown: Shown) -> LoginAccepted | LoginRefused:
         server = self._server
         device = await admit(server.devices, shown, self._peer.address, secure=bool(self._tls), tls_there=server.tls)
         if isinstance(device, NotAdmitted):
             self._saw(device.device or (None if device.later else self._device), device.why, shown.user)
             return LoginRefused(temporary=device.later)
+        return self._let_in(device)
+
+    def _let_in(self, device: Device) -> LoginAccepted:
         self._device, self._by_login = device, True
         return LoginAccepted(device.login)
 
@@ -173,7 +182,7 @@ class DeviceVisit(SmtpVisit):
         if device is None:
             return Verdict(530, "5.7.0", "Authentication required")
         if device.tls is not TlsPolicy.OFFERED and self._server.tls and not self._tls:
-            self._saw(device, "530 mail without TLS")
+            self._saw(device, MAIL_IN_CLEAR)
             return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
             return Verdict(501, "5.5.4", "Bad RET")
@@ -193,7 +202,7 @@ class DeviceVisit(SmtpVisit):
         named = qualify(path.address, upstream.mailbox)
         decision = decide_sender(device, named, upstream.mailbox)
         if not decision.allowed:
-            self._saw(device, f"may not send as {named}")
+            self._saw(device, f"{MAY_NOT_SEND} {named}")
             return NO_SENDER
         if decision.reverse_path and not is_address(decision.reverse_path):
             return Verdict(501, "5.1.7", "Bad sender address")
@@ -250,7 +259,7 @@ class DeviceVisit(SmtpVisit):
             return
         asked = self._attempt is not None and self._attempt.recipients > 0
         in_clear = self._attempt is not None and self._attempt.mechanism and not self._tls
-        self._saw(None, "450 not known yet" if asked else "538 log-in without TLS" if in_clear else NOTHING_SENT)
+        self._saw(None, "not known yet" if asked else LOGIN_IN_CLEAR if in_clear else NOTHING_SENT)
 
     def saw(self, device: Device, verdict: Verdict) -> None:
         """Note what became of a message."""
