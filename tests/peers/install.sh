@@ -16,7 +16,7 @@ installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 
 missing() {
   for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix postgresql chromium curl mpop fetchmail \
-    libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do installed "$package" || echo "$package"; done
+    fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do installed "$package" || echo "$package"; done
 }
 
 # While packages are installed, their daemons must not start: invoke-rc.d asks $policy, 101 means no. PostgreSQL's package makes

@@ -17,6 +17,7 @@ from store_values import NOW, audit_record
 from valija.domain.account import Presence
 from valija.domain.administrator import Lockout, Session
 from valija.domain.errors import StoreError
+from valija.domain.fax import FaxSettings, JunkRule
 from valija.domain.record import AuditAction, AuditRecord
 from valija.secret import Secret
 from valija.store.port import Store
@@ -255,3 +256,14 @@ async def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_what_
     await again.add_session(session(), LOGGED_IN)
     assert await trail(again) == [REFUSED, CHANGED, LOGGED_IN]
     await again.close()
+
+
+async def test_fax_settings_are_kept_as_they_were_set(store: Store) -> None:
+    """Only in place of what was seen; each change is on record."""
+    assert await store.load_fax() == FaxSettings()
+    first = FaxSettings(junk=JunkRule.REJECT, senders=("@junk.example",), forward=(": ana@example.com",), resend=15)
+    record = audit_record("fax", AuditAction.SETTINGS_CHANGED)
+    assert await store.save_fax(FaxSettings(), first, record)
+    assert not await store.save_fax(FaxSettings(), FaxSettings(resend=1), record)
+    assert await store.load_fax() == first
+    assert len(await store.list_audit(100)) == 1

@@ -30,6 +30,10 @@ from valija.services.device_test import DeviceTest
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import Dispatcher
 from valija.services.events import EventBus
+from valija.services.fax import Fax
+from valija.services.fax_receiving import FaxReceiver
+from valija.services.fax_sending import FaxSender
+from valija.services.fax_settings import FaxSettingsDesk
 from valija.services.gateway import Gateway, SmtpRoute
 from valija.services.importing import Importer
 from valija.services.intake import Intake
@@ -97,6 +101,7 @@ class Machine:
     neighbours: Neighbours
     jobs: JobDesk
     outgoing: Outgoing
+    fax: Fax
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -111,12 +116,14 @@ class Machine:
         """Resume what was under way, then refresh and check in the background."""
         await self.desk.resume()
         await self.gateway.start()
+        await self.fax.receiver.start()
         await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
             asyncio.create_task(self.jobs.run(), name="jobs"),
+            asyncio.create_task(self.fax.receiver.run(), name="faxes"),
         ]
 
     async def stop(self) -> None:
@@ -153,6 +160,8 @@ def build(
     settings = MailSettingsDesk(store, providers, desk, clock, events)
     route = SmtpRoute(store, providers, delivery)
     gateway = _gateway(configuration, store, state_dir, route, troubles, clock, events)
+    jobs = JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days)
+    outgoing = Outgoing(delivery, gateway.intake, clock)
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -184,8 +193,9 @@ def build(
             learning=gateway.learning,
             dispatcher=gateway.dispatcher,
         ),
-        jobs=JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days),
-        outgoing=Outgoing(delivery, gateway.intake, clock),
+        jobs=jobs,
+        outgoing=outgoing,
+        fax=_fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir),
         started_at=clock.now(),
     )
 
@@ -233,6 +243,33 @@ def _gateway(
     ).report
     learning = LearningDesk(store, devices, clock, events)
     return Gateway(store, clock, route, devices, learning, intake, dispatcher, spool, counts, traffic)
+
+
+def _fax(
+    store: Store,
+    jobs: JobDesk,
+    outgoing: Outgoing,
+    delivery: Delivery,
+    gateway: Gateway,
+    clock: Clock,
+    events: EventBus,
+    state_dir: Path,
+) -> Fax:
+    sender = FaxSender(store, jobs, outgoing, delivery, clock, translate)
+    receiver = FaxReceiver(
+        store,
+        jobs,
+        sender,
+        outgoing,
+        delivery,
+        gateway,
+        clock,
+        events,
+        translate,
+        state_dir,
+        host_name=local_name(),
+    )
+    return Fax(FaxSettingsDesk(store, clock, events), sender, receiver)
 
 
 def local_name() -> str:

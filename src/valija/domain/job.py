@@ -311,6 +311,7 @@ class JobWord(StrEnum):
     TAKEN_FROM_FOLDER = "taken_from_folder"
     NOT_SHOWN = "not_shown"  # kept, but it cannot be shown as pages
     ANSWERED = "answered"  # a confirmation came
+    CONFIRMED = "confirmed"  # a confirmation was sent
     SENT_AGAIN = "sent_again"
     PRINTED = "printed"
     FILED = "filed"

@@ -124,7 +124,9 @@ def _name(value: Any) -> str:
     return text
 
 
-def _number(low: int, high: int) -> Callable[[Any], int]:
+def number(low: int, high: int) -> Callable[[Any], int]:
+    """Return what reads a whole number from ``low`` to ``high``; it raises :class:`BadValue`."""
+
     def parse(value: Any) -> int:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
             value = int(value)
@@ -160,11 +162,11 @@ def _password(value: Any) -> Secret | None:
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "server": _server,
-    "port": _number(*PORT_RANGE),
-    "timeout": _number(*TIMEOUT_RANGE_S),
+    "port": number(*PORT_RANGE),
+    "timeout": number(*TIMEOUT_RANGE_S),
     "sender_name": _text,
     "sender_address": _address,
-    "check_interval": _number(*CHECK_INTERVAL_RANGE_MIN),
+    "check_interval": number(*CHECK_INTERVAL_RANGE_MIN),
     "tls": switch,
     "auth": _authentication,
     "provider": _name,

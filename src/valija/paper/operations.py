@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from PIL import Image, TiffImagePlugin
 
+from valija.paper.fax import any_pages, make_fax, read_fax
 from valija.paper.pages import QUALITY, copy_page, in_colour, save_page
 from valija.paper.pdf_writer import write_pdf
 from valija.paper.refusal import Operation, Progress, Refused
@@ -173,5 +174,6 @@ def _write_searchable(paths: Sequence[Path], out: Path, language: str, progress:
 
 
 OPERATIONS: Final[dict[str, Operation]] = {
-    operation.__name__: operation for operation in (count, picture, take, turn, shrink, assemble, jpeg)
+    operation.__name__: operation
+    for operation in (count, picture, take, turn, shrink, assemble, jpeg, make_fax, read_fax, any_pages)
 }

@@ -31,8 +31,11 @@ class Source(Protocol):
     kind: str  # pdf, tiff, jpeg, png, pnm
     count: int
 
-    def page(self, number: int, dpi: int) -> Image.Image:
-        """Return a page (from 0) as an image whose ``info["dpi"]`` is what it is in; ``dpi`` is for what has no pixels."""
+    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
+        """Return a page (from 0) as an image whose ``info["dpi"]`` is what it is in; ``dpi`` is for what has no pixels.
+
+        ``grey``: nobody will look at its colours.
+        """
         ...
 
 
@@ -59,7 +62,7 @@ class _ImageSource:
         self.kind = {"MPO": "jpeg", "PPM": "pnm"}.get(image.format or "", (image.format or "").lower())
         self.count = _frames(image) if self.kind == "tiff" else 1
 
-    def page(self, number: int, dpi: int) -> Image.Image:
+    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
         if self.count > 1:
             self._image.seek(number)
         image = self._image
@@ -85,14 +88,14 @@ class _PdfSource:
         self._document = document
         self.count = len(document)
 
-    def page(self, number: int, dpi: int) -> Image.Image:
+    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
         page = self._document[number]
         try:
             width, height = page.get_size()
             if width * height * (dpi / 72) ** 2 > PIXELS_LIMIT:
                 raise Refused("paper_too_large", f"{width:.0f} x {height:.0f} pt")
-            bitmap = page.render(scale=dpi / 72, rev_byteorder=True, prefer_bgrx=False)
-            image: Image.Image = bitmap.to_pil().convert("RGB")
+            bitmap = page.render(scale=dpi / 72, rev_byteorder=True, prefer_bgrx=False, grayscale=grey)
+            image: Image.Image = bitmap.to_pil().convert("L" if grey else "RGB")
             bitmap.close()
         finally:
             page.close()

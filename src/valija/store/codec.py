@@ -20,6 +20,7 @@ from valija.domain.account_gate import Gate
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.fax import FaxSettings
 from valija.domain.job import JobCard, JobLine, JobState
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
@@ -51,6 +52,7 @@ Stored = (
     | Device
     | Sighting
     | Learning
+    | FaxSettings
     | JobCard
     | JobLine
     | JobState

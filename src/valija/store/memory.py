@@ -12,6 +12,7 @@ from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
@@ -51,6 +52,7 @@ class MemoryStore:
         self._lockout = Lockout()
         self._preferences = Preferences()
         self._learning = Learning()
+        self._fax = FaxSettings()
         self._api_tokens: dict[str, ApiToken] = {}
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
@@ -282,6 +284,16 @@ class MemoryStore:
             return False
         self._sightings.pop(login, None)
         await self.append_audit(audit)
+        return True
+
+    async def load_fax(self) -> FaxSettings:
+        return self._fax
+
+    async def save_fax(self, expected: FaxSettings, new: FaxSettings, record: AuditRecord) -> bool:
+        if self._fax != expected:
+            return False
+        self._fax = new
+        await self.append_audit(record)
         return True
 
     async def load_learning(self) -> Learning:

@@ -19,6 +19,7 @@ from valija.domain.account import Setting
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
+from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
@@ -302,6 +303,14 @@ class Store(Protocol):
 
     async def delete_device(self, login: str, audit: AuditRecord) -> bool:
         """Delete a device and what was seen of it; False if there is none of that login."""
+        ...
+
+    async def load_fax(self) -> FaxSettings:
+        """Return how faxes are sent and received; the defaults if it was never stored."""
+        ...
+
+    async def save_fax(self, expected: FaxSettings, new: FaxSettings, record: AuditRecord) -> bool:
+        """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
         ...
 
     async def load_learning(self) -> Learning:

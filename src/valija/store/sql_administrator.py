@@ -1,4 +1,4 @@
-"""The administrator's rows: password hash, lock-out, preferences, learning mode, sessions. See the port."""
+"""The administrator's rows: password hash, lock-out, preferences, learning mode, fax settings, sessions. See the port."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from valija.domain.administrator import Lockout, Session
+from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
@@ -21,7 +22,8 @@ _PASSWORD: Final = "password"
 _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
 _LEARNING: Final = "learning"
-_TOLD: Final = {_PREFERENCES: ChangeKind.SETTINGS, _LEARNING: ChangeKind.DEVICES}
+_FAX: Final = "fax"
+_TOLD: Final = {_PREFERENCES: ChangeKind.SETTINGS, _FAX: ChangeKind.SETTINGS, _LEARNING: ChangeKind.DEVICES}
 _Row = Row | None
 
 
@@ -57,6 +59,13 @@ class AdministratorRows(SealedRows):
         box = self._seal("administrator", _LEARNING, new)
         return await self._swap(_LEARNING, lambda row: self._learning(row) == expected, box, (record,))
 
+    async def load_fax(self) -> FaxSettings:
+        return self._fax(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _FAX)))
+
+    async def save_fax(self, expected: FaxSettings, new: FaxSettings, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _FAX, new)
+        return await self._swap(_FAX, lambda row: self._fax(row) == expected, box, (record,))
+
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
     ) -> bool:
@@ -89,6 +98,9 @@ class AdministratorRows(SealedRows):
 
     def _learning(self, row: _Row) -> Learning:
         return Learning() if row is None else self._open("administrator", _LEARNING, row[1], Learning)
+
+    def _fax(self, row: _Row) -> FaxSettings:
+        return FaxSettings() if row is None else self._open("administrator", _FAX, row[1], FaxSettings)
 
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))

@@ -111,7 +111,7 @@ _FORM: Final = {
     },
     "example": {"about": '{"to": ["luis@example.com"], "subject": "Contrato"}', "file": ["%PDF-1.7"]},
 }
-_NAME_EXAMPLES: Final = {"/providers": "microsoft", "/api-tokens": "backup"}
+_NAME_EXAMPLES: Final = {"/providers": "microsoft", "/api-tokens": "backup", "/jobs": "fax.tif"}
 
 
 def _responses(route: Route, components: dict[str, Any], *, over_network: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from valija.apps.api.calls import Call
 from valija.apps.api.views import Views
 from valija.apps.machine import Machine
 from valija.domain.errors import UnknownName
+from valija.domain.fax import AnswerKind
 from valija.domain.job import (
     Awaited,
     Awaiting,
@@ -25,6 +26,7 @@ from valija.domain.job import (
     Sending,
 )
 from valija.domain.text import N_, Message, message
+from valija.services.fax_sending import parse_line
 from valija.services.jobs import PICTURE
 from valija.store.jobs_port import StoredJob
 
@@ -62,10 +64,21 @@ LINE_LABELS: Final = {
     JobWord.TAKEN_FROM_FOLDER: N_("Taken from the folder: {about}"),
     JobWord.NOT_SHOWN: N_("Kept, but it cannot be shown as pages: {about}"),
     JobWord.ANSWERED: N_("An answer came: {about}"),
+    JobWord.CONFIRMED: N_("A confirmation was sent to {about}"),
     JobWord.SENT_AGAIN: N_("Sent again: {about}"),
     JobWord.PRINTED: N_("Printed: {about}"),
     JobWord.FILED: N_("Filed: {about}"),
     JobWord.FORWARDED: N_("Forwarded to {about}"),
+}
+
+
+ANSWER_LABELS: Final = {
+    AnswerKind.DELAYED: N_("delayed"),
+    AnswerKind.HANDED_ON: N_("handed on, no confirmation will come"),
+    AnswerKind.DELIVERED: N_("delivered"),
+    AnswerKind.PROCESSED: N_("processed"),
+    AnswerKind.NOT_DELIVERED: N_("not delivered"),
+    AnswerKind.REFUSED: N_("refused"),
 }
 
 
@@ -88,7 +101,7 @@ async def show_jobs(machine: Machine, views: Views, found: list[StoredJob]) -> l
 
 
 async def show_job(call: Call) -> models.JobHistoryView:
-    return await job_history(call.machine, call.views, await call.machine.jobs.job(_number(call)))
+    return await job_history(call.machine, call.views, await call.machine.jobs.job(job_number(call)))
 
 
 async def job_history(machine: Machine, views: Views, job: StoredJob) -> models.JobHistoryView:
@@ -103,12 +116,12 @@ async def job_history(machine: Machine, views: Views, job: StoredJob) -> models.
 
 
 async def cancel_job(call: Call) -> models.JobHistoryView:
-    job = await call.machine.jobs.cancel(_number(call), call.actor)
+    job = await call.machine.jobs.cancel(job_number(call), call.actor)
     return await job_history(call.machine, call.views, job)
 
 
 async def show_picture(call: Call) -> Response:
-    return await picture_of(call.machine, _number(call))
+    return await picture_of(call.machine, job_number(call))
 
 
 async def picture_of(machine: Machine, number: int) -> Response:
@@ -120,7 +133,8 @@ async def picture_of(machine: Machine, number: int) -> Response:
     return FileResponse(machine.jobs.folder(job.id) / PICTURE, media_type="image/png", headers=headers)
 
 
-def _number(call: Call) -> int:
+def job_number(call: Call) -> int:
+    """Return the number in the path. Raises :class:`UnknownName`."""
     text = call.request.path_params["id"]
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise UnknownName(message(N_("There is no job {number}."), number=text[:20]))
@@ -151,15 +165,24 @@ def _job(views: Views, job: StoredJob, has_picture: bool) -> dict[str, Any]:
         "of": job.progress.of,
         "messages": list(state.messages) if isinstance(state, Sending | Awaiting) else [],
         "trouble": views.raw_trouble(state.trouble) if isinstance(state, Failed) else None,
-        "words": state.words if isinstance(state, Done) else "",
+        "words": _words(views, state.words) if isinstance(state, Done) else "",
         "has_picture": has_picture,
     }
+
+
+def _words(views: Views, words: str) -> str:
+    return views.text(ANSWER_LABELS[AnswerKind(words)]) if words in list(AnswerKind) else words
 
 
 def _line(views: Views, line: JobLine) -> models.JobLineView:
     text: str | Message
     if line.word is JobWord.WAITS:
         text = AWAITED_LABELS[Awaited(line.about)]
+    elif line.word is JobWord.ANSWERED and (answer := parse_line(line.about)):
+        said = message("{who}: {kind}", who=answer.recipient, kind=message(ANSWER_LABELS[answer.kind]))
+        text = message(LINE_LABELS[line.word], about=said)
+        if answer.words:
+            text = message("{line} · {words}", line=text, words=answer.words)
     else:
         text = message(LINE_LABELS[line.word], about=line.about)
     return models.JobLineView(

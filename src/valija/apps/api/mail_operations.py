@@ -65,7 +65,7 @@ async def send_message(call: Call) -> models.SendReport:
     try:
         form_context = call.request.form(max_files=FILES_LIMIT, max_fields=10, max_part_size=JSON_LIMIT)
         async with form_context as form:
-            about = _about(form.get("about"))
+            about = about_of(form.get("about"))
             uploads = [item for item in form.getlist("file") if not isinstance(item, str)]
             files = [
                 File(path_of(u), u.filename or "file", u.content_type or "application/octet-stream") for u in uploads
@@ -87,7 +87,8 @@ def path_of(upload: Any) -> Path:
     return Path(f"/proc/self/fd/{upload.file.fileno()}")
 
 
-def _about(raw: Any) -> dict[str, Any]:
+def about_of(raw: Any) -> dict[str, Any]:
+    """Return the form's field about: to, subject, text, and whatever else is in it. Raises :class:`RequestError`."""
     about: Any = None
     if isinstance(raw, str):
         with contextlib.suppress(ValueError):

@@ -13,6 +13,7 @@ from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
+from valija.apps.api.fax_routes import FAX_ROUTES
 from valija.apps.api.job_routes import JOB_ROUTES
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
@@ -382,4 +383,5 @@ ROUTES: Final[tuple[Route, ...]] = (
         scope=Scope.SETTINGS,
     ),
     *JOB_ROUTES,
+    *FAX_ROUTES,
 )

@@ -14,6 +14,7 @@ from valija import __version__
 from valija.apps.cli import (
     api_token_commands,
     device_commands,
+    fax_commands,
     gateway_commands,
     import_command,
     job_commands,
@@ -59,6 +60,7 @@ cli.add_command(api_token_commands.api_token)
 cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
 cli.add_command(job_commands.job)
+cli.add_command(fax_commands.fax)
 cli.add_command(import_command.import_file)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)

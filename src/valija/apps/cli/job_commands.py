@@ -32,6 +32,11 @@ def job() -> None:
 def list_jobs(client: DaemonClient, /, as_json: bool, **filters: Any) -> None:
     """List jobs."""
     found = client.call("GET", "/jobs?" + urlencode({k: v for k, v in filters.items() if v is not None}))
+    print_jobs(found, as_json)
+
+
+def print_jobs(found: list[dict[str, Any]], as_json: bool) -> None:
+    """Print a list of jobs."""
     if as_json:
         output.print_json(found)
     elif found:
@@ -78,7 +83,7 @@ def print_job(j: dict[str, Any]) -> None:
             (_("Number"), str(j["id"])),
             (_("Kind"), j["kind_label"]),
             (_("Title"), j["title"]),
-            (_("State"), j["state_label"]),
+            (_("State"), " · ".join(filter(None, (j["state_label"], j["words"])))),
             (_("Pages"), pages(j)),
             (_("Recipients"), ", ".join(j["recipients"]) or "-"),
             (_("Begun by"), " · ".join(filter(None, (j["who"], j["where"])))),

@@ -65,7 +65,7 @@ def send(
     """Send files."""
     boundary = "valija-" + secrets.token_hex(16)
     about = {"to": list(recipients), "subject": subject, "text": text}
-    body = _form(boundary, about, files)
+    body = form_of(boundary, about, files)
     report = client.upload("/messages", body, f"multipart/form-data; boundary={boundary}")
     if as_json:
         output.print_json(report)
@@ -78,7 +78,7 @@ def send(
     return int(report["exit_status"])
 
 
-def _form(boundary: str, about: dict[str, Any], files: tuple[Path, ...]) -> Iterator[bytes]:
+def form_of(boundary: str, about: dict[str, Any], files: tuple[Path, ...]) -> Iterator[bytes]:
     """Yield a multipart/form-data body (RFC 7578); on a terminal, show how far it is."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="about"\r\n\r\n'
     yield head.encode() + json.dumps(about).encode() + b"\r\n"

@@ -25,7 +25,9 @@ FORGETTABLE = {
 }
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds options, in this order."""
+
     def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
@@ -57,7 +59,7 @@ def smtp() -> None:
 
 
 @smtp.command("set", help=_("Change fields of the SMTP setting; what is not named stays as it is."))
-@_options(
+@with_options(
     click.option("--sender-name", metavar="NAME", help=_("Sender Name.")),
     click.option("--sender-address", metavar="ADDRESS", help=_("Sender Address.")),
     *_common,
@@ -83,7 +85,7 @@ def pop() -> None:
 
 @pop.command("set", help=_("Change fields of a POP setting; what is not named stays as it is."))
 @click.argument("setting", type=click.Choice(POP_NAMES))
-@_options(
+@with_options(
     click.option("--check-interval", type=int, help=_("Check Interval in minutes, 0-480; 0 is never.")),
     *_common,
 )

@@ -84,7 +84,8 @@ class _SmtpVisit(SmtpVisit):
 
     def message(self, transaction: Transaction) -> IncomingMessage | Verdict:
         names = [mailbox_name(path.address) for path in transaction.recipients]
-        return self._server.maildrops.new_message([name for name in names if name is not None])
+        kept = [name for name in names if name is not None]
+        return self._server.maildrops.new_message(kept, transaction.sender.address)
 
 
 class _Pop(PopHandler):

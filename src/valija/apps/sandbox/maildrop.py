@@ -40,9 +40,9 @@ class Maildrops:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
-    def new_message(self, names: Sequence[str]) -> IncomingMessage:
+    def new_message(self, names: Sequence[str], reverse_path: str) -> IncomingMessage:
         """Begin a message for these mailboxes."""
-        return IncomingMessage(self, names)
+        return IncomingMessage(self, names, reverse_path)
 
     async def open(self, name: str) -> SandboxMaildrop | None:
         """Open a mailbox for one session; None if another has it."""
@@ -61,13 +61,14 @@ class Maildrops:
 class IncomingMessage:
     """A message that comes in; one copy is written, then linked into each mailbox."""
 
-    def __init__(self, maildrops: Maildrops, names: Sequence[str]) -> None:
+    def __init__(self, maildrops: Maildrops, names: Sequence[str], reverse_path: str) -> None:
         self._maildrops = maildrops
         self._names = tuple(dict.fromkeys(names))
         self._id = secrets.token_hex(12)
         self._temporary = maildrops.folder(self._names[0]) / f"{self._id}.tmp"
         handle = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._out: BinaryIO = os.fdopen(handle, "wb")
+        self._out.write(f"Return-Path: <{reverse_path}>\r\n".encode())  # RFC 5321 section 4.4: final delivery
 
     async def write(self, data: bytes) -> None:
         """Take the next octets."""

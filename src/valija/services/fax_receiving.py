@@ -1,0 +1,374 @@
+"""Receiving faxes: what the Internet fax setting has fetched becomes jobs with pages, or an answer to a fax that was sent.
+
+Theory of operation
+-------------------
+1. Retrieval has stored each message as a file, and noted it, before it was deleted upstream. Here all that was noted after the
+   cursor (a file beside the messages) is taken, in order; the cursor moves when a message's job has ended, or its answer is
+   noted. A crash in between finds the job by the message's number.
+2. A report or notification that names a fax of this machine, with its token, is an answer to it, and makes no job.
+3. All else is a job: rejected by the anti-junk list, or made pages of: pictures and PDF; a text only where there is
+   nothing else. Parts that cannot be shown are kept as they came, and said. Nothing is ever deleted here.
+4. A fax is handed on by rule as it came, with a field that says through which machines it went: never twice through one.
+5. A notification is sent where RFC 8098 allows it, once, from the empty reverse path (:mod:`valija.message.mdn`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Final
+
+from valija import __version__
+from valija.domain.account import Actor, Presence, Setting
+from valija.domain.clock import Clock
+from valija.domain.errors import ValijaError
+from valija.domain.fax import FaxSettings, forward_to, is_wanted
+from valija.domain.job import JobKind, JobWord
+from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.domain.text import N_
+from valija.message.fax_mail import PAGES, PartKind
+from valija.message.mdn import Answer, answer_to, format_answer, is_automatic
+from valija.message.mime_reading import BadMail, MessageHead, readable
+from valija.paper.process import PaperProblem, PaperWorker
+from valija.services.delivery import Delivery, File, sender_address
+from valija.services.events import EventBus, MailReceived
+from valija.services.fax_mailbox import PartFile, read_head, read_report, unpack
+from valija.services.fax_sending import FaxSender, Say, parse_name
+from valija.services.gateway import Gateway
+from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
+from valija.services.outgoing import Outgoing, OutgoingMail
+from valija.store.jobs_port import StoredJob
+from valija.store.port import Store, StoredMessage
+from valija.store.queue_port import Body
+
+log: Final = logging.getLogger(__name__)
+CURSOR: Final = "fax-cursor"
+AT_ONCE: Final = 10_000
+KNOWN_JOBS: Final = 500
+THROUGH: Final = "X-Valija-Through"  # the machines that a fax was handed on by
+HOPS_LIMIT: Final = 5
+RETRY_S: Final = 60.0
+_TYPES: Final = {
+    "tif": "image/tiff",
+    "pdf": "application/pdf",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "txt": "text/plain",
+}
+
+
+class FaxReceiver:
+    """Takes what was fetched. Run :meth:`run` as a task."""
+
+    def __init__(
+        self,
+        store: Store,
+        jobs: JobDesk,
+        sender: FaxSender,
+        outgoing: Outgoing,
+        delivery: Delivery,
+        gateway: Gateway,
+        clock: Clock,
+        events: EventBus,
+        say: Say,
+        state_dir: Path,
+        *,
+        host_name: str,
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._sender = sender
+        self._outgoing = outgoing
+        self._delivery = delivery
+        self._gateway = gateway
+        self._clock = clock
+        self._events = events
+        self._say = say
+        self._state_dir = state_dir
+        self._host_name = host_name
+        self._lock = asyncio.Lock()
+        jobs.interrupted[JobKind.FAX_RECEIVE] = self._leave_to_run
+
+    async def start(self) -> None:
+        """Begin after what there is, where faxes were never received before."""
+        if await asyncio.to_thread(self._read_cursor) is None:
+            latest = await self._store.list_received(Setting.INTERNET_FAX.value, 1)
+            await asyncio.to_thread(self._write_cursor, latest[0].id if latest else 0)
+
+    async def run(self) -> None:
+        """Take what comes, for ever."""
+        async with self._events.subscribe() as queue:
+            while True:
+                done = await self._take_all()
+                try:
+                    async with asyncio.timeout(None if done else RETRY_S):
+                        while not _is_ours(await queue.get()):
+                            pass
+                except TimeoutError:
+                    continue
+
+    async def _take_all(self) -> bool:
+        try:
+            await self.take()
+        except (ValijaError, OSError) as error:
+            log.warning("faxes_wait", extra={"fields": {"why": str(error)}})
+            return False
+        return True
+
+    async def take(self) -> int:
+        """Take all that was fetched and not taken yet; return how many messages. Raises store errors, OSError."""
+        async with self._lock:
+            cursor = await asyncio.to_thread(self._read_cursor) or 0
+            found = await self._store.list_received(Setting.INTERNET_FAX.value, AT_ONCE)
+            new = [m for m in reversed(found) if m.id > cursor]
+            if not new:
+                return 0
+            jobs = await self._store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=KNOWN_JOBS)
+            known = {job.card.detail("received"): job for job in jobs}
+            async with PaperWorker() as worker:
+                for stored in new:
+                    await self._take_one(stored, known.get(str(stored.id)), worker)
+                    await asyncio.to_thread(self._write_cursor, stored.id)
+            return len(new)
+
+    async def _leave_to_run(self, _job: StoredJob) -> bool:
+        """A job that was interrupted is found again by its message, before the next one is taken."""
+        return True
+
+    # --- one message ------------------------------------------------------------------------------------------------------
+
+    async def _take_one(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
+        path = self._state_dir / stored.message.file
+        if not await asyncio.to_thread(path.is_file):  # fetched by another node, which takes it itself
+            return
+        try:
+            head = await asyncio.to_thread(read_head, path)
+        except BadMail:
+            head = MessageHead((), "", {})
+        if known is None and head.media_type == "multipart/report" and await self._is_answer(path):
+            return
+        sender = sender_of(head)
+
+        async def work(run: JobRun) -> None:
+            await self._receive(run, path, head, sender, worker)
+
+        if known is None:
+            title = readable(head.first("subject")) or self._say(N_("(no subject)"), await self._language())
+            who = Actor("", sender or Setting.INTERNET_FAX.value, Presence.REMOTE)
+            details = {"received": str(stored.id), "sender": sender, "message_id": head.first("message-id")[:990]}
+            job = await self._jobs.begin(card_of(JobKind.FAX_RECEIVE, title, who, self._clock.now(), (), details), work)
+        elif known.state.name.value != "preparing":
+            return
+        else:
+            job = known
+            await self._jobs.go_on(job, work)
+        await self._jobs.wait(job.id)
+
+    async def _is_answer(self, path: Path) -> bool:
+        """Tell whether a message answers a fax of this machine; take it, if it does."""
+        report = await asyncio.to_thread(read_report, path)
+        for name in (parse_name(text) for text in report.names) if report else ():
+            job = await self._store.jobs.load(name.job) if name else None
+            if name and job and job.card.kind is JobKind.FAX_SEND and job.card.detail("token") == name.token:
+                await self._sender.answered(job, name.attempt, report.answers if report else ())
+                return True
+        return False
+
+    async def _receive(self, run: JobRun, path: Path, head: MessageHead, sender: str, worker: PaperWorker) -> None:
+        settings = await self._store.load_fax()
+        if not is_wanted(settings, sender):
+            raise JobStopped("fax_unwanted", sender)
+        folder = run.directory / "parts"
+        await asyncio.to_thread(folder.mkdir, exist_ok=True)
+        parts, why = await asyncio.to_thread(unpack, path, folder)
+        if why:
+            await run.note(JobWord.NOT_SHOWN, why)
+        wanted = [part for part in parts if part.kind in PAGES]
+        if not wanted and not why:
+            wanted = [part for part in parts if part.kind is PartKind.TEXT][:1]
+        pages, trouble = await self._show(run, wanted, worker, readable(head.first("subject")))
+        others = [part for part in parts if part.kind is PartKind.OTHER]
+        await self._keep(run, others)
+        only_text = bool(others) and all(part.kind is PartKind.TEXT for part in wanted)
+        forwarded = await self._forward(run, head, settings, sender, wanted) if pages else ()
+        unreadable = None
+        if not pages or only_text:
+            unreadable = trouble or ("fax_bad_mail" if why else "fax_unreadable")
+        if settings.answer and not is_automatic(head):
+            await self._answer(run, head, unreadable)
+        if unreadable:
+            raise JobStopped(unreadable, why)
+        await run.finish("" if not forwarded else ", ".join(forwarded))
+
+    async def _show(self, run: JobRun, parts: Sequence[PartFile], worker: PaperWorker, title: str) -> tuple[int, str]:
+        """Make pages of parts, as PDF in ``kept/``; return how many pages, and why there are none."""
+        pages, trouble = 0, ""
+        for part in parts:
+            before = pages
+
+            async def told(done: int, of: int, before: int = before) -> None:
+                await run.progress(before + done, before + of)
+
+            target = run.kept / f"{part.path.stem}.pdf"
+            try:
+                pages += await self._pages_of(part, target, run, worker, told, title)
+            except PaperProblem as problem:
+                trouble = problem.reason
+                await run.note(JobWord.NOT_SHOWN, f"{part.name or part.path.name}: {problem.words or problem.reason}")
+                await asyncio.to_thread(target.unlink, missing_ok=True)
+            await asyncio.to_thread(_copy_to, part.path, run.kept)
+        await run.progress(pages, pages)
+        return pages, trouble
+
+    async def _pages_of(
+        self, part: PartFile, target: Path, run: JobRun, worker: PaperWorker, told: object, title: str
+    ) -> int:
+        first = not await asyncio.to_thread(run.picture.is_file)
+        if part.kind is PartKind.PDF:
+            pages = int((await worker.call("count", path=str(part.path)))["pages"])
+            shown = part.path
+        else:
+            found = await worker.call(
+                "read_fax" if part.kind is PartKind.TIFF else "any_pages",
+                told,  # type: ignore[arg-type]
+                path=str(part.path),
+                out=str(target),
+                folder=str(part.path.parent),
+                title=title or part.name,
+                at=self._clock.now().isoformat(),
+            )
+            pages, shown = int(found["pages"]), target
+        if first:
+            await worker.call("picture", path=str(shown), out=str(run.picture))
+        await run.note(
+            JobWord.FILED, f"{part.name or part.path.name} → {target.name if shown == target else part.path.name}"
+        )
+        return pages
+
+    async def _keep(self, run: JobRun, parts: Sequence[PartFile]) -> None:
+        """Keep what nobody can show, and say so."""
+        for part in parts:
+            await asyncio.to_thread(_copy_to, part.path, run.kept)
+            await run.note(JobWord.NOT_SHOWN, part.name or part.path.name)
+
+    # --- handed on, answered ----------------------------------------------------------------------------------------------
+
+    async def _forward(
+        self, run: JobRun, head: MessageHead, settings: FaxSettings, sender: str, parts: Sequence[PartFile]
+    ) -> tuple[str, ...]:
+        to = forward_to(settings, sender)
+        if not to or await self._was(run, JobWord.FORWARDED):
+            return ()
+        own = sender_address(await self._delivery.settings()).lower()
+        through = [value.strip().lower() for line in head.all(THROUGH.lower()) for value in line.split(",")]
+        if own in through or len(through) >= HOPS_LIMIT or is_automatic(head):
+            await run.note(JobWord.NOT_SHOWN, f"{THROUGH}: {', '.join(through)}"[:200])
+            return ()
+        mail = OutgoingMail(
+            to=to,
+            subject=run.job.card.title,
+            text=self._say(N_("A fax is attached."), await self._language()) + f"\n{sender}",
+            files=tuple(File(p.path, _safe_name(p), _TYPES[p.kind.value]) for p in parts),
+            fields=((THROUGH, ", ".join([*through, own])),),
+        )
+        queued = await self._outgoing.queue(mail)
+        await run.note(JobWord.FORWARDED, f"{', '.join(to)} ({queued.id})")
+        return to
+
+    async def _answer(self, run: JobRun, head: MessageHead, unreadable: str | None) -> None:
+        """Send a notification, where one may be sent, and none was."""
+        to = answer_to(head)
+        if not to or await self._was(run, JobWord.CONFIRMED):
+            return
+        settings = await self._delivery.settings()
+        preferences = await self._store.load_preferences()
+        language = preferences.language or "en"
+        address = sender_address(settings)
+        error = self._say(N_("The fax cannot be shown as pages."), "en") if unreadable else ""
+        sentence = (
+            N_("The fax cannot be shown as pages.") if unreadable else N_("The fax has arrived, and was made pages of.")
+        )
+        octets = format_answer(
+            Answer(
+                machine=f"Valija {__version__}",
+                host_name=self._host_name,
+                sender_name=settings.sender_name,
+                sender_address=address,
+                recipient=to,
+                subject=f"{self._say(N_('Fax'), language)}: {run.job.card.title}",
+                text=f"{preferences.name}: {self._say(sentence, language)}\n",
+                date=self._clock.now(),
+                message_id=f"{secrets.token_hex(16)}@{address.rpartition('@')[2] or self._host_name}",
+                boundary=f"=_{secrets.token_hex(16)}",
+                about=head.first("message-id").strip("<> ")[:990],
+                original_recipient=head.first("original-recipient")[:320],
+                error=error,
+            )
+        )
+        await self._queue_answer(octets, to, run.job.card.title)
+        await run.note(JobWord.CONFIRMED, to)
+
+    async def _queue_answer(self, octets: bytes, to: str, subject: str) -> None:
+        """Queue it from the empty reverse path; of its own trouble nobody is told."""
+        account = Setting.SMTP.value
+        queued = QueuedMessage(
+            account=account,
+            device="",
+            reverse_path="",
+            message_id="",
+            size=len(octets),
+            accepted_at=self._clock.now(),
+            recipients=(QueuedRecipient(to),),
+            subject=subject,
+            eight_bit=not octets.isascii(),
+            stopped=self._gateway.intake.stopped(account),
+            is_report=True,
+        )
+        await self._store.queue.accept(queued, Body(octets))
+        self._gateway.intake.accepted(account, 1)
+
+    async def _was(self, run: JobRun, word: JobWord) -> bool:
+        return any(line.word is word for line in await self._store.jobs.history(run.id))
+
+    async def _language(self) -> str:
+        return (await self._store.load_preferences()).language or "en"
+
+    # --- the cursor -------------------------------------------------------------------------------------------------------
+
+    def _read_cursor(self) -> int | None:
+        try:
+            return int((self._state_dir / CURSOR).read_text("ascii"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _write_cursor(self, number: int) -> None:
+        new = self._state_dir / f"{CURSOR}.new"
+        new.write_text(str(number), "ascii")
+        new.replace(self._state_dir / CURSOR)
+
+
+def _is_ours(event: object) -> bool:
+    return isinstance(event, MailReceived) and event.account == Setting.INTERNET_FAX.value
+
+
+def sender_of(head: MessageHead) -> str:
+    """Return the address that a fax says it comes from; empty if it says none."""
+    address = parseaddr(readable(head.first("from")))[1]
+    return address[:320] if "@" in address else ""
+
+
+def _copy_to(path: Path, folder: Path) -> None:
+    """Put a file into another folder of the same disk; it is there once, whatever was before."""
+    target = folder / path.name
+    target.unlink(missing_ok=True)
+    target.hardlink_to(path)
+
+
+def _safe_name(part: PartFile) -> str:
+    name = re.sub(r"[^\w. -]", "_", Path(part.name).name).strip(". ")[:80]
+    return name if name.lower().endswith(part.path.suffix) else f"{name or 'fax'}{part.path.suffix}"

@@ -1,0 +1,331 @@
+"""Faxes that were sent: what the queue and the answers make of them. Faxes that came: who is answered, who gets them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import ANA, START, FakeClock, settle
+
+from fax_pages import fax_file
+from valija.apps.config import Configuration
+from valija.apps.machine import Machine, build
+from valija.domain.account import Setting
+from valija.domain.errors import InvalidFields
+from valija.domain.fax import AnswerKind, FaxAnswer
+from valija.domain.job import Awaited, Awaiting, Done, Failed, JobKind, JobWord, Sending
+from valija.domain.queue import Accepted, Leased, Refused
+from valija.domain.record import ReceivedMessage
+from valija.domain.trouble import Trouble, WhoActs
+from valija.services.delivery import File
+from valija.services.fax_sending import FaxName, FaxOrder, name_of, parse_line, parse_name
+from valija.store.jobs_port import StoredJob
+from valija.store.memory import MemoryStore
+
+OWN = "fax@office.example"
+
+
+@pytest.fixture(name="machine")
+async def machine_fixture(tmp_path: Path) -> AsyncIterator[Machine]:
+    """Give a machine with a sender and a mailbox for answers; nothing runs in the background, mail stays where it is."""
+    machine = build(Configuration(), MemoryStore(), FakeClock(by_itself=False), tmp_path)
+    await machine.settings.change(Setting.SMTP, {"sender_address": OWN}, confirm=True, actor=ANA)
+    await machine.settings.change(Setting.INTERNET_FAX, {"server": "pop.example"}, confirm=True, actor=ANA)
+    await machine.fax.receiver.start()
+    yield machine
+    await machine.jobs.stop()
+    await machine.http.close()
+
+
+async def sent(machine: Machine, *to: str, **changes: Any) -> StoredJob:
+    """Send a fax of one page; return its job when it is in the queue."""
+    source = machine.state_dir / "page.tif"
+    await asyncio.to_thread(source.write_bytes, fax_file(1))
+    order = FaxOrder((File(source, "página.tif", "image/tiff"),), to, "Contrato", "hola", changes)
+    job = await machine.fax.sender.send(order, ANA)
+    await asyncio.to_thread(source.unlink)  # what was handed in is the machine's now
+    await machine.jobs.wait(job.id)
+    return await machine.jobs.job(job.id)
+
+
+async def left(machine: Machine, job: StoredJob, *refused: str) -> StoredJob:
+    """Let the queue be done with a fax: delivered, but to these."""
+    assert isinstance(job.state, Sending), job.state
+    for number in job.state.messages:
+        stored = await machine.store.queue.load(number)
+        assert stored is not None
+        for entry in stored.entries:
+            trouble = Trouble("recipient_unknown", WhoActs.USER, "550 5.1.1 who?", machine.clock.now())
+            bad = entry.recipient.address in refused
+            ending: Any = Refused(1, trouble) if bad else Accepted(machine.clock.now(), "250 ok")
+            await machine.store.queue.apply([(entry.id, Leased(1)), (entry.id, ending)])
+    await machine.jobs._look()
+    return await machine.jobs.job(job.id)
+
+
+async def later(machine: Machine, job: StoredJob, minutes: float) -> StoredJob:
+    machine.clock.jump(minutes * 60)  # type: ignore[attr-defined]
+    await machine.jobs._look()
+    return await machine.jobs.job(job.id)
+
+
+async def answered(machine: Machine, job: StoredJob, kind: AnswerKind, who: str, attempt: int = 0) -> StoredJob:
+    await machine.fax.sender.answered(await machine.jobs.job(job.id), attempt, (FaxAnswer(who, kind, "no paper"),))
+    return await machine.jobs.job(job.id)
+
+
+async def mail_of(machine: Machine, job: StoredJob) -> tuple[Any, Any]:
+    assert isinstance(job.state, Sending)
+    stored = await machine.store.queue.load(job.state.messages[0])
+    assert stored is not None
+    pieces = [piece async for piece in machine.gateway.dispatcher.body(stored.id)]
+    return stored, message_from_bytes(b"".join(pieces))
+
+
+async def test_a_fax_leaves_as_t37_mail_that_asks_for_confirmations(machine: Machine) -> None:
+    """Short text first, image/tiff with application=faxbw, no alternatives; NOTIFY, ENVID and the request for an MDN."""
+    job = await sent(machine, "FAX=+34911234567/T33S=12@gw.example", "luis@example.com")
+    assert job.card.recipients == ("FAX=+34911234567/T33S=12@gw.example", "luis@example.com")
+    stored, mail = await mail_of(machine, job)
+    assert {r.notify for r in stored.message.recipients} == {"SUCCESS,FAILURE"}
+    name = parse_name(stored.message.envelope_id)
+    assert name == FaxName(job.id, 0, job.card.detail("token"))
+    assert parse_name(mail["Message-ID"]) == name
+    assert mail["Disposition-Notification-To"] == OWN
+    text, fax = mail.get_payload()
+    assert mail.get_content_type() == "multipart/mixed"
+    assert (text.get_content_type(), fax.get_content_type()) == ("text/plain", "image/tiff")
+    assert (fax.get_param("application"), fax["Content-Transfer-Encoding"]) == ("faxbw", "base64")
+    assert fax.get_payload(decode=True) == (machine.jobs.folder(job.id) / "kept/fax.tif").read_bytes()
+    assert (job.progress.done, job.progress.of) == (1, 1)
+    assert (machine.jobs.folder(job.id) / "first.png").is_file()
+
+
+async def test_nothing_is_asked_for_where_no_answer_could_be_fetched(machine: Machine) -> None:
+    """Or where nobody wants one: what the server took is done."""
+    await machine.settings.change(Setting.INTERNET_FAX, {"server": ""}, confirm=True, actor=ANA)
+    job = await sent(machine, "luis@example.com")
+    stored, mail = await mail_of(machine, job)
+    assert ({r.notify for r in stored.message.recipients}, mail["Disposition-Notification-To"]) == ({""}, None)
+    assert (await left(machine, job)).state == Done(START)
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "answers", "words"),
+    [
+        ("delivery", [AnswerKind.DELIVERED], "delivered"),
+        ("delivery", [AnswerKind.HANDED_ON], "handed_on"),
+        ("processing", [AnswerKind.DELIVERED, AnswerKind.PROCESSED], "processed"),
+        ("processing", [AnswerKind.PROCESSED, AnswerKind.DELIVERED], "processed"),
+    ],
+)
+async def test_a_fax_is_done_when_what_was_asked_for_has_come(
+    machine: Machine, confirmation: str, answers: list[AnswerKind], words: str
+) -> None:
+    """In whatever order."""
+    job = await left(machine, await sent(machine, "luis@example.com", confirmation=confirmation))
+    assert isinstance(job.state, Awaiting)
+    assert job.state.what is Awaited.CONFIRMATION
+    for kind in answers:
+        job = await answered(machine, job, kind, "LUIS@example.com")
+    assert isinstance(job.state, Done)
+    assert job.state.words == words
+
+
+async def test_an_answer_may_come_before_the_queue_is_done(machine: Machine) -> None:
+    """It is kept, and counts then."""
+    job = await sent(machine, "luis@example.com")
+    assert isinstance((await answered(machine, job, AnswerKind.PROCESSED, "luis@example.com")).state, Sending)
+    assert isinstance((await left(machine, job)).state, Done)
+
+
+async def test_a_refusal_by_the_other_machine_ends_a_fax(machine: Machine) -> None:
+    """With its words; it arrived, so it is not sent again."""
+    job = await left(machine, await sent(machine, "luis@example.com", "eva@example.com"))
+    job = await answered(machine, job, AnswerKind.PROCESSED, "eva@example.com")
+    assert isinstance(job.state, Awaiting), "one answer is missing"
+    job = await answered(machine, job, AnswerKind.REFUSED, "luis@example.com")
+    assert isinstance(job.state, Failed)
+    assert (job.state.trouble.reason, job.state.trouble.server_words) == ("fax_refused", "luis@example.com: no paper")
+
+
+@pytest.mark.parametrize(("delivered", "ends"), [(False, Failed), (True, Done)])
+async def test_what_does_not_come_in_time_is_said(machine: Machine, delivered: bool, ends: type) -> None:
+    """Nothing at all is a failure; delivered, but not processed, is done as delivered."""
+    job = await left(machine, await sent(machine, "luis@example.com", wait=2))
+    if delivered:
+        job = await answered(machine, job, AnswerKind.DELIVERED, "luis@example.com")
+    assert isinstance((await later(machine, job, 119)).state, Awaiting)
+    state = (await later(machine, job, 2)).state
+    assert isinstance(state, ends)
+    assert getattr(state, "words", "") == ("delivered" if delivered else "")
+    assert delivered or (isinstance(state, Failed) and state.trouble.reason == "fax_no_answer")
+
+
+@pytest.mark.parametrize("how", ["queue", "report"])
+async def test_what_was_not_delivered_is_sent_again_to_those_alone_so_often(machine: Machine, how: str) -> None:
+    """Refused by the server, or by a report later; after so many minutes; then it has failed."""
+    job = await sent(machine, "luis@example.com", "eva@example.com", resend=2, resend_every=15)
+    for attempt in (0, 1, 2):
+        if how == "queue":
+            job = await left(machine, job, "eva@example.com")
+        else:
+            job = await answered(
+                machine, await left(machine, job), AnswerKind.NOT_DELIVERED, "eva@example.com", attempt
+            )
+        if attempt == 2:
+            break
+        assert isinstance(job.state, Awaiting), (attempt, job.state)
+        assert job.state.what is Awaited.RETRY
+        assert isinstance((await later(machine, job, 14)).state, Awaiting)
+        job = await later(machine, job, 2)
+        stored, _mail = await mail_of(machine, job)
+        assert [entry.recipient.address for entry in stored.entries] == ["eva@example.com"]
+        assert parse_name(stored.message.envelope_id) == FaxName(job.id, attempt + 1, job.card.detail("token"))
+    assert isinstance(job.state, Failed)
+    words = [line.word for line in await machine.store.jobs.history(job.id)]
+    assert words.count(JobWord.SENT_AGAIN) == 2
+
+
+async def test_a_late_report_about_an_earlier_try_changes_nothing(machine: Machine) -> None:
+    """It is in the history; the try that is under way decides."""
+    job = await left(machine, await sent(machine, "eva@example.com", resend=1, resend_every=1), "eva@example.com")
+    job = await left(machine, await later(machine, job, 2))
+    before = job.state
+    assert (await answered(machine, job, AnswerKind.NOT_DELIVERED, "eva@example.com", attempt=0)).state == before
+    assert isinstance((await answered(machine, job, AnswerKind.PROCESSED, "eva@example.com", attempt=1)).state, Done)
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "field"),
+    [(("nobody",), "a.pdf", "to"), ((), "a.pdf", "to"), (("a@x.y",), "a.exe", "file"), (("+34911",), "a.pdf", "to")],
+)
+async def test_what_cannot_be_sent_is_said_at_once(machine: Machine, to: Any, name: str, field: str) -> None:
+    """No job is begun."""
+    with pytest.raises(InvalidFields) as caught:
+        await machine.fax.sender.send(FaxOrder((File(Path("/dev/null"), name, ""),), to), ANA)
+    assert caught.value.problems[0].field == field
+    assert await machine.store.jobs.numbers() == set()
+
+
+def test_names_of_faxes_are_read_again_and_nothing_else() -> None:
+    name = FaxName(7, 2, "0123456789abcdef")
+    assert parse_name(name_of(name)) == parse_name(f"<{name_of(name)}@x.y>") == name
+    for other in ("", "valija-fax.7.2.0123", "x" + name_of(name), name_of(name) + "0"):
+        assert parse_name(other) is None
+    assert parse_line("nonsense") is None
+    assert parse_line("a@x: processed: a: b") == FaxAnswer("a@x", AnswerKind.PROCESSED, "a: b")
+
+
+# --- receiving ------------------------------------------------------------------------------------------------------------
+
+
+def a_fax(sender: str = "eva@example.com", **fields: str) -> EmailMessage:
+    mail = EmailMessage()
+    for name, value in {"From": sender, "To": OWN, "Subject": "Fax ñ", "Message-ID": "<1@x>", **fields}.items():
+        mail[name.replace("_", "-")] = value
+    mail.set_content("hola")
+    mail.add_attachment(fax_file(2), maintype="image", subtype="tiff", filename="../../etc/fax.tif")
+    return mail
+
+
+async def came(machine: Machine, *mails: bytes) -> list[StoredJob]:
+    """Let mail be fetched; return the jobs that it made, in order."""
+    for number, octets in enumerate(mails):
+        path = machine.state_dir / f"received-{number}.eml"
+        await asyncio.to_thread(path.write_bytes, octets)
+        record = ReceivedMessage("internet-fax", "m", secrets.token_hex(8), START, path.name, len(octets), "", "")
+        assert await machine.store.record_received(record)
+    await machine.fax.receiver.take()
+    found = await machine.store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=100)
+    return found[::-1]
+
+
+async def queued(machine: Machine) -> list[Any]:
+    found = await machine.store.queue.list_messages(account=None, state=None, limit=100)
+    return [await machine.store.queue.load(message.id) for message in found]
+
+
+async def test_a_fax_that_came_is_pages_once(machine: Machine) -> None:
+    """What is kept has names of ours; asked again, nothing is done twice."""
+    (job,) = await came(machine, a_fax().as_bytes())
+    assert isinstance(job.state, Done), job.state
+    assert (job.card.title, job.card.detail("sender"), job.progress.done) == ("Fax ñ", "eva@example.com", 2)
+    assert sorted(path.name for path in (machine.jobs.folder(job.id) / "kept").iterdir()) == [
+        "part-002.pdf",
+        "part-002.tif",
+    ]
+    assert await machine.fax.receiver.take() == 0
+    (machine.state_dir / "fax-cursor").write_text("0")  # as a crash before the cursor moved
+    assert await came(machine) == [job]
+
+
+async def test_the_anti_junk_list_rejects_and_keeps(machine: Machine) -> None:
+    """It is said, nobody is answered, nothing is handed on."""
+    await machine.fax.settings.change({"junk": "reject", "senders": ["@example.com"], "forward": [":a@x.y"]}, actor=ANA)
+    asks = {"Return_Path": "<eva@example.com>", "Disposition_Notification_To": "eva@example.com"}
+    job, other = await came(machine, a_fax(**asks).as_bytes(), a_fax("ana@other.example").as_bytes())
+    assert isinstance(job.state, Failed)
+    assert job.state.trouble.reason == "fax_unwanted"
+    assert isinstance(other.state, Done)
+
+
+async def test_who_asks_is_answered_once_and_only_where_that_is_right(machine: Machine) -> None:
+    """From the empty reverse path; what cannot be read is answered as an error; a notification never."""
+    asks = {"Return_Path": "<eva@example.com>", "Disposition_Notification_To": "eva@example.com"}
+    unreadable = a_fax(**asks)
+    unreadable.set_payload([])
+    await came(
+        machine,
+        a_fax(**asks).as_bytes(),
+        unreadable.as_bytes(),
+        a_fax(**asks | {"Auto_Submitted": "auto-generated"}).as_bytes(),
+        a_fax(Disposition_Notification_To="eva@example.com").as_bytes(),
+    )
+    answers = await queued(machine)
+    assert [a.message.reverse_path for a in answers] == ["", ""]
+    assert all(a.message.is_report for a in answers)
+    bodies = [b"".join([p async for p in machine.gateway.dispatcher.body(a.id)]) for a in answers]
+    assert sorted(b"processed/error" in body for body in bodies) == [False, True]
+    await came(machine, *(b"Return-Path: <fax@other.example>\r\n" + body for body in bodies))
+    assert len(await queued(machine)) == 2, "an answer to an answer"
+
+
+async def test_a_fax_goes_on_by_rule_and_never_twice_through_one_machine(machine: Machine) -> None:
+    """As it came; one that was here before, or that has gone far, stays."""
+    await machine.fax.settings.change({"forward": ["@example.com: ana@x.y", ": all@x.y"]}, actor=ANA)
+    here = a_fax(X_Valija_Through=f"other@x.y, {OWN.upper()}")
+    far = a_fax(X_Valija_Through=", ".join(f"{n}@x.y" for n in range(5)))
+    jobs = await came(machine, a_fax().as_bytes(), here.as_bytes(), far.as_bytes())
+    assert all(isinstance(job.state, Done) for job in jobs)
+    (message,) = await queued(machine)
+    assert [entry.recipient.address for entry in message.entries] == ["ana@x.y", "all@x.y"]
+    mail: Any = message_from_bytes(b"".join([p async for p in machine.gateway.dispatcher.body(message.id)]))
+    assert mail["X-Valija-Through"] == OWN
+    fax = mail.get_payload()[1]
+    assert (fax.get_payload(decode=True), fax.get_filename()) == (fax_file(2), "fax.tif")
+
+
+async def test_only_the_token_makes_a_report_an_answer(machine: Machine) -> None:
+    """Another's report, or a forged one, is mail like any other."""
+    job = await left(machine, await sent(machine, "luis@example.com"))
+    token = job.card.detail("token")
+    for envelope, is_answer in ((f"valija-fax.{job.id}.0.{'0' * 16}", False), (f"valija-fax.{job.id}.0.{token}", True)):
+        report = (
+            "From: MAILER-DAEMON@x\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+            f"--b\r\n\r\nhello\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x\r\n"
+            f"Original-Envelope-Id: {envelope}\r\n\r\nFinal-Recipient: rfc822; luis@example.com\r\n"
+            "Action: delivered\r\nStatus: 2.0.0\r\n\r\n--b--\r\n"
+        )
+        before = len(await machine.store.jobs.numbers())
+        await came(machine, report.encode())
+        assert (len(await machine.store.jobs.numbers()) == before) is is_answer
+        words = [line.word for line in await machine.store.jobs.history(job.id)]
+        assert (JobWord.ANSWERED in words) is is_answer
+    await settle()
