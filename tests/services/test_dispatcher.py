@@ -292,6 +292,24 @@ async def test_no_network_is_nobodys_fault(office: Office) -> None:
     await office.until(all_delivered, timedelta(minutes=7))
 
 
+async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_must_act(office: Office) -> None:
+    """Refused at first: pauses. Refused on and on: the account's trouble, with a cure, and probes."""
+    refused = Trouble("connection_refused", WhoActs.OPERATOR, "Connection refused", START)
+    office.upstream.trouble = LoginFailed(refused)
+    await office.put()
+    await office.clock.advance(30)
+    assert office.dispatcher.gate(ACCOUNT).is_open
+    assert office.dispatcher.pause_of(ACCOUNT) is not None
+    await office.clock.advance(120)
+    blocked = office.dispatcher.gate(ACCOUNT).blocked
+    assert blocked is not None
+    assert blocked.trouble.reason == "connection_refused"
+    office.upstream.trouble = None
+    await office.clock.advance(300)
+    assert office.dispatcher.gate(ACCOUNT).is_open
+    assert len(office.upstream.offered) == 1
+
+
 async def test_what_a_recipient_is_refused_for_fails_and_is_reported_once(office: Office) -> None:
     """At once, with no other try."""
     office.upstream.answer = lambda _envelope: "550 5.1.1 No such user"

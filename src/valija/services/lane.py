@@ -37,6 +37,8 @@ MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
 PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
 STOP_WITHIN_S: Final = 20.0
+MAY_PASS: Final = frozenset({"connection_refused", "name_not_found"})  # a server or resolver that starts anew, at first
+PATIENCE: Final = 4  # pauses until it is somebody's to mend
 NO_LIMITS: Final = PaceLimits()
 
 
@@ -299,7 +301,7 @@ class Lane:
                 found = await connection.send(envelope, self._d.octets(leased.body))
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
-                await self._connection_failed(self._d.troubles.of_net(error))
+                await self._connection_failed(error.words or error.reason)
                 return None
             except BaseException:
                 await kept.close(politely=False)
@@ -321,8 +323,9 @@ class Lane:
         try:
             kept.connection = await self._d.route.open(account)
         except LoginFailed as error:
-            if error.trouble.who_acts is WhoActs.NOBODY:
-                await self._connection_failed(error.trouble)
+            may_pass = error.trouble.reason in MAY_PASS and self._pauses < PATIENCE
+            if error.trouble.who_acts is WhoActs.NOBODY or may_pass:
+                await self._connection_failed(error.trouble.server_words or error.trouble.reason)
             else:
                 await self._block(error.trouble)
         except ConsentNeeded:
@@ -330,7 +333,7 @@ class Lane:
         except NotReady as error:
             await self._block(self._d.troubles.of_reason("not_ready", str(error.what)))
         except TryLater as error:
-            await self._pause_for(self._next_pause(), str(error.what))
+            await self._connection_failed(str(error.what))
         kept.age, kept.sent = age, 0
         if kept.connection is not None:
             self._pauses, self.pause = 0, None
@@ -362,8 +365,10 @@ class Lane:
     async def _gate(self, change: Callable[[gates.Gate], gates.Gate]) -> None:
         await self._d.change_gate(self.account, change)
 
-    async def _connection_failed(self, trouble: Trouble) -> None:
-        await self._pause_for(self._next_pause(), trouble.server_words or trouble.reason)
+    async def _connection_failed(self, why: str) -> None:
+        """Pause, longer each time; what several connections tell at one moment is one failure."""
+        if self.pause is None or self.pause[0] <= self._d.clock.now():
+            await self._pause_for(self._next_pause(), why)
 
     def _next_pause(self) -> float:
         seconds = PAUSES_S[min(self._pauses, len(PAUSES_S) - 1)] * (0.8 + 0.4 * self._d.jitter())
