@@ -22,6 +22,7 @@ from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
 from valija.net.tls import client_context
+from valija.services.address_book import AddressBook
 from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
@@ -35,6 +36,7 @@ from valija.services.fax_receiving import FaxReceiver
 from valija.services.fax_sending import FaxSender
 from valija.services.fax_settings import FaxSettingsDesk
 from valija.services.gateway import Gateway, SmtpRoute
+from valija.services.hot_folder import HotFolder
 from valija.services.importing import Importer
 from valija.services.intake import Intake
 from valija.services.jobs import JobDesk
@@ -51,6 +53,8 @@ from valija.services.queue_counts import QueueCounts
 from valija.services.refresher import BackgroundRefresher
 from valija.services.reports import Reporter
 from valija.services.retrieval import CheckTimer, Retrieval
+from valija.services.scan_settings import ScanSettingsDesk
+from valija.services.scanning import ScanDesk
 from valija.services.status import StatusDesk
 from valija.services.token_manager import TokenManager
 from valija.services.traffic import Traffic
@@ -102,6 +106,10 @@ class Machine:
     jobs: JobDesk
     outgoing: Outgoing
     fax: Fax
+    contacts: AddressBook
+    scan_settings: ScanSettingsDesk
+    scans: ScanDesk
+    hot_folder: HotFolder
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -124,6 +132,7 @@ class Machine:
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
             asyncio.create_task(self.jobs.run(), name="jobs"),
             asyncio.create_task(self.fax.receiver.run(), name="faxes"),
+            asyncio.create_task(self.hot_folder.run(), name="hot folder"),
         ]
 
     async def stop(self) -> None:
@@ -162,6 +171,8 @@ def build(
     gateway = _gateway(configuration, store, state_dir, route, troubles, clock, events)
     jobs = JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days)
     outgoing = Outgoing(delivery, gateway.intake, clock)
+    contacts, scan_settings = AddressBook(store, clock, events), ScanSettingsDesk(store, clock, events)
+    scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock)
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -196,6 +207,10 @@ def build(
         jobs=jobs,
         outgoing=outgoing,
         fax=_fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir),
+        contacts=contacts,
+        scan_settings=scan_settings,
+        scans=scans,
+        hot_folder=HotFolder(store, scan_settings, scans, jobs, clock, translate),
         started_at=clock.now(),
     )
 

@@ -43,6 +43,7 @@ class AuditAction(StrEnum):
     MAIL_RETRIED = "mail_retried"
     MAIL_CANCELLED = "mail_cancelled"
     JOB_CANCELLED = "job_cancelled"
+    CONTACTS_CHANGED = "contacts_changed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from valija.domain.account_gate import Gate
+from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
@@ -28,6 +29,7 @@ from valija.domain.queue import RecipientState
 from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage
 from valija.domain.registration import Registration
+from valija.domain.scan import ScanSettings
 from valija.domain.settings import PopSettings, SmtpSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
@@ -54,6 +56,8 @@ Stored = (
     | Learning
     | FaxSettings
     | JobCard
+    | Contact
+    | ScanSettings
     | JobLine
     | JobState
 )

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from valija.domain.account import Setting
+from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
@@ -17,6 +18,7 @@ from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
+from valija.domain.scan import ScanSettings
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import NotRetrieved, TokenState
@@ -56,6 +58,8 @@ class MemoryStore:
         self._api_tokens: dict[str, ApiToken] = {}
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
+        self._scan_settings = ScanSettings()
+        self._contacts: dict[str, Contact] = {}
         self.queue = MemoryQueue()
         self.jobs = MemoryJobs()
 
@@ -314,3 +318,24 @@ class MemoryStore:
         self._sightings |= {s.subject: s for s in sightings}
         for subject in forget:
             self._sightings.pop(subject, None)
+
+    async def load_scan_settings(self) -> ScanSettings:
+        return self._scan_settings
+
+    async def save_scan_settings(self, expected: ScanSettings, new: ScanSettings, record: AuditRecord) -> bool:
+        if self._scan_settings != expected:
+            return False
+        self._scan_settings = new
+        self._add_audit(record)
+        return True
+
+    async def list_contacts(self) -> list[Contact]:
+        return [self._contacts[key] for key in sorted(self._contacts)]
+
+    async def save_contacts(
+        self, contacts: Sequence[Contact], audit: AuditRecord, forget: Collection[str] = ()
+    ) -> None:
+        for key in forget:
+            self._contacts.pop(key, None)
+        self._contacts |= {contact.key: contact for contact in contacts}
+        self._add_audit(audit)

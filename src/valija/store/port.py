@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from valija.domain.account import Setting
+from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
@@ -24,6 +25,7 @@ from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
+from valija.domain.scan import ScanSettings
 from valija.domain.settings import MailSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
@@ -327,4 +329,22 @@ class Store(Protocol):
 
     async def save_sightings(self, sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
         """Store what was seen, in place of what was stored for the same subjects; forget others."""
+        ...
+
+    async def load_scan_settings(self) -> ScanSettings:
+        """Return what the machine chooses for scans; the defaults if it was never stored."""
+        ...
+
+    async def save_scan_settings(self, expected: ScanSettings, new: ScanSettings, record: AuditRecord) -> bool:
+        """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
+        ...
+
+    async def list_contacts(self) -> list[Contact]:
+        """Return the address book by name."""
+        ...
+
+    async def save_contacts(
+        self, contacts: Sequence[Contact], audit: AuditRecord, forget: Collection[str] = ()
+    ) -> None:
+        """Store contacts, in place of those with the same key; delete those with the keys ``forget``; all or none."""
         ...

@@ -12,6 +12,7 @@ from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.record import AuditRecord
+from valija.domain.scan import ScanSettings
 from valija.secret import Secret
 from valija.store import statements as sql
 from valija.store.port import ChangeKind
@@ -23,7 +24,13 @@ _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
 _LEARNING: Final = "learning"
 _FAX: Final = "fax"
-_TOLD: Final = {_PREFERENCES: ChangeKind.SETTINGS, _FAX: ChangeKind.SETTINGS, _LEARNING: ChangeKind.DEVICES}
+_SCAN: Final = "scan"
+_TOLD: Final = {
+    _PREFERENCES: ChangeKind.SETTINGS,
+    _FAX: ChangeKind.SETTINGS,
+    _SCAN: ChangeKind.SETTINGS,
+    _LEARNING: ChangeKind.DEVICES,
+}
 _Row = Row | None
 
 
@@ -66,6 +73,13 @@ class AdministratorRows(SealedRows):
         box = self._seal("administrator", _FAX, new)
         return await self._swap(_FAX, lambda row: self._fax(row) == expected, box, (record,))
 
+    async def load_scan_settings(self) -> ScanSettings:
+        return self._scan(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _SCAN)))
+
+    async def save_scan_settings(self, expected: ScanSettings, new: ScanSettings, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _SCAN, new)
+        return await self._swap(_SCAN, lambda row: self._scan(row) == expected, box, (record,))
+
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
     ) -> bool:
@@ -101,6 +115,9 @@ class AdministratorRows(SealedRows):
 
     def _fax(self, row: _Row) -> FaxSettings:
         return FaxSettings() if row is None else self._open("administrator", _FAX, row[1], FaxSettings)
+
+    def _scan(self, row: _Row) -> ScanSettings:
+        return ScanSettings() if row is None else self._open("administrator", _SCAN, row[1], ScanSettings)
 
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))

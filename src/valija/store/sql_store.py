@@ -33,6 +33,7 @@ from valija.store.spool import Spool
 from valija.store.spool_port import BodySpool
 from valija.store.sql_administrator import AdministratorRows
 from valija.store.sql_api_tokens import ApiTokenRows
+from valija.store.sql_contacts import ContactRows
 from valija.store.sql_devices import DeviceRows
 from valija.store.sql_jobs import SqlJobs
 from valija.store.sql_queue import SqlQueue
@@ -43,7 +44,7 @@ from valija.store.work import Engine, Row, Work, each, one, rows
 _STATES: Final = (NotRetrieved, AwaitingAuthorization, Retrieved, Invalid)
 
 
-class SqlStore(AdministratorRows, ApiTokenRows, DeviceRows):
+class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
     """An open store."""
 
     def __init__(self, database: Engine, queue: SqlQueue, vault: Vault, lock: StateLock | None = None) -> None:
