@@ -141,7 +141,7 @@ async def test_pages_are_looked_at_turned_moved_and_deleted_before_they_are_sent
     [mail] = await mails(machine, sent)
     [pdf] = attachments(mail, tmp_path / "got")
     sizes = [
-        line.split(":")[1].split()[:3:2] for line in said("pdfinfo", "-l", "3", pdf).splitlines() if " size:" in line
+        line.split(":")[1].split()[:3:2] for line in said("pdfinfo", "-l", "3", pdf).splitlines() if " pts" in line
     ]
     assert page_count(pdf) == 3
     wide = [float(width) > float(height) for width, height in sizes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from valija.domain import scan
 from valija.domain import settings as limits
 from valija.domain.account import Authentication, GrantKind
 from valija.domain.device import LOGIN_PATTERN, Rewriting, TlsPolicy
@@ -75,5 +76,42 @@ DEVICE_FIELDS: Final = _fields(
         "language": {"type": "string", "enum": ["", "en", "es"]},
         "lf_ends_message": {"type": "boolean"},
         "enabled": {"type": "boolean"},
+    },
+)
+
+
+def _words(kind: Any) -> dict[str, Any]:
+    return {"type": "string", "enum": [member.value for member in kind]}
+
+
+_ADDRESSES: Final[dict[str, Any]] = {"type": "array", "items": _text(), "maxItems": scan.ADDRESSES_LIMIT}
+_CHOICES: Final[dict[str, Any]] = {
+    "scanner": _text(),
+    "format": _words(scan.ScanFormat),
+    "colour": _words(scan.Colour),
+    "resolution": _number(*scan.RESOLUTION_RANGE),
+    "source": _words(scan.PaperSource),
+    "duplex": {"type": "boolean"},
+    "drop_blank": {"type": "boolean"},
+    "review": {"type": "boolean"},
+    "subject": _text(scan.TEMPLATE_LIMIT),
+    "text": _text(scan.TEXT_LIMIT),
+    "file_name": _text(scan.TEMPLATE_LIMIT),
+    "size_choice": _words(scan.SizeChoice),
+}
+SCAN_CHOICES: Final = _fields(
+    "to: addresses, and contacts by their names; review: wait until somebody has looked at the pages",
+    {"to": _ADDRESSES | {"minItems": 1}, **_CHOICES},
+) | {"required": ["to"]}
+SCAN_SETTINGS: Final = _fields(
+    "subject, text and file_name may name {date}, {time}, {counter}, {machine}, {user}; folder: its files go to folder_to",
+    {
+        **_CHOICES,
+        "bcc": _ADDRESSES,
+        "signature": _text(scan.TEXT_LIMIT),
+        "size_limit_mb": _number(*scan.SIZE_RANGE_MB),
+        "ocr_language": _text(40),
+        "folder": _text(scan.PATH_LIMIT),
+        "folder_to": _ADDRESSES,
     },
 )

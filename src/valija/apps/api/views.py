@@ -9,11 +9,13 @@ from typing import Any, Final, cast
 from valija.apps.api import models
 from valija.apps.language import translate
 from valija.domain.account import Authentication, Setting
+from valija.domain.address_book import CONTACT_LABELS
 from valija.domain.api_token import ApiToken, has_ended
 from valija.domain.device import DEVICE_LABELS
 from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.registration import Registration
+from valija.domain.scan import SCAN_LABELS
 from valija.domain.settings import FIELD_LABELS, MailSettings
 from valija.domain.text import N_
 from valija.domain.token import Authorization
@@ -80,6 +82,8 @@ ACTION_LABELS: Final = {
     "mail_released": N_("mail released"),
     "mail_retried": N_("mail tried again"),
     "mail_cancelled": N_("mail cancelled"),
+    "job_cancelled": N_("job cancelled"),
+    "contacts_changed": N_("address book changed"),
     "api_token_made": N_("API token made"),
     "api_token_deleted": N_("API token deleted"),
 }
@@ -301,7 +305,15 @@ class Views:
             )
         problems = []
         if isinstance(error, InvalidFields):
-            labels = {**FIELD_LABELS, **PROVIDER_LABELS, **PREFERENCE_LABELS, **DEVICE_LABELS, **OTHER_LABELS}
+            labels = {
+                **SCAN_LABELS,
+                **CONTACT_LABELS,
+                **FIELD_LABELS,
+                **PROVIDER_LABELS,
+                **PREFERENCE_LABELS,
+                **DEVICE_LABELS,
+                **OTHER_LABELS,
+            }
             problems = [
                 models.FieldProblemView(
                     field=p.field, label=self.text(labels.get(p.field, p.field)), problem=self.text(p.problem)

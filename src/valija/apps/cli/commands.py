@@ -21,6 +21,7 @@ from valija.apps.cli import (
     mail_commands,
     output,
     panel_command,
+    scan_commands,
     settings_commands,
     status_command,
     token_commands,
@@ -61,6 +62,9 @@ cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
 cli.add_command(job_commands.job)
 cli.add_command(fax_commands.fax)
+cli.add_command(scan_commands.scan)
+cli.add_command(scan_commands.scan_settings)
+cli.add_command(scan_commands.contact)
 cli.add_command(import_command.import_file)
 cli.add_command(mail_commands.test)
 cli.add_command(mail_commands.send)
