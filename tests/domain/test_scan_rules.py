@@ -27,7 +27,7 @@ ADDRESS = st.sampled_from(("a@b.es", "luis.ruiz@example.com", "x+y@sub.example.o
 LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 NAME = st.text(LETTERS, min_size=1, max_size=30).map(lambda name: " ".join(name.split())).filter(bool)
 ADDRESSES = st.lists(ADDRESS, min_size=1, max_size=4, unique=True).map(tuple)
-CONTACTS = st.lists(st.builds(Contact, NAME, ADDRESSES, st.booleans()), max_size=5)
+CONTACTS = st.lists(st.builds(Contact, NAME, ADDRESSES, st.booleans()), min_size=1, max_size=5)
 
 
 def test_a_template_names_only_what_there_is() -> None:

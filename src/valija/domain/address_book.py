@@ -117,11 +117,8 @@ _YES: Final = ("yes", "true", "1", "sí", "si", "x")
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    try:
-        dialect: Any = csv.Sniffer().sniff(text[:4096], ",;\t")
-    except csv.Error:
-        dialect = csv.excel
-    rows = csv.reader(io.StringIO(text, newline=""), dialect)
+    first = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     try:
         heads = [head.strip().casefold() for head in next(rows, [])]
         name, mail = _column(heads, _NAMES), _column(heads, _MAILS)
