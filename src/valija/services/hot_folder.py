@@ -69,7 +69,7 @@ class HotFolder:
     async def look(self) -> None:
         """Look once."""
         settings = await self.settings.load()
-        if not settings.folder or not await self.store.have_job("hot folder", HAVE_S):
+        if not settings.folder or not await self.store.have_duty("hot folder", HAVE_S):
             return
         folder = Path(settings.folder)
         await asyncio.to_thread(_make_folders, folder)
