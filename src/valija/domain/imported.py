@@ -31,7 +31,7 @@ from valija.secret import Secret
 
 PROXY: Final = "email-oauth2-proxy"
 XOAUTH2: Final = "sasl-xoauth2"
-TEXT_LIMIT: Final = 1_000_000
+TEXT_LIMIT: Final = 200_000
 ROUNDS: Final = (1_200_000, 100_000)
 ROUNDS_LIMIT: Final = 5_000_000
 GOOGLE_TOKENS: Final = "https://accounts.google.com/o/oauth2/token"  # what sasl-xoauth2 takes where nothing is said
