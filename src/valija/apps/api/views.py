@@ -13,6 +13,7 @@ from valija.domain.address_book import CONTACT_LABELS
 from valija.domain.api_token import ApiToken, has_ended
 from valija.domain.device import DEVICE_LABELS
 from valija.domain.errors import InvalidFields, ValijaError
+from valija.domain.fax import FAX_LABELS
 from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.registration import Registration
 from valija.domain.scan import SCAN_LABELS
@@ -312,6 +313,7 @@ class Views:
                 **PROVIDER_LABELS,
                 **PREFERENCE_LABELS,
                 **DEVICE_LABELS,
+                **FAX_LABELS,
                 **OTHER_LABELS,
             }
             problems = [

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from valija.apps.machine import Machine
 from valija.apps.web import (
     device_views,
+    fax_views,
     first_start_views,
     home_views,
     login_views,
@@ -47,6 +48,9 @@ AT_MACHINE_OR_SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/status", home_views.status),
     ("GET", "/send", home_views.show_send),
     ("POST", "/send", home_views.send),
+    ("GET", "/fax", fax_views.show_fax),
+    ("POST", "/fax", fax_views.send_fax),
+    ("POST", "/fax/receive", fax_views.receive_now),
 )
 SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/queue", queue_views.show_queue),
@@ -74,6 +78,8 @@ SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/settings/password", login_views.show_password),
     ("POST", "/settings/password", login_views.change_password),
     ("GET", "/settings/audit", home_views.audit),
+    ("GET", "/settings/fax", fax_views.show_settings),
+    ("POST", "/settings/fax", fax_views.change_settings),
     ("GET", "/settings/machine", machine_views.show_machine),
     ("POST", "/settings/machine", machine_views.change_machine),
     ("GET", "/settings/providers", provider_views.show_list),

@@ -84,7 +84,7 @@ async def send(visit: Visit) -> Response:
     """Send files to an address; what was typed is kept if something is wrong."""
     typed: dict[str, str] = {}
     try:
-        _demand_utf8(visit)
+        demand_utf8(visit)
         async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
             typed = {k: v for k, v in form.items() if isinstance(v, str)}
             visit.check_csrf(typed.get("csrf", ""))
@@ -112,7 +112,7 @@ async def send(visit: Visit) -> Response:
     return await visit.render("sent.html", outcomes=outcomes)
 
 
-def _demand_utf8(visit: Visit) -> None:
+def demand_utf8(visit: Visit) -> None:
     """Refuse a form in another encoding, which no browser sends. Raises :class:`RequestError`."""
     _kind, _, parameters = visit.request.headers.get("content-type", "").partition(";")
     if "charset" in parameters.lower():

@@ -1,0 +1,175 @@
+"""Internet fax: send one, fetch what came, see how they went; how they are sent and received."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from valija.apps.api.job_operations import show_jobs
+from valija.apps.api.mail_operations import FILES_LIMIT, path_of
+from valija.apps.web.home_views import demand_utf8
+from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
+from valija.apps.web.visit import Visit, redirect
+from valija.domain.account import Setting
+from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.fax import Confirmation, FaxSettings, Halftone, JunkRule
+from valija.domain.job import JobKind
+from valija.domain.text import N_, message
+from valija.message.tiff_fax import FaxPaper, FaxProfile, FaxResolution
+from valija.services.delivery import File
+from valija.services.fax_sending import FaxOrder
+from valija.services.login import LoginFailed
+
+SHOWN: Final = 20
+PAGE: Final = "/fax"
+SETTINGS: Final = "/settings/fax"
+TITLE: Final = N_("Internet fax")
+_FORMS: Final = frozenset({"cover", "answer"})
+CHOICES: Final[dict[str, dict[Any, str]]] = {
+    "profile": {FaxProfile.S: N_("S: read by every fax"), FaxProfile.F: N_("F: smaller, more sizes")},
+    "resolution": {
+        FaxResolution.STANDARD: N_("Standard (204x98)"),
+        FaxResolution.FINE: N_("Fine (204x196)"),
+        FaxResolution.SUPERFINE: N_("Superfine (204x391)"),
+    },
+    "paper": {FaxPaper.A4: N_("A4"), FaxPaper.B4: N_("B4"), FaxPaper.LETTER: N_("Letter")},
+    "halftone": {Halftone.TEXT: N_("Text"), Halftone.PHOTO: N_("Photo")},
+    "confirmation": {
+        Confirmation.NONE: N_("None"),
+        Confirmation.DELIVERY: N_("Delivery"),
+        Confirmation.PROCESSING: N_("Processing"),
+    },
+    "junk": {
+        JunkRule.OFF: N_("Off"),
+        JunkRule.REJECT: N_("Reject these senders"),
+        JunkRule.ALLOW: N_("Allow only these senders"),
+    },
+}
+
+
+async def show_fax(visit: Visit) -> Response:
+    """Show the form for a fax, and the last ones."""
+    if "sent" in visit.request.query_params:
+        visit.notice("good", N_("The fax is being sent."))
+    return await _page(visit, {})
+
+
+async def send_fax(visit: Visit) -> Response:
+    """Send files as a fax; what was typed is kept if something is wrong."""
+    typed: dict[str, str] = {}
+    try:
+        demand_utf8(visit)
+        async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
+            typed = {k: v for k, v in form.items() if isinstance(v, str)}
+            visit.check_csrf(typed.get("csrf", ""))
+            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
+            if not uploads:
+                raise RequestError(message(N_("Choose a file.")))
+            files = [File(await asyncio.to_thread(path_of, u), u.filename or "file", "") for u in uploads]
+            to = [a.strip() for a in typed.get("to", "").replace(";", ",").split(",") if a.strip()]
+            changes = {"cover": typed.get("cover") == "on"}
+            order = FaxOrder(tuple(files), tuple(to), typed.get("subject", ""), typed.get("text", ""), changes)
+            await visit.machine.fax.sender.send(order, visit.actor)
+    except HTTPException as error:  # no multipart, or one that is too large
+        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
+        return await _page(visit, typed, 400)
+    except ValijaError as error:
+        return await _page(visit, typed, 422, error)
+    return redirect(f"{PAGE}?sent")
+
+
+async def receive_now(visit: Visit) -> Response:
+    """Fetch what is there."""
+    await visit.form()
+    try:
+        report = await visit.machine.retrieval.check(Setting.INTERNET_FAX)
+    except (ValijaError, LoginFailed) as error:
+        return await _page(visit, {}, 409, error)
+    if report.trouble is None:
+        visit.notice("good", message(N_("Messages that came: {count}"), count=len(report.messages)))
+    return await _page(visit, {}, trouble=visit.views.raw_trouble(report.trouble))
+
+
+async def _page(
+    visit: Visit,
+    typed: dict[str, str],
+    status: int = 200,
+    error: ValijaError | LoginFailed | None = None,
+    trouble: Any = None,
+) -> Response:
+    problem = visit.views.problem(error) if error else None
+    by_field: dict[str, Any] = {p.field: p.problem for p in problem.problems} if problem else {}
+    trouble = trouble or (problem.trouble if problem else None)
+    if problem and not isinstance(error, InvalidFields) and trouble is None:
+        visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
+    jobs = visit.machine.store.jobs
+    found = [
+        job
+        for kind in (JobKind.FAX_SEND, JobKind.FAX_RECEIVE)
+        for job in await jobs.list_jobs(kind=kind, state=None, limit=SHOWN)
+    ]
+    latest = sorted(found, key=lambda job: -job.id)[:SHOWN]
+    settings = await visit.machine.fax.settings.load()
+    return await visit.render(
+        "fax.html",
+        status,
+        typed=typed,
+        problems=by_field,
+        trouble=trouble,
+        faxes=await show_jobs(visit.machine, visit.views, latest),
+        cover=typed.get("cover") == "on" if typed else settings.cover,
+    )
+
+
+# --- settings -------------------------------------------------------------------------------------------------------------
+
+
+async def show_settings(visit: Visit) -> Response:
+    """Show how faxes are sent and received."""
+    if "saved" in visit.request.query_params:
+        visit.notice("good", N_("Saved."))
+    return await _settings_page(visit, {})
+
+
+async def change_settings(visit: Visit) -> Response:
+    """Store what was typed, all or none."""
+    form = await visit.form()
+    changes: dict[str, Any] = {k: v for k, v in form.items() if k in _TYPED}
+    changes |= {name: form.get(name) == "on" for name in _FORMS}
+    try:
+        await visit.machine.fax.settings.change(changes, actor=visit.actor)
+    except InvalidFields as error:
+        return await _settings_page(visit, form, 422, error)
+    return redirect(f"{SETTINGS}?saved")
+
+
+_TYPED: Final = frozenset(FaxSettings.__dataclass_fields__) - _FORMS
+
+
+async def _settings_page(
+    visit: Visit, typed: dict[str, str], status: int = 200, error: InvalidFields | None = None
+) -> Response:
+    now = await visit.machine.fax.settings.load()
+    problems = visit.views.problem(error).problems if error else []
+    values = {name: _shown(getattr(now, name)) for name in _TYPED} | {k: v for k, v in typed.items() if k in _TYPED}
+    switches = {name: typed.get(name) == "on" if typed else getattr(now, name) for name in _FORMS}
+    server = BY_SLUG["image-send-internet-fax"]
+    labels = [visit.text(label) for label in server.path[:-1]]
+    return await visit.render(
+        "fax_settings.html",
+        status,
+        values=values | switches,
+        choices={n: [(o.value, visit.text(text)) for o, text in of.items()] for n, of in CHOICES.items()},
+        problems=problems,
+        problem_of={p.field: p.problem for p in problems},
+        server=server.base,
+        action=SETTINGS,
+        crumbs=[(visit.text(ROOT_LABEL), "/settings"), *((label, SETTINGS) for label in labels)],
+    )
+
+
+def _shown(value: object) -> str:
+    return "\n".join(value) if isinstance(value, tuple) else str(value)
