@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from valija.apps.api.job_models import JobView
 from valija.apps.api.job_operations import show_jobs
 from valija.apps.api.mail_operations import FILES_LIMIT, path_of
 from valija.apps.web.home_views import demand_utf8
@@ -105,13 +106,6 @@ async def _page(
     trouble = trouble or (problem.trouble if problem else None)
     if problem and not isinstance(error, InvalidFields) and trouble is None:
         visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
-    jobs = visit.machine.store.jobs
-    found = [
-        job
-        for kind in (JobKind.FAX_SEND, JobKind.FAX_RECEIVE)
-        for job in await jobs.list_jobs(kind=kind, state=None, limit=SHOWN)
-    ]
-    latest = sorted(found, key=lambda job: -job.id)[:SHOWN]
     settings = await visit.machine.fax.settings.load()
     return await visit.render(
         "fax.html",
@@ -119,9 +113,19 @@ async def _page(
         typed=typed,
         problems=by_field,
         trouble=trouble,
-        faxes=await show_jobs(visit.machine, visit.views, latest),
+        faxes=await _latest(visit) if visit.session else None,  # subjects and addresses are not everybody's
         cover=typed.get("cover") == "on" if typed else settings.cover,
     )
+
+
+async def _latest(visit: Visit) -> list[JobView]:
+    jobs = visit.machine.store.jobs
+    found = [
+        job
+        for kind in (JobKind.FAX_SEND, JobKind.FAX_RECEIVE)
+        for job in await jobs.list_jobs(kind=kind, state=None, limit=SHOWN)
+    ]
+    return await show_jobs(visit.machine, visit.views, sorted(found, key=lambda job: -job.id)[:SHOWN])
 
 
 # --- settings -------------------------------------------------------------------------------------------------------------
