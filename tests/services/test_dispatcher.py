@@ -49,6 +49,7 @@ class Upstream:
         self.offered: list[tuple[datetime, Envelope]] = []
         self.opened = self.busy = self.most_busy = 0
         self.has_token = True
+        self.takes_s = ANSWER_S
 
     async def open(self, _account: str) -> Any:
         """Open a connection, or raise what the test wants."""
@@ -74,13 +75,13 @@ class Connection:
         self._up = upstream
 
     async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
-        """Take half a second for a message."""
+        """Take a while for a message."""
         up = self._up
         up.offered.append((up.clock.now(), envelope))
         up.busy += 1
         up.most_busy = max(up.most_busy, up.busy)
         assert b"".join([piece async for piece in body]).startswith(b"Subject")
-        await up.clock.sleep(ANSWER_S)
+        await up.clock.sleep(up.takes_s)
         up.busy -= 1
         said = up.answer(envelope)
         found = [_outcome(r.address, said) for r in envelope.recipients]
@@ -104,8 +105,13 @@ def _outcome(address: str, said: str) -> RecipientOutcome:
 class Office:
     """A dispatcher with all that it uses."""
 
-    def __init__(self, directory: Path, limits: PaceLimits = PaceLimits()) -> None:  # noqa: B008 - frozen
-        self.clock, self.events, self.store = FakeClock(by_itself=False), EventBus(), MemoryStore()
+    def __init__(
+        self,
+        directory: Path,
+        limits: PaceLimits = PaceLimits(),  # noqa: B008 - frozen
+        store: MemoryStore | None = None,
+    ) -> None:
+        self.clock, self.events, self.store = FakeClock(by_itself=False), EventBus(), store or MemoryStore()
         self.upstream = Upstream(self.clock, limits)
         troubles = Troubles(read_explainer(), self.clock)
         self.reports: list[tuple[str, FailureCause]] = []
@@ -308,6 +314,25 @@ async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_m
     await office.clock.advance(300)
     assert office.dispatcher.gate(ACCOUNT).is_open
     assert len(office.upstream.offered) == 1
+
+
+async def test_one_message_that_cannot_be_sent_at_all_stops_no_other(office: Office) -> None:
+    """Whatever a fault there is in this program: the others leave, and that one ends in its time."""
+    send = Connection.send
+
+    async def broken(connection: Connection, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
+        if envelope.reverse_path == "bad@x.org":
+            raise ZeroDivisionError
+        return await send(connection, envelope, body)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "send", broken)
+        await office.put(sender="bad@x.org")
+        for _number in range(20):
+            await office.put()
+        await office.until(lambda states: sum(isinstance(s, Delivered) for s in states) == 20, timedelta(minutes=1))
+        await office.until(lambda states: isinstance(states[0], Failed), timedelta(hours=3))
+    assert len(office.reports) == 1
 
 
 async def test_what_a_recipient_is_refused_for_fails_and_is_reported_once(office: Office) -> None:

@@ -27,6 +27,7 @@ from valija.domain.trouble import Trouble
 FIRST_PROBE: Final = timedelta(minutes=2)  # then 4, 8, 16, 30 minutes
 LONGEST_PROBE: Final = timedelta(minutes=30)
 PROBE_SPREAD: Final = 0.2
+LONGEST_WAIT: Final = LONGEST_PROBE * (1 + PROBE_SPREAD)  # a probe that seems later: the clock was set back meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Gate:
 
     def may_probe(self, now: datetime) -> bool:
         """Tell whether one message may try whether the account works again."""
-        return self.held_at is None and self.blocked is not None and now >= self.blocked.probe_at
+        if self.held_at is not None or self.blocked is None:
+            return False
+        return not timedelta() < self.blocked.probe_at - now <= LONGEST_WAIT
 
     def stopped_until(self, now: datetime) -> timedelta:
         """Return for how long it has been closed altogether."""

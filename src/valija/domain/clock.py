@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 
@@ -20,3 +20,28 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds`` of this clock."""
         ...
+
+
+class SteadyClock:
+    """A clock that follows another one forward, and goes on at its own pace when that one is set back.
+
+    What waits for a moment waits no longer for it than it was told to, whatever is done to the wall clock meanwhile.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._now, self._at = clock.now(), clock.monotonic()
+
+    def now(self) -> datetime:
+        """Return the wall-clock time, or a later one if that was set back."""
+        at = self._clock.monotonic()
+        self._now, self._at = max(self._clock.now(), self._now + timedelta(seconds=at - self._at)), at
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return seconds from a fixed, unknown point; never goes back."""
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        await self._clock.sleep(seconds)

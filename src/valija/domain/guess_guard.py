@@ -82,4 +82,5 @@ class GuessGuard:
     def _end_of_lock(self, key: Hashable, now: datetime) -> datetime | None:
         times = self._failed.get(key, [])
         end = times[-1] + LOCKED if len(times) >= FAILURES else None
-        return end if end is not None and now < end else None
+        # a lock that seems longer than it can be: the clock was set back meanwhile
+        return end if end is not None and timedelta() < end - now <= LOCKED else None

@@ -23,6 +23,7 @@ MARGIN: Final = 1.02
 SLICE: Final = timedelta(minutes=15)  # of the day; recipients are counted by slices
 MINUTE_WINDOW: Final = MINUTE * MARGIN
 DAY_WINDOW: Final = DAY * MARGIN + SLICE
+LONGEST_SLOW_DOWN: Final = timedelta(hours=2)  # what seems longer: the clock was set back meanwhile
 CONNECTIONS_LEFT: Final = 1  # of a mailbox's connections for others (a person's program)
 
 
@@ -60,7 +61,8 @@ def slice_of(moment: datetime) -> datetime:
 
 def wait_for(pace: Pace, limits: PaceLimits, now: datetime, recipients: int) -> timedelta | None:
     """Return how long to wait before a message to so many recipients may begin; None: until one that is under way ends."""
-    waits = [timedelta(), (pace.not_before - now) if pace.not_before is not None else timedelta()]
+    slow = timedelta() if pace.not_before is None else pace.not_before - now
+    waits = [timedelta(), slow if slow <= LONGEST_SLOW_DOWN else timedelta()]
     if limits.messages_per_minute is not None:
         free = limits.messages_per_minute - pace.begun - 1  # places for those that ended
         if free < 0:
@@ -109,7 +111,9 @@ def _recent(ended: Iterable[datetime], now: datetime) -> tuple[datetime, ...]:
 
 
 def _wait_for_day(pace: Pace, limit: int, now: datetime, recipients: int) -> timedelta:
-    recent = [(at, count) for at, count in pace.day if now - at < DAY_WINDOW]
+    recent = [
+        (at, count) for at, count in pace.day if -SLICE < now - at < DAY_WINDOW
+    ]  # the clock may have been set back
     over = sum(count for _at, count in recent) + min(recipients, limit) - limit
     for at, count in recent:
         if over <= 0:

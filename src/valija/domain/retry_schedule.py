@@ -38,6 +38,11 @@ class RetrySchedule:
             return wait
         return max(wait, min(retry_after, LONGEST_RETRY_AFTER) * (1 + SPREAD * jitter))
 
+    @property
+    def longest(self) -> timedelta:
+        """Return how long nothing waits longer than after any failure."""
+        return timedelta(seconds=self.delays[-1] * (1 + SPREAD))
+
     def is_over(self, *, accepted_at: datetime, stopped: timedelta, now: datetime) -> bool:
         """Tell whether a message has waited long enough. The time in which its account was ``stopped`` does not count."""
         return now - accepted_at - stopped >= self.lifetime

@@ -28,7 +28,8 @@ from typing import Final, Protocol
 
 from valija.domain import account_gate as gates
 from valija.domain.account_gate import Gate
-from valija.domain.clock import Clock
+from valija.domain.clock import Clock, SteadyClock
+from valija.domain.clock_watch import ClockWatch
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import Delivered, Failed, RecipientEvent, RecipientState
@@ -38,7 +39,7 @@ from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.token import Retrieved, tokens_in_use
 from valija.net.smtp import SmtpConnection
 from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
-from valija.services.lane import Lane
+from valija.services.lane import LEASE, Lane
 from valija.services.login import Troubles
 from valija.store.queue_port import Body, QueueStore
 from valija.store.spool_port import BodySpool
@@ -109,7 +110,7 @@ class Dispatcher:
         self.spool = spool
         self.route = route
         self.troubles = troubles
-        self.clock = clock
+        self.clock: Clock = SteadyClock(clock)
         self.schedule = schedule or RetrySchedule()
         self.report: Report | None = None
         self.applied: Applied | None = None
@@ -285,12 +286,17 @@ class Dispatcher:
             yield piece
 
     async def _tidy(self) -> None:
-        """Take back leases that ended, forget what is long over."""
+        """Take back leases that ended, forget what is long over.
+
+        Where there are more nodes, whoever takes a lane ends its leases; a node whose clock is wrong must not.
+        """
+        watch = ClockWatch(self.clock.now(), self.clock.monotonic(), LEASE)
         while True:
             await self.clock.sleep(CHECK_S)
             try:
                 now = self.clock.now()
-                if await self.queue.end_leases(now):
+                trusted = watch.trusts(now, self.clock.monotonic()) and not self.queue.shared
+                if trusted and await self.queue.end_leases(now):
                     for lane in self._lanes.values():
                         lane.wake()
                 await self.spool.delete(await self.queue.forget_ended(now - HISTORY, FORGET_AT_ONCE))

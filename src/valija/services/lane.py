@@ -13,7 +13,7 @@ from valija.domain import account_gate as gates
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
 from valija.domain.fair_line import FairLine
 from valija.domain.pace import Pace, PaceLimits, begin, connections_allowed, end, slow_down, wait_for
-from valija.domain.queue import Delivered, Failed, FailureCause, GivenBack, RecipientEvent, TimeOver, TryFailed
+from valija.domain.queue import GivenBack, InFlight, RecipientEvent, TryFailed
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble, WhoActs
 from valija.net.errors import NetError
@@ -21,7 +21,7 @@ from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.lane_hold import LaneHold
 from valija.services.login import LoginFailed
-from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, judge
+from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
 
 if TYPE_CHECKING:
@@ -168,7 +168,15 @@ class Lane:
             await self._hand_out(batch, taken)
             return timedelta() if len(batch) == limit and gate.is_open and len(self._line) <= LOW else None
         due = await self._d.queue.next_due(self.account)
+        if (
+            due is not None and due - now > self._longest_wait()
+        ):  # the clock was set back: nothing is put off for so long
+            await self._hand_out(await self._d.queue.lease(self.account, due, now + LEASE, limit), taken)
+            return timedelta()
         return None if due is None else max(due - now, timedelta(milliseconds=50))
+
+    def _longest_wait(self) -> timedelta:
+        return max(self._d.schedule.longest, WRONG_SENDER_PAUSE)
 
     async def _hand_out(self, batch: list[Leased], taken: int) -> None:
         async with self._job:
@@ -209,9 +217,13 @@ class Lane:
                 self._busy += 1
                 try:
                     await self._do(leased, kept)
-                except ValijaError as error:  # the store: the lease ends by itself
+                except ValijaError as error:  # the store
                     log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
                     await self._pause_for(PAUSES_S[0], str(error))
+                    await self._break_off(leased)
+                except Exception:  # one message must never stop all others
+                    log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
+                    await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
                 finally:
                     self._busy -= 1
                     if large:
@@ -221,6 +233,24 @@ class Lane:
         finally:
             await kept.close()
             self.wake()
+
+    async def _break_off(self, leased: Leased, trouble: Trouble | None = None) -> None:
+        """Give back what has no outcome: as it was, or with a failed try."""
+
+        async def give_back() -> None:
+            stored = await self._d.queue.load(leased.id)
+            found = [] if stored is None else stored.entries
+            left = tuple(e for e in found if isinstance(e.state, InFlight) and e.state.lease == leased.lease)
+            events: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in left]
+            if trouble is None:
+                await self._d.apply(events)
+                return
+            due = self._d.clock.now() + self._d.delay(max(map(tries_of, left), default=0) + 1)
+            await self._end_tries(
+                Judgement([(e.id, TryFailed(leased.lease, due, trouble)) for e in left]), leased, left
+            )
+
+        await self._d.keep_at("lease", give_back)
 
     async def _next_job(self) -> tuple[Leased, bool] | None:
         async with self._job:
@@ -240,8 +270,7 @@ class Lane:
 
     async def _do(self, leased: Leased, kept: _Kept) -> None:
         """Try one message, in parts if it has many recipients."""
-        now = self._d.clock.now()
-        if await self._is_over(leased, now) or await self._sender_waits(leased, now):
+        if await self._sender_waits(leased, self._d.clock.now()):
             return
         limit = self._limits.recipients_per_message if self._limits else None
         size = limit or len(leased.entries)
@@ -266,17 +295,35 @@ class Lane:
             self._pace = end(self._pace, self._pace_limits(), self._d.clock.now(), counted=counted)
             self._place.set()
         if judgement is None:
-            await self._d.apply(back)
+            if self._d.gate(self.account).is_open:  # the account is not at fault
+                await self._end_tries(Judgement(back), leased, entries)
+            else:
+                await self._d.apply(back)
             return False
         if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
             await self._d.apply(back)
             self.wake()
             return True
-        await self._store(judgement, leased)
+        goes_on = judgement.account_trouble is None and not judgement.pause
+        if goes_on:
+            await self._end_tries(judgement, leased, entries)
+        else:
+            await self._store(judgement, leased)
         await self._learn(judgement, leased)
         self._d.changed(self.account)
-        return judgement.account_trouble is None and not judgement.pause
+        return goes_on
+
+    async def _end_tries(self, judgement: Judgement, leased: Leased, entries: tuple[RecipientEntry, ...]) -> None:
+        """Store what became of a try; it was the last one if the message has waited as long as the schedule allows.
+
+        Not before a try: a clock that was set forward makes any mail look old.
+        """
+        message, now = leased.message, self._d.clock.now()
+        stopped = self._d.gate(self.account).stopped_until(now) - message.stopped
+        if self._d.schedule.is_over(accepted_at=message.accepted_at, stopped=stopped, now=now):
+            give_up(judgement, entries, now)
+        await self._store(judgement, leased)
 
     async def _store(self, judgement: Judgement, leased: Leased) -> None:
         report, ended = self._d.report, judgement.ended
@@ -401,25 +448,6 @@ class Lane:
             self._place.clear()
             await self._sleep(self._place, wait)
         return False
-
-    async def _is_over(self, leased: Leased, now: datetime) -> bool:
-        """End what has waited as long as the schedule allows."""
-        message = leased.message
-        stopped = self._d.gate(self.account).stopped_until(now) - message.stopped
-        if not self._d.schedule.is_over(accepted_at=message.accepted_at, stopped=stopped, now=now):
-            return False
-        ended: list[tuple[RecipientEntry, Failed | Delivered]] = [
-            (entry, Failed(now, FailureCause.EXPIRED, getattr(getattr(entry.state, "before", None), "trouble", None)))
-            for entry in leased.entries
-        ]
-        if self._d.report is not None:
-            await self._d.report(message, leased.id, ended)
-        events: list[tuple[int, RecipientEvent]] = []
-        for entry in leased.entries:
-            events += [(entry.id, GivenBack(leased.lease)), (entry.id, TimeOver(now))]
-        await self._d.apply(events)
-        self._d.changed(self.account)
-        return True
 
     async def _sender_waits(self, leased: Leased, now: datetime) -> bool:
         """Leave a sender alone that the mailbox may not send as: tries in vain get the whole mailbox throttled."""

@@ -21,6 +21,7 @@ from valija.domain.queue import (
     InDoubt,
     RecipientEvent,
     Refused,
+    TimeOver,
     TryFailed,
 )
 from valija.domain.queued_message import RecipientEntry
@@ -69,6 +70,16 @@ def judge(
         elif isinstance(event, Accepted) and not found.reports:
             judgement.ended.append((entry, Delivered(now, event.server_words)))
     return judgement
+
+
+def give_up(judgement: Judgement, entries: Sequence[RecipientEntry], now: datetime) -> None:
+    """End what has failed for now, or could not be tried, and has waited as long as the schedule allows."""
+    for entry, (_number, event) in zip(entries, list(judgement.events), strict=True):
+        if isinstance(event, TryFailed | InDoubt | GivenBack):
+            trouble = last_trouble(entry) if isinstance(event, GivenBack) else event.trouble
+            doubt = isinstance(event, InDoubt) or is_in_doubt(entry)
+            judgement.events.append((entry.id, TimeOver(now)))
+            judgement.ended.append((entry, Failed(now, FailureCause.EXPIRED, trouble, doubt)))
 
 
 def _is_lost_early(outcome: RecipientOutcome) -> bool:
@@ -130,6 +141,12 @@ def tries_of(entry: RecipientEntry) -> int:
     """Return how often a leased recipient was tried before."""
     before = getattr(entry.state, "before", entry.state)
     return int(getattr(before, "tries", 0))
+
+
+def last_trouble(entry: RecipientEntry) -> Trouble | None:
+    """Return what its last try met."""
+    found = getattr(getattr(entry.state, "before", entry.state), "trouble", None)
+    return found if isinstance(found, Trouble) else None
 
 
 def is_in_doubt(entry: RecipientEntry) -> bool:
