@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, exchange, heavy, mail, pages, plot, relay, screens, sessions, tokens
+from bench import accept, daemon, exchange, heavy, mail, pages, plot, pop_gateway, relay, screens, sessions, tokens
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -17,6 +17,7 @@ MEASUREMENTS = (
     mail.pop3,
     accept.accept,
     relay.relay,
+    pop_gateway.pop_gateway,
     exchange.exchange,
     sessions.sessions,
     heavy.scan,

@@ -65,11 +65,22 @@ class Postfix:
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def _fill(text: str, target: Path, names: dict[str, str]) -> None:
+    for name, value in names.items():
+        text = text.replace(f"@{name}@", value)
+    target.write_text(text)
+
+
 def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer]) -> dict[str, Postfix]:
     dovecot = mail_peers.make_directory(directory / "dovecot")
     version = "2.3" if mail_peers._run(["dovecot", "--version"]).startswith("2.3") else "2.4"
-    (dovecot / "dovecot.conf").write_text(asked["dovecot"][version].replace("@DIR@", str(dovecot)))
+    _fill(asked["dovecot"][version], dovecot / "dovecot.conf", {"DIR": str(dovecot)})
     peers.append(mail_peers.Peer("dovecot", ["dovecot", "-F", "-c", str(dovecot / "dovecot.conf")], dovecot / "log"))
+    usual = mail_peers._run(["postconf", "-d", "-h", "default_database_type"]).strip()
+    names = {
+        "DOVECOT": str(dovecot),
+        "CACHE": "btree" if usual == "hash" else usual,
+    }  # where there is no Berkeley DB: lmdb
     started = {}
     for name, configuration in asked["postfix"].items():
         place = mail_peers.make_directory(directory / name)
@@ -77,8 +88,7 @@ def _start(directory: Path, asked: dict[str, Any], peers: list[mail_peers.Peer])
         mail_peers.make_directory(place / "spool")
         mail_peers.make_directory(place / "data", "postfix")
         for part in ("main", "master"):
-            text = configuration[part].replace("@DIR@", str(place)).replace("@DOVECOT@", str(dovecot))
-            (etc / f"{part}.cf").write_text(text)
+            _fill(configuration[part], etc / f"{part}.cf", names | {"DIR": str(place)})
         run = ("postfix", "-c", str(etc), "check"), ("postconf", "-c", str(etc), "-h", "daemon_directory")
         found = [mail_peers._run(list(command)) for command in run]
         command = [f"{found[1].strip()}/master", "-c", str(etc), "-s"]

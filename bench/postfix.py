@@ -195,7 +195,7 @@ def relay(upstream: int, certificates: Certificates, more: tuple[str, ...] = FAS
             "smtp_tls_security_level = secure",
             "smtp_tls_secure_cert_match = nexthop",
             f"smtp_tls_CAfile = {certificates.ca}",
-            "smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache",
+            "smtp_tls_session_cache_database = @CACHE@:$data_directory/smtp_scache",
             "smtp_tls_connection_reuse = yes",
             f"smtp_connection_cache_destinations = {there}",
             *more,

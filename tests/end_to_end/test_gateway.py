@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email
 import email.policy
+import shutil
 import smtplib
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from driver import Daemon, kept_tokens
 from printer import SENDER, Printer, scan_of
 
 ANA, LUIS = "ana@sandbox.test", "luis@sandbox.test"
+OAUTH = ("--auth", "oauth2", "--provider", "office")
 
 
 def _states(machine: Daemon) -> list[str]:
@@ -221,34 +224,96 @@ def test_what_got_a_250_survives_a_power_cut(daemon: Daemon) -> None:
 
 
 @pytest.mark.peers
-def test_a_scan_goes_through_the_gateway_to_a_real_mailbox(tmp_path: Path, rig: Rig) -> None:
-    """Accepted while the token was dead; Postfix and Dovecot have it when the administrator got a new one."""
-    machine = Daemon(tmp_path, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
-    scopes = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "--scope", "pop")
-    where = ("--kind", "custom", "--issuer", rig.issuer, "--client-id", DEVICE.id)
-    machine.ok("provider", "set", "office", *where, *scopes)
-    oauth = ("--auth", "oauth2", "--provider", "office")
-    server = ("--server", "localhost", "--port", str(rig.ports.submission), "--sender-address", "ana@rig.test")
-    machine.ok("smtp", "set", *server, *oauth, "--account", "ana@rig.test")
-    _get(machine, rig, "smtp", "ana@rig.test")
-    printer = Printer(machine, machine.json("device", "add", "Ricoh"))
+def test_swaks_as_an_old_printer_hands_in_a_scan_while_the_token_is_dead(tmp_path: Path, rig: Rig) -> None:
+    """It knows nothing but AUTH LOGIN. Postfix and Dovecot have the scan when the administrator got a new token, by itself."""
+    machine = _office(tmp_path, rig)
+    made = machine.json("device", "add", "Ricoh")
     for token in kept_tokens(machine):
         rig.revoke(token)
     machine.run("token", "refresh", "smtp")
-    printer.scan("gateway@rig.test", "Through the gateway", 300_000)
+    scan = tmp_path / "scan.pdf"
+    scan.write_bytes(b"%PDF-1.4\n" + bytes(range(256)) * 1200)
+    port = machine.json("device", "list")["ports"]["smtp"]
+    said = _client(
+        *("swaks", "--server", f"127.0.0.1:{port}", "--tls", "--auth", "LOGIN"),
+        *("--auth-user", made["login"], "--auth-password", made["password"], "--helo", "printer"),
+        *("--from", SENDER, "--to", "gateway@rig.test", "--header", "Subject: Through the gateway"),
+        *("--attach-type", "application/pdf", "--attach", f"@{scan}"),
+    )
+    assert "Queued as" in said
     assert _states(machine) == ["queued"]
     _get(machine, rig, "smtp", "ana@rig.test")
     _until(machine, _all_delivered)
-    pop = ("--server", "localhost", "--port", str(rig.ports.pop3s), "--check-interval", "0")
-    machine.ok("pop", "set", "internet-fax", *pop, *oauth, "--account", "gateway@rig.test")
-    _get(machine, rig, "internet-fax", "gateway@rig.test")
-    end = time.monotonic() + 20
-    while not (received := _received(machine)):
-        assert time.monotonic() < end
-    assert str(received[0]["Subject"]) == "Through the gateway"
-    [attached] = received[0].iter_attachments()  # type: ignore[attr-defined]
-    assert len(attached.get_content()) > 300_000
+    [kept] = _fetched(machine, rig, "gateway@rig.test", 1)
+    assert str(kept["Subject"]) == "Through the gateway"
+    assert str(kept["Reply-To"]) == SENDER
+    [attached] = kept.iter_attachments()  # type: ignore[attr-defined]
+    assert attached.get_content() == scan.read_bytes()
     assert machine.stop() == 0
+
+
+@pytest.mark.peers
+def test_mail_programs_send_through_the_gateway_to_a_real_mailbox(tmp_path: Path, rig: Rig) -> None:
+    """curl, msmtp, Postfix's smtp-source and Python's smtplib, each as it is usually told to."""
+    machine = _office(tmp_path, rig)
+    made = machine.json("device", "add", "Programs")
+    ports = machine.json("device", "list")["ports"]
+    message = tmp_path / "message"
+    message.write_text("From: a@office.local\nTo: programs@rig.test\nSubject: by curl\n\n.dot\nHello.\n")
+    login, password, to = made["login"], made["password"], "programs@rig.test"
+    _client(
+        *("curl", "--silent", "--show-error", "--insecure", f"smtps://127.0.0.1:{ports['submissions']}"),
+        *("--user", f"{login}:{password}", "--mail-from", SENDER, "--mail-rcpt", to, "--upload-file", str(message)),
+    )
+    settings = tmp_path / "msmtprc"
+    settings.write_text(
+        f"account default\nhost 127.0.0.1\nport {ports['submission']}\ntls on\ntls_certcheck off\nauth on\n"
+        f"user {login}\npassword {password}\nfrom {SENDER}\n"
+    )
+    settings.chmod(0o600)
+    _client("msmtp", "-C", str(settings), to, typed=message.read_text().replace("curl", "msmtp"))
+    machine.ok("device", "add", "Source", "--range", "127.0.0.1", "--tls", "offered")
+    source = shutil.which("smtp-source") or "/usr/sbin/smtp-source"
+    _client(
+        source, "-m", "3", "-s", "2", "-S", "by smtp-source", "-f", SENDER, "-t", to, f"inet:127.0.0.1:{ports['smtp']}"
+    )
+    Printer(machine, made).scan(to, "by smtplib")
+    _until(machine, lambda states: len(states) == 6 and _all_delivered(states))
+    subjects = sorted(str(m["Subject"]) for m in _fetched(machine, rig, to, 6))
+    assert subjects == ["by curl", "by msmtp", "by smtp-source", "by smtp-source", "by smtp-source", "by smtplib"]
+    assert machine.stop() == 0
+
+
+def _office(directory: Path, rig: Rig) -> Daemon:
+    """Return a machine that sends as ana@rig.test by Postfix, with a token."""
+    machine = Daemon(directory, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
+    scopes = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "--scope", "pop")
+    where = ("--kind", "custom", "--issuer", rig.issuer, "--client-id", DEVICE.id)
+    machine.ok("provider", "set", "office", *where, *scopes)
+    server = ("--server", "localhost", "--port", str(rig.ports.submission), "--sender-address", "ana@rig.test")
+    machine.ok("smtp", "set", *server, *OAUTH, "--account", "ana@rig.test")
+    _get(machine, rig, "smtp", "ana@rig.test")
+    return machine
+
+
+def _fetched(machine: Daemon, rig: Rig, mailbox: str, count: int) -> list[email.message.Message]:
+    """Return what a real mailbox has, once there is so much."""
+    pop = ("--server", "localhost", "--port", str(rig.ports.pop3s), "--check-interval", "0")
+    machine.ok("pop", "set", "internet-fax", *pop, *OAUTH, "--account", mailbox)
+    _get(machine, rig, "internet-fax", mailbox)
+    found: list[email.message.Message] = []
+    end = time.monotonic() + 20
+    while len(found) < count:
+        found += _received(machine)
+        assert time.monotonic() < end, len(found)
+    return found
+
+
+def _client(*command: str, typed: str = "") -> str:
+    """Run a mail program; return what it said."""
+    done = subprocess.run(command, input=typed, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (command[0], done.stdout[-1500:], done.stderr[-1500:])
+    return done.stdout
 
 
 def _get(machine: Daemon, rig: Rig, setting: str, login: str) -> Any:

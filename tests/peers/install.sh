@@ -15,8 +15,10 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 missing() {
-  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix postgresql chromium curl mpop fetchmail \
-    fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do installed "$package" || echo "$package"; done
+  for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix libsasl2-modules postgresql chromium curl mpop fetchmail \
+    swaks libnet-ssleay-perl msmtp fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do
+    installed "$package" || echo "$package"
+  done
 }
 
 # While packages are installed, their daemons must not start: invoke-rc.d asks $policy, 101 means no. PostgreSQL's package makes
