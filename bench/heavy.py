@@ -119,7 +119,7 @@ def waiting() -> Section:
         ):
             send_with_token(ours, sink.port, provider.place("issuer"))
             ours.hold()
-            costs = {level: _cost(ours, sink, level) for level in LEVELS}
+            costs = {level: _least([_cost(ours, sink, level) for _round in range(ROUNDS)]) for level in LEVELS}
     first = costs[LEVELS[0]]
     rows = []
     for level, cost in costs.items():
@@ -133,9 +133,14 @@ def waiting() -> Section:
         )
     how = (
         f"{SOME:,} messages of 4 kB over 20 kept sessions of smtp-source are accepted while the account is held, then the "
-        f"account is released until {SOME:,} have gone to the sink over TLS; CPU of the daemon."
+        f"account is released until {SOME:,} have gone to the sink over TLS; CPU of the daemon, the least of {ROUNDS} times."
     )
     return Section("A long queue", how, tuple(rows))
+
+
+def _least(found: list[Cost]) -> Cost:
+    rate = max(cost.rate for cost in found)
+    return Cost(rate, min(cost.accept for cost in found), min(cost.deliver for cost in found))
 
 
 def _flat(first: Cost, cost: Cost) -> str:
