@@ -126,10 +126,11 @@ class Connection:
             if self._shaking:
                 self._shake_hands()
                 return
-            while data := self._sock.recv(262_144):
+            sock = self._sock
+            while data := sock.recv(262_144):
                 self._feed(data)
-                if not isinstance(self._sock, ssl.SSLSocket) or self._shaking:
-                    return
+                if not isinstance(sock, ssl.SSLSocket) or not sock.pending():
+                    return  # what more there is, epoll tells: one try in vain less
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError:
