@@ -18,10 +18,12 @@ from rig import DEVICE, ROBOT, ROBOT_SECRET, Rig
 from bench.figures import Row, Section, best, goal
 from bench.machines import machine
 from bench.peers import ProxyClient, email_oauth2_proxy_of
+from bench.pollers import ACCOUNTS, INTERVAL_S
 from valija.domain.account import POP_SETTINGS
 
 SESSIONS: Final = len(POP_SETTINGS)  # a mailbox each, at once
 ROUNDS: Final = 3
+POLLED_S, CHECKS = 30, 600
 POLLS, FETCHES, PROXY_POLLS, PROXY_FETCHES = 600, 120, 60, 30
 SMALL: Final = b"Subject: bench\r\n\r\n" + (b"x" * 70 + b"\r\n") * 55
 LARGE: Final = b"Subject: bench\r\n\r\n" + (b"x" * 76 + b"\r\n") * 13_500  # 1 MB
@@ -43,6 +45,54 @@ def pop_gateway() -> Section:
         f"which has its token. Best of {ROUNDS} alternating runs."
     )
     return Section("POP3 for devices", how, tuple(rows))
+
+
+def polling() -> Section:
+    """CPU of looking at many mailboxes."""
+    with _poll_server() as port:
+        polled = min((_poller("poll", port, POLLED_S) for _round in range(2)), key=lambda found: found["cpu"])
+        checked = best([_poller("check", port, CHECKS) for _round in range(ROUNDS)], "each")
+    core = polled["cpu"] / polled["seconds"]
+    checks = checked * ACCOUNTS / INTERVAL_S
+    rows = (
+        Row(
+            f"{ACCOUNTS:,} accounts, each looked at every {INTERVAL_S / 60:.0f} minutes",
+            f"{core:.1%} of a core; {polled['polls'] / polled['seconds']:.1f} polls a second",
+            "",
+            goal("under 10 %", core < 0.1 and polled["failed"] == 0),
+        ),
+        Row("CPU of a poll (connect, AUTH, STAT, UIDL, QUIT)", f"{polled['cpu'] / polled['polls'] * 1e6:,.0f} µs"),
+        Row(
+            "CPU of a machine's whole check (setting, token and ledger in SQLite besides)",
+            f"{checked * 1e6:,.0f} µs",
+            "",
+            f"{checks:.1%} of a core for {ACCOUNTS:,} accounts",
+        ),
+    )
+    how = (
+        f"Without TLS, tokens of 2,000 octets, to a server in another process; {POLLED_S} s of the real pace, every account "
+        f"a task of its own, better of 2; {CHECKS} checks of {len(POP_SETTINGS)} settings at once, best of {ROUNDS}."
+    )
+    return Section("Polling many mailboxes", how, rows)
+
+
+@contextlib.contextmanager
+def _poll_server() -> Iterator[int]:
+    command = [sys.executable, "-m", "bench.pollers", "serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.stdin.close()
+
+
+def _poller(what: str, port: int, much: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.pollers", what, str(port), str(much)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"bench.pollers: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 class _Office:

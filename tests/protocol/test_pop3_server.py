@@ -126,6 +126,15 @@ def test_too_many_errors_or_failed_log_ins_end_the_session() -> None:
     assert guessing.closed
 
 
+def test_who_says_much_without_a_log_in_is_let_go_and_who_is_known_is_not() -> None:
+    stranger = PopHost(policy=replace(POP_POLICY, commands_before_login=10))
+    assert stranger.receive(b"NOOP\r\n" * 20).endswith(b"-ERR Too many commands\r\n")
+    assert stranger.closed
+    known = PopHost(policy=replace(POP_POLICY, commands_before_login=10))
+    known.receive(LOG_IN)
+    assert known.receive(b"NOOP\r\n" * 500) == b"+OK\r\n" * 500
+
+
 def waiting_for_a_message(policy: PopPolicy = POP_POLICY, command: bytes = b"RETR 1\r\n") -> Pop3Server:
     """Return a server that has asked whether a message is there."""
     core = Pop3Server(policy, secure=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Office:
     """A machine with one device; ``upstream`` is its provider's server."""
 
     machine: Machine
-    port: int
+    listener: Listener
     password: str
     open: list[Device]
 
@@ -78,7 +79,7 @@ class Office:
 
     async def connect(self) -> Device:
         """Connect as the device does, and hear the greeting."""
-        device = Device(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))
+        device = Device(*await asyncio.open_connection("127.0.0.1", self.listener.port, limit=1 << 20))
         self.open.append(device)
         assert (await device.line()).startswith(b"+OK")
         return device
@@ -113,7 +114,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
     handler = Collection(devices, machine.retrieval, troubles, machine.clock, host_name="gate", tls=False)
     listener: Listener = pop3_listener(handler, None)
     await listener.start("127.0.0.1", 0)
-    here = Office(machine, listener.port, made.password.reveal(), [])
+    here = Office(machine, listener, made.password.reveal(), [])
     yield here
     for device in here.open:
         device.writer.close()
@@ -380,6 +381,18 @@ async def test_a_mailbox_is_open_once(office: Office, serve: Serve, monkeypatch:
     assert (await (await office.connect()).log_in(office.password)).startswith(b"-ERR [IN-USE]")
     upstream.goes_on.set()
     assert len((await check).messages) == 2
+
+
+async def test_a_device_that_was_switched_off_is_noticed(office: Office, serve: Serve) -> None:
+    """Its address is asked by the system, so that it cannot keep the mailbox from itself when it is on again."""
+    await serve(Maildrop())
+    device = await office.logged_in()
+    [session] = office.listener._sessions
+    assert session._transport is not None
+    kept_alive = session._transport.get_extra_info("socket")
+    assert kept_alive.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert kept_alive.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+    assert await device.say("QUIT") == b"+OK Bye"
 
 
 async def test_a_check_waits_for_a_device_and_then_says_so(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from valija.net.sessions import Session
 from valija.net.visits import LoginRefused, MaildropLost, MessageRefused, OpenMaildrop, PopHandler, PopVisit
@@ -12,6 +13,13 @@ from valija.protocol import pop3_server as pop
 
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
+
+KEEPALIVE: Final = (  # gone for two minutes
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
 
 
 class PopSession(Session):
@@ -60,7 +68,15 @@ class PopSession(Session):
         else:
             self.known = True
             self._maildrop = found
+            self._notice_when_gone()
             self._core.open_maildrop(found.entries)
+
+    def _notice_when_gone(self) -> None:
+        """Let the system ask a client that says nothing whether it is there: one that was switched off must not keep a maildrop."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None:
+            for level, option, value in KEEPALIVE:
+                sock.setsockopt(level, option, value)
 
     async def _delete(self, indexes: tuple[int, ...]) -> None:
         done = self._maildrop is not None and await self._maildrop.delete(indexes)

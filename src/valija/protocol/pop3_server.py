@@ -43,6 +43,7 @@ class PopPolicy:
     sizes_exact: bool = True  # False: RETR does not name a size that may be wrong
     errors_limit: int = 20
     auth_failures_limit: int = 5
+    commands_before_login: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class Pop3Server:
         self._deleted: set[int] = set()
         self._last = 0
         self._errors = 0
+        self._commands = 0  # before the log-in
         self._auth_failures = 0
         self._before: dict[str, Callable[[str], Event | None]] = {
             "CAPA": self._capa,
@@ -235,6 +237,9 @@ class Pop3Server:
         p = self._policy
         if self._errors >= p.errors_limit or self._auth_failures >= p.auth_failures_limit:
             return self._end("-ERR Too many errors")
+        self._commands += self._entries is None
+        if self._commands > p.commands_before_login:
+            return self._end("-ERR Too many commands")
         verb, _space, argument = _text(line).lstrip(" \t").partition(" ")
         verb = verb.rstrip("\t").upper()
         table = self._before if self._entries is None else self._after

@@ -21,6 +21,7 @@ from valija.protocol.errors import LocalProtocolError, RemoteProtocolError
 from valija.secret import Secret
 
 CHALLENGE_LIMIT: Final = 12288  # octets of a base64 line (RFC 4954 section 4)
+_FORBIDDEN: Final = re.compile("[\0\x01\r\n\ud800-\udfff]")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -196,6 +197,6 @@ def decode_challenge(text: str) -> bytes:
 
 
 def _clean(text: str) -> str:
-    if any(c in "\0\x01\r\n" or "\ud800" <= c <= "\udfff" for c in text):
+    if _FORBIDDEN.search(text):
         raise LocalProtocolError("a control character in a user name, password, token or host")
     return text

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from valija.domain import scan
 from valija.domain import settings as limits
-from valija.domain.account import Authentication, GrantKind
+from valija.domain.account import POP_SETTINGS, Authentication, GrantKind
 from valija.domain.device import LOGIN_PATTERN, Rewriting, TlsPolicy
 
 CHANGES_LIMIT: Final = 40  # fields; more than anything has
@@ -68,7 +68,7 @@ DEVICE_FIELDS: Final = _fields(
         "login": {"type": "string", "pattern": f"^{LOGIN_PATTERN}$"},
         "name": _text(60),
         "account": {"type": "string", "enum": ["smtp"]},
-        "mailbox": _text(),
+        "mailbox": {"type": "string", "enum": ["", *(setting.value for setting in POP_SETTINGS)]},
         "ranges": {"type": "array", "items": _text(60), "maxItems": 20},
         "senders": {"type": "array", "items": _text(), "maxItems": 50},
         "rewriting": {"type": "string", "enum": [kind.value for kind in Rewriting]},
