@@ -72,7 +72,7 @@ class PopSession(Session):
             self._core.open_maildrop(found.entries)
 
     def _notice_when_gone(self) -> None:
-        """Let the system ask a client that says nothing whether it is there: one that was switched off must not keep a maildrop."""
+        """Let the system ask a silent client whether it is there: one that was switched off must not keep a maildrop."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         if sock is not None:
             for level, option, value in KEEPALIVE:
