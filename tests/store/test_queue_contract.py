@@ -363,7 +363,7 @@ async def test_what_was_accepted_is_there_after_the_process_is_gone(tmp_path: Pa
 
 @pytest.mark.parametrize("count", [1, 5000])
 async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count: int) -> None:
-    """Counted in steps of the database's machine: as many with 5,000 waiting as with one."""
+    """Counted in steps of the database's machine: as many with 5,000 waiting as with one; lists of other states likewise."""
     database = SqliteEngine(tmp_path)
     line = SqliteQueue(database)
     await asyncio.gather(*(line.accept(queued(accepted_at=NOW + n * MINUTE), Body()) for n in range(count)))
@@ -376,4 +376,10 @@ async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count:
     database._writer.set_progress_handler(count_step, 10)
     assert len(await line.lease("smtp", NOW, SOON, 10)) == 1
     assert steps < 100
+    database._reader.set_progress_handler(count_step, 10)
+    for state in (RecipientStateName.IN_FLIGHT, RecipientStateName.HELD, RecipientStateName.FAILED):
+        steps = 0
+        found = await line.list_messages(account=None, state=state, limit=20)
+        assert len(found) == (state is RecipientStateName.IN_FLIGHT)
+        assert steps < 100
     await database.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from argon2.profiles import CHEAPEST
-from asgi_faces import Machinery, blank, csrf, furnish, log_in, machinery, with_cheap_password
+from asgi_faces import PASSWORD, Machinery, blank, csrf, furnish, log_in, machinery, with_cheap_password
 
 from valija.domain import account_gate
 from valija.domain.device import TlsPolicy
@@ -66,6 +66,20 @@ async def test_queue_and_devices_are_behind_the_password(here: Machinery, path: 
             if not path.endswith("events"):
                 await log_in(browser)
                 assert (await browser.get(path)).status_code == 200
+
+
+async def test_a_log_in_leads_to_the_page_that_was_wanted(here: Machinery) -> None:
+    """To one of ours, never elsewhere."""
+    wanted = {
+        "/queue": "/queue",
+        "/devices/ricoh-floor-2": "/devices/ricoh-floor-2",
+        "/queue?state=held": "/queue?state=held",
+    }
+    elsewhere = ("//evil.example", "/\\evil.example", "https://evil.example/queue", "/queuex", "/queue\\x", "")
+    for path, leads_to in {**wanted, **dict.fromkeys(elsewhere, "/settings")}.items():
+        async with here.web() as web:
+            form = {"csrf": csrf((await web.get("/login")).text), "password": PASSWORD, "next": path}
+            assert (await web.post("/login", data=form)).headers["location"] == leads_to
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from tour import Tour
+from tour import Tour, let_a_day_pass
 
 from driver import Daemon
 
@@ -28,9 +28,11 @@ def test_every_screen_fits_and_has_its_picture(
     wanted = os.environ.get("VALIJA_PICTURES") == "1"
     pictures = IMAGES / language if wanted else tmp_path / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
+    let_a_day_pass(daemon)
     tour = Tour(chromium, daemon, language, pictures)
     tour.first_start()
     tour.settings()
+    tour.gateway()
     tour.desk()
     tour.trouble()
     tour.lock_out()

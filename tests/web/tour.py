@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import smtplib
+import sqlite3
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from driver import Daemon, decide
+from printer import SENDER, Printer, scan_of
+from valija.domain.traffic import SLOT, slot_of
 
 PASSWORD = "correct horse 7"
 ANA = "ana@sandbox.test"
+LUIS = "luis@sandbox.test"
 PANEL: ViewportSize = {"width": 1024, "height": 600}
 PHONE: ViewportSize = {"width": 390, "height": 780}
 SMALL: tuple[ViewportSize, ...] = ({"width": 800, "height": 480}, PHONE)
@@ -196,6 +206,69 @@ class Tour:
         self.page.wait_for_selector("#keyboard:not([hidden])")
         self.draw("keyboard")
 
+    def gateway(self) -> None:
+        """Devices and their mail, as on a working day."""
+        self._daemon.get_token("smtp", ANA)
+        name = "Ricoh planta 2" if self._language == "es" else "Ricoh, floor 2"
+        self.go("/new-device")
+        self.page.locator("#f-name").fill(name)
+        self.page.locator("h1").click()
+        self.page.wait_for_selector("#keyboard", state="hidden")
+        self.shoot("device-new")
+        self.press("main button.primary")
+        self.shoot("device-made")
+        words = [row.inner_text() for row in self.page.locator(".credentials dd").all()]
+        printer = Printer(self._daemon, {"login": words[4], "password": words[5]})
+        self._daemon.json("device", "add", "Kyocera")
+        self._hand_in(printer)
+        self.go("/queue")
+        self.shoot("queue")
+        self.shoot("queue-list", "#list")
+        self.press(".mails li:has(small:has-text('+1')) a")
+        self.shoot("message")
+        self.go("/devices")
+        self.press("#learning button")
+        with suppress(smtplib.SMTPException):
+            Printer(self._daemon, {"login": "canon", "password": "factory"}).connect()
+        self.page.wait_for_selector("#strangers li", timeout=15_000)
+        self.page.wait_for_selector("#devices [data-state=works]")
+        self.shoot("devices")
+        self.shoot("devices-unknown", "main > .card")
+        self.press("#devices li:has([data-state=works]) a")
+        self.shoot("device")
+        self.page.locator("main a.danger").click()
+        self.page.wait_for_selector("#dialog .keys")
+        self.look("delete-device")
+        self._daemon.ok("token", "delete", "smtp", "--yes")
+        for subject in ("Albarán 77", "Pedido 12"):
+            printer.scan(LUIS, subject)
+        self.go("/queue")
+        self.page.wait_for_selector("#account-smtp [data-state=blocked]")
+        self.shoot("queue-stopped")
+        self.press(".mails a")
+        self.look("message-waiting")
+        self.page.locator("main a.danger").click()
+        self.page.wait_for_selector("#dialog .keys")
+        self.look("cancel-message")
+        self.go("/")
+        self.shoot("home-stopped")
+
+    def _hand_in(self, printer: Printer) -> None:
+        for subject in ("Contrato 2026-118", "Factura 4711", "Plano del almacén"):
+            printer.scan(LUIS, subject)
+        with printer.connect() as session:
+            report = scan_of(LUIS, "Informe anual")
+            session.sendmail(SENDER, [LUIS, "away@elsewhere.example"], report, (), ["NOTIFY=NEVER"])
+        self._daemon.ok("queue", "hold", "--account", "smtp")
+        printer.scan(LUIS, "Nóminas de noviembre")
+        newest = self._daemon.json("queue", "list", "--limit", "1")["messages"][0]["id"]
+        self._daemon.ok("queue", "hold", str(newest))
+        self._daemon.ok("queue", "release", "--account", "smtp")
+        deadline = time.monotonic() + 20
+        while {"queued", "in_flight"} & set(self._daemon.json("queue", "list")["accounts"][0]["counts"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
     def trouble(self) -> None:
         """What a person sees at the panel when something is wrong: no picture of it stands in the guide."""
         self.page, url = self.places["home"]
@@ -246,7 +319,31 @@ class Tour:
         self.page.set_viewport_size(PHONE)
         self.go("/status")
         self.draw("web-phone")
+        self.go("/queue")
+        self.draw("web-queue-phone")
         self.page.set_viewport_size(PANEL)
         self.page.emulate_media(color_scheme="dark")
         self.go("/settings")
         self.draw("web-dark")
+
+
+def let_a_day_pass(daemon: Daemon) -> None:
+    """Put the traffic of an ordinary working day into a machine's store, so that its picture shows one."""
+    assert daemon.stop() == 0
+    now, zone = slot_of(datetime.now(UTC)), ZoneInfo("Europe/Madrid")
+    rows = []
+    for back in range(1, int(timedelta(hours=24) / SLOT)):
+        at = now - back * SLOT
+        local = at.astimezone(zone)
+        hour = local.hour + local.minute / 60
+        busy = sum(
+            high * math.exp(-(((hour - when) / wide) ** 2)) for when, wide, high in ((10.5, 2.2, 34), (16.5, 1.7, 22))
+        )
+        accepted = round(busy * (1 + 0.35 * math.sin(back * 2.4)))
+        stopped = 12 <= hour < 13
+        delivered = 0 if stopped else accepted + (9 * (hour < 13.5) if 13 <= hour < 14 else 0)
+        rows.append((int(at.timestamp()) * 1000, accepted, delivered, back % 23 == 0, int(accepted * 2 * stopped)))
+    with sqlite3.connect(daemon.state_dir / "valija.sqlite3") as store:
+        store.executemany("INSERT INTO traffic VALUES (?, ?, ?, ?, ?)", rows)
+    store.close()
+    daemon.start()

@@ -7,11 +7,11 @@ from typing import Final
 from valija.domain.text import N_, Message, message
 
 TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
-WRONG: Final = "wrong login or password"
-LOCKED: Final = "too many wrong passwords"
-LOGIN_IN_CLEAR: Final = "log-in without TLS"
-MAIL_IN_CLEAR: Final = "mail without TLS"
-NO_MAILBOX: Final = "it has no mailbox to fetch"
+WRONG: Final = N_("wrong login or password")
+LOCKED: Final = N_("too many wrong passwords")
+LOGIN_IN_CLEAR: Final = N_("log-in without TLS")
+MAIL_IN_CLEAR: Final = N_("mail without TLS")
+NO_MAILBOX: Final = N_("it has no mailbox to fetch")
 MAY_NOT_SEND: Final = "may not send as"  # then the sender
 _TOO_OLD: Final = (
     "UNSUPPORTED_PROTOCOL",

@@ -17,6 +17,7 @@ SLOTS_A_BAR: Final = 3
 STEP: Final = 10  # units of the picture for each bar's place
 HEIGHT: Final = 100
 LABEL_HOURS: Final = 6
+EDGE: Final = 0.04  # of the width: an hour so near to it would be cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ def _hours(bars: Sequence[Bar], zone: tzinfo | None) -> tuple[tuple[float, str],
     found = []
     for place, bar in enumerate(bars):
         local = bar.at.astimezone(zone)
-        if local.hour % LABEL_HOURS == 0 and local.minute == 0:
-            found.append((place / len(bars), f"{local:%H:%M}"))
+        share = place / len(bars)
+        if local.hour % LABEL_HOURS == 0 and local.minute == 0 and EDGE < share < 1 - EDGE:
+            found.append((share, f"{local:%H:%M}"))
     return tuple(found)

@@ -79,6 +79,7 @@ async def _list_values(visit: Visit) -> dict[str, Any]:
     return {
         "there": there,
         "items": [_item(visit, device) for device in there.devices],
+        "strangers": [(s, s.last_error_cure or visit.text(s.last_error)) for s in there.strangers],
         "minutes": USUAL_MINUTES,
     }
 
@@ -90,6 +91,7 @@ def _item(visit: Visit, device: DeviceView) -> dict[str, Any]:
         "href": f"{BASE}/{device.login}",
         "state": state,
         "state_label": visit.text(DEVICE_STATES[state]),
+        "error": device.last_error_cure or visit.text(device.last_error),
     }
 
 
@@ -257,6 +259,7 @@ async def _form_page(
         device=device,
         state=state,
         state_label=visit.text(DEVICE_STATES[state]) if state else "",
+        error=visit.text(device.last_error) if device is not None else "",
         there=there,
         filled=filled,
         switches=switches,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from starlette.responses import Response
 
 from valija.apps.web.screens import FIRST_START
@@ -124,4 +127,7 @@ def _next_of(visit: Visit) -> str:
 
 def _safe(target: str) -> str:
     """Return where to go after the log-in: a page of ours."""
-    return target if target.startswith("/settings") and "\\" not in target else "/settings"
+    return target if _OURS.match(target) and "\\" not in target else "/settings"
+
+
+_OURS: Final = re.compile(r"/(?:settings|queue|devices|new-device|status|send)(?=[/?]|$)")
