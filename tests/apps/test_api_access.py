@@ -46,6 +46,26 @@ ANSWERS: Final = {
     "change_device": 404,
     "make_device_password": 404,
     "delete_device": 404,
+    # without what these want in their body, or with the number of nothing
+    "accept_stranger": 422,
+    "test_device": 404,
+    "show_job": 404,
+    "show_picture": 404,
+    "cancel_job": 404,
+    "change_fax_settings": 422,
+    "send_fax": 400,
+    "list_job_files": 404,
+    "download_job_file": 404,
+    "begin_scan": 422,
+    "send_files": 400,
+    "list_pages": 404,
+    "change_pages": 422,
+    "show_page": 404,
+    "send_scan": 404,
+    "change_settings": 422,
+    "save_contact": 422,
+    "delete_contact": 422,
+    "take_in_contacts": 422,
 }
 SENT: Final[dict[str, dict[str, Any]]] = {
     "change_setting": {"json": {"changes": {"timeout": 30}}},
@@ -183,6 +203,7 @@ async def test_the_rows_at_the_machine_are_the_known_ones() -> None:
         "list_api_tokens",
         "make_api_token",
         "delete_api_token",
+        "import_file",
     }
 
 
