@@ -37,7 +37,11 @@ CHECKS: Final = [
 CONFIGURATION: Final = {
     "generation": {"deterministic": True, "with-security-parameters": False, "database": "none"},
     # nothing can be reached here, and the API says so with 502
-    "checks": {"not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", 502]}},
+    "checks": {
+        "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", 502]},
+        # a body that is too large is rejected as such, whatever else is wrong with it
+        "negative_data_rejection": {"expected-statuses": ["4xx", "5xx"]},
+    },
 }
 Decorator = Callable[[Callable[[Any], None]], Callable[[Any], None]]
 FEW: Final = settings(max_examples=15, derandomize=True, deadline=None, database=None)
