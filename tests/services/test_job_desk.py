@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ async def test_what_is_waited_for_ends_in_time(machine: Machine) -> None:
     async def work(run: JobRun) -> None:
         await run.apply(Waits(START, Awaited.CONFIRMATION, START + timedelta(hours=1)))
 
-    job = await ended(machine, await machine.jobs.begin(CARD, work))
+    job = await ended(machine, await machine.jobs.begin(replace(CARD, kind=JobKind.PRINT), work))
     await machine.jobs._look()
     assert isinstance((await machine.jobs.job(job.id)).state, Awaiting)
     machine.clock.jump(3601)  # type: ignore[attr-defined]

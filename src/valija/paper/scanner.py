@@ -182,7 +182,7 @@ def _meaning(said: str) -> str:
 
 def _last_line(said: str) -> str:
     own = (line.removeprefix("scanimage: ") for line in said.splitlines() if line.startswith("scanimage: "))
-    lines = [line for line in own if not line.startswith(("trying to stop", "rounded value"))]
+    lines = [line for line in own if not line.startswith(("trying to stop", "received signal", "rounded value"))]
     return (lines or said.splitlines() or [""])[-1][:200]
 
 

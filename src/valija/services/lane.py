@@ -37,7 +37,8 @@ MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
 PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
 STOP_WITHIN_S: Final = 20.0
-MAY_PASS: Final = frozenset({"connection_refused", "name_not_found"})  # a server or resolver that starts anew, at first
+# a server or resolver that starts anew, a machine without descriptors for a moment: at first
+MAY_PASS: Final = frozenset({"connection_refused", "connection_failed", "name_not_found"})
 PATIENCE: Final = 4  # pauses until it is somebody's to mend
 NO_LIMITS: Final = PaceLimits()
 
