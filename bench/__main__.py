@@ -19,7 +19,6 @@ MEASUREMENTS = (
     relay.relay,
     pop_gateway.pop_gateway,
     exchange.exchange,
-    pop_gateway.pop_gateway,
     pop_gateway.polling,
     sessions.sessions,
     heavy.scan,

@@ -21,7 +21,11 @@ _RECIPIENT = "SELECT id, message_id, place, due_at, lease_until, state_payload F
 DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER BY place {{skip}}"
 RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
 LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ? {{lock}}"
-ENDED_LEASES: Final = _RECIPIENT + "WHERE lease_until < ? ORDER BY lease_until LIMIT ? {{skip}}"
+# who waits for another that ends the same leases looks again at the row, and finds it ended: a message is told once, whole
+ENDED_LEASES: Final = _RECIPIENT + (
+    "WHERE id IN (SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?) "
+    "AND lease_until < ? ORDER BY id {{lock}}"
+)
 LEASED_OF: Final = _RECIPIENT + "WHERE account = ? AND lease_until IS NOT NULL ORDER BY id {{lock}}"
 REPLACE_STATE: Final = (
     "UPDATE queue_recipients SET state = ?, due_at = ?, lease_until = ?, ended_at = ?, state_payload = ? WHERE id = ?"

@@ -77,7 +77,7 @@ class SqlQueue(ABC):
         before = epoch(ended_before or now)
 
         def work() -> Work[int]:
-            found = yield from rows(sql.ENDED_LEASES, before, LEASE_ENDS_AT_ONCE)
+            found = yield from rows(sql.ENDED_LEASES, before, LEASE_ENDS_AT_ONCE, before)
             yield from end_leases_of(found, now)
             return len(found)
 
