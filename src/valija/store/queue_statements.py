@@ -22,7 +22,8 @@ DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER
 RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
 LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ? {{lock}}"
 # who waits for another that ends the same leases looks again at the row, and finds it ended: a message is told once, whole
-ENDED_LEASES: Final = _RECIPIENT + (
+ENDED_LEASES: Final = (
+    "SELECT id, message_id, place, due_at, lease_until, state_payload FROM queue_recipients "
     "WHERE id IN (SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?) "
     "AND lease_until < ? ORDER BY id {{lock}}"
 )
