@@ -9,7 +9,7 @@ import pytest
 
 from driver import Daemon
 
-pytest_plugins = ["rig_fixture", "chromium_fixture", "postgres"]
+pytest_plugins = ["rig_fixture", "chromium_fixture", "postgres", "cups"]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 #!/bin/sh
 # install.sh PYTHON: installs the real peers of the tests: Dovecot, Postfix, PostgreSQL, oidc-provider, Chromium, mail programs,
-# what judges pages (libtiff-tools, poppler-utils, qpdf), a scanner to test with (sane-utils) and a reader of words.
+# what judges pages (libtiff-tools, poppler-utils, qpdf), a scanner to test with (sane-utils), a reader of words, and CUPS.
 # Says nothing when all is there.
 # Node.js is the one in PYTHON's virtual environment: Debian 12's is too old for oidc-provider.
 # Needs root or sudo for the packages only. No packaged daemon is started; /etc/dovecot and /etc/postfix are not changed by us.
@@ -16,7 +16,7 @@ installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 
 missing() {
   for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix libsasl2-modules postgresql chromium curl mpop fetchmail \
-    swaks libnet-ssleay-perl msmtp fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr; do
+    swaks libnet-ssleay-perl msmtp fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr cups cups-ipp-utils; do
     installed "$package" || echo "$package"
   done
 }
