@@ -23,8 +23,10 @@ from valija.domain.job import Awaited, Awaiting, Done, Failed, JobKind, JobWord,
 from valija.domain.queue import Accepted, Leased, Refused
 from valija.domain.record import ReceivedMessage
 from valija.domain.trouble import Trouble, WhoActs
+from valija.message.mime_reading import MessageHead
 from valija.services.delivery import File
 from valija.services.fax_sending import FaxName, FaxOrder, name_of, parse_line, parse_name
+from valija.services.mail_taking import sender_of
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
 
@@ -37,7 +39,7 @@ async def machine_fixture(tmp_path: Path) -> AsyncIterator[Machine]:
     machine = build(Configuration(), MemoryStore(), FakeClock(by_itself=False), tmp_path)
     await machine.settings.change(Setting.SMTP, {"sender_address": OWN}, confirm=True, actor=ANA)
     await machine.settings.change(Setting.INTERNET_FAX, {"server": "pop.example"}, confirm=True, actor=ANA)
-    await machine.fax.receiver.start()
+    await machine.fax.receiver.mail.start()
     yield machine
     await machine.jobs.stop()
     await machine.http.close()
@@ -242,7 +244,7 @@ async def came(machine: Machine, *mails: bytes) -> list[StoredJob]:
         await asyncio.to_thread(path.write_bytes, octets)
         record = ReceivedMessage("internet-fax", "m", secrets.token_hex(8), START, path.name, len(octets), "", "")
         assert await machine.store.record_received(record)
-    await machine.fax.receiver.take()
+    await machine.fax.receiver.mail.take()
     found = await machine.store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=100)
     return found[::-1]
 
@@ -261,7 +263,7 @@ async def test_a_fax_that_came_is_pages_once(machine: Machine) -> None:
         "part-002.pdf",
         "part-002.tif",
     ]
-    assert await machine.fax.receiver.take() == 0
+    assert await machine.fax.receiver.mail.take() == 0
     (machine.state_dir / "fax-cursor").write_text("0")  # as a crash before the cursor moved
     assert await came(machine) == [job]
 
@@ -329,3 +331,16 @@ async def test_only_the_token_makes_a_report_an_answer(machine: Machine) -> None
         words = [line.word for line in await machine.store.jobs.history(job.id)]
         assert (JobWord.ANSWERED in words) is is_answer
     await settle()
+
+
+@pytest.mark.parametrize(
+    ("said", "sender"),
+    [
+        ("Ana <ana@example.com>", "ana@example.com"),
+        ("=?utf-8?q?boss=40office=2Eexample=2C?= <evil@example.net>", "evil@example.net"),
+        ("=?utf-8?b?PGFuYUBleGFtcGxlLmNvbT4=?=", "ana@example.com"),
+        ("nobody", ""),
+    ],
+)
+def test_an_encoded_name_is_not_taken_for_the_senders_address(said: str, sender: str) -> None:
+    assert sender_of(MessageHead((("from", said),), "text/plain", {})) == sender

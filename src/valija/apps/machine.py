@@ -124,14 +124,14 @@ class Machine:
         """Resume what was under way, then refresh and check in the background."""
         await self.desk.resume()
         await self.gateway.start()
-        await self.fax.receiver.start()
+        await self.fax.receiver.mail.start()
         await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
             asyncio.create_task(self.check_timer.run(), name="check timer"),
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
             asyncio.create_task(self.jobs.run(), name="jobs"),
-            asyncio.create_task(self.fax.receiver.run(), name="faxes"),
+            asyncio.create_task(self.fax.receiver.mail.run(), name="faxes"),
             asyncio.create_task(self.hot_folder.run(), name="hot folder"),
         ]
 

@@ -11,7 +11,7 @@ from valija.services.fax_settings import FaxSettingsDesk
 
 @dataclass(frozen=True, slots=True)
 class Fax:
-    """All of it. :meth:`FaxReceiver.run` is a task."""
+    """All of it. :meth:`MailTaker.run` of the receiver's ``mail`` is a task."""
 
     settings: FaxSettingsDesk
     sender: FaxSender

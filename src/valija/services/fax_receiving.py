@@ -2,9 +2,7 @@
 
 Theory of operation
 -------------------
-1. Retrieval has stored each message as a file, and noted it, before it was deleted upstream. Here all that was noted after the
-   cursor (a file beside the messages) is taken, in order; the cursor moves when a message's job has ended, or its answer is
-   noted. A crash in between finds the job by the message's number.
+1. Messages are taken one by one (:mod:`valija.services.mail_taking`).
 2. A report or notification that names a fax of this machine, with its token, is an answer to it, and makes no job.
 3. All else is a job: rejected by the anti-junk list, or made pages of: pictures and PDF; a text only where there is
    nothing else. Parts that cannot be shown are kept as they came, and said. Nothing is ever deleted here.
@@ -15,44 +13,38 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
 from collections.abc import Sequence
-from email.utils import parseaddr
 from pathlib import Path
 from typing import Final
 
 from valija import __version__
-from valija.domain.account import Actor, Presence, Setting
+from valija.domain.account import Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import ValijaError
 from valija.domain.fax import FaxSettings, forward_to, is_wanted
 from valija.domain.job import JobKind, JobWord
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.text import N_
 from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import Answer, answer_to, format_answer, is_automatic
-from valija.message.mime_reading import BadMail, MessageHead, readable
+from valija.message.mime_reading import MessageHead, readable
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, sender_address
-from valija.services.events import EventBus, MailReceived
-from valija.services.fax_mailbox import PartFile, read_head, read_report, unpack
-from valija.services.fax_sending import FaxSender, Say, parse_name
+from valija.services.events import EventBus
+from valija.services.fax_mailbox import read_report
+from valija.services.fax_sending import FaxSender, parse_name
 from valija.services.gateway import Gateway
-from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
+from valija.services.jobs import JobDesk, JobRun, JobStopped
+from valija.services.mail_parts import PartFile, unpack
+from valija.services.mail_taking import Letter, MailTaker, Say
 from valija.services.outgoing import Outgoing, OutgoingMail
-from valija.store.jobs_port import StoredJob
-from valija.store.port import Store, StoredMessage
+from valija.store.port import Store
 from valija.store.queue_port import Body
 
-log: Final = logging.getLogger(__name__)
 CURSOR: Final = "fax-cursor"
-AT_ONCE: Final = 10_000
-KNOWN_JOBS: Final = 500
 THROUGH: Final = "X-Valija-Through"  # the machines that a fax was handed on by
 HOPS_LIMIT: Final = 5
-RETRY_S: Final = 60.0
 _TYPES: Final = {
     "tif": "image/tiff",
     "pdf": "application/pdf",
@@ -63,7 +55,7 @@ _TYPES: Final = {
 
 
 class FaxReceiver:
-    """Takes what was fetched. Run :meth:`run` as a task."""
+    """Makes jobs of what ``mail`` takes."""
 
     def __init__(
         self,
@@ -81,97 +73,34 @@ class FaxReceiver:
         host_name: str,
     ) -> None:
         self._store = store
-        self._jobs = jobs
         self._sender = sender
         self._outgoing = outgoing
         self._delivery = delivery
         self._gateway = gateway
         self._clock = clock
-        self._events = events
         self._say = say
-        self._state_dir = state_dir
         self._host_name = host_name
-        self._lock = asyncio.Lock()
-        jobs.interrupted[JobKind.FAX_RECEIVE] = self._leave_to_run
-
-    async def start(self) -> None:
-        """Begin after what there is, where faxes were never received before."""
-        if await asyncio.to_thread(self._read_cursor) is None:
-            latest = await self._store.list_received(Setting.INTERNET_FAX.value, 1)
-            await asyncio.to_thread(self._write_cursor, latest[0].id if latest else 0)
-
-    async def run(self) -> None:
-        """Take what comes, for ever."""
-        async with self._events.subscribe() as queue:
-            while True:
-                done = await self._take_all()
-                try:
-                    async with asyncio.timeout(None if done else RETRY_S):
-                        while not _is_ours(await queue.get()):
-                            pass
-                except TimeoutError:
-                    continue
-
-    async def _take_all(self) -> bool:
-        try:
-            await self.take()
-        except (ValijaError, OSError) as error:
-            log.warning("faxes_wait", extra={"fields": {"why": str(error)}})
-            return False
-        return True
-
-    async def take(self) -> int:
-        """Take all that was fetched and not taken yet; return how many messages. Raises store errors, OSError."""
-        async with self._lock:
-            cursor = await asyncio.to_thread(self._read_cursor) or 0
-            found = await self._store.list_received(Setting.INTERNET_FAX.value, AT_ONCE)
-            new = [m for m in reversed(found) if m.id > cursor]
-            if not new:
-                return 0
-            jobs = await self._store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=KNOWN_JOBS)
-            known = {job.card.detail("received"): job for job in jobs}
-            async with PaperWorker() as worker:
-                for stored in new:
-                    await self._take_one(stored, known.get(str(stored.id)), worker)
-                    await asyncio.to_thread(self._write_cursor, stored.id)
-            return len(new)
-
-    async def _leave_to_run(self, _job: StoredJob) -> bool:
-        """A job that was interrupted is found again by its message, before the next one is taken."""
-        return True
+        self.mail = MailTaker(
+            store,
+            jobs,
+            clock,
+            events,
+            say,
+            state_dir,
+            setting=Setting.INTERNET_FAX,
+            kind=JobKind.FAX_RECEIVE,
+            cursor=CURSOR,
+            receive=self._receive,
+            is_answer=self._is_answer,
+        )
 
     # --- one message ------------------------------------------------------------------------------------------------------
 
-    async def _take_one(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
-        path = self._state_dir / stored.message.file
-        if not await asyncio.to_thread(path.is_file):  # fetched by another node, which takes it itself
-            return
-        try:
-            head = await asyncio.to_thread(read_head, path)
-        except BadMail:
-            head = MessageHead((), "", {})
-        if known is None and head.media_type == "multipart/report" and await self._is_answer(path):
-            return
-        sender = sender_of(head)
-
-        async def work(run: JobRun) -> None:
-            await self._receive(run, path, head, sender, worker)
-
-        if known is None:
-            title = readable(head.first("subject")) or self._say(N_("(no subject)"), await self._language())
-            who = Actor("", sender or Setting.INTERNET_FAX.value, Presence.REMOTE)
-            details = {"received": str(stored.id), "sender": sender, "message_id": head.first("message-id")[:990]}
-            job = await self._jobs.begin(card_of(JobKind.FAX_RECEIVE, title, who, self._clock.now(), (), details), work)
-        elif known.state.name.value != "preparing":
-            return
-        else:
-            job = known
-            await self._jobs.go_on(job, work)
-        await self._jobs.wait(job.id)
-
-    async def _is_answer(self, path: Path) -> bool:
+    async def _is_answer(self, letter: Letter) -> bool:
         """Tell whether a message answers a fax of this machine; take it, if it does."""
-        report = await asyncio.to_thread(read_report, path)
+        if letter.head.media_type != "multipart/report":
+            return False
+        report = await asyncio.to_thread(read_report, letter.path)
         for name in (parse_name(text) for text in report.names) if report else ():
             job = await self._store.jobs.load(name.job) if name else None
             if name and job and job.card.kind is JobKind.FAX_SEND and job.card.detail("token") == name.token:
@@ -179,13 +108,14 @@ class FaxReceiver:
                 return True
         return False
 
-    async def _receive(self, run: JobRun, path: Path, head: MessageHead, sender: str, worker: PaperWorker) -> None:
+    async def _receive(self, run: JobRun, letter: Letter, worker: PaperWorker) -> None:
+        head, sender = letter.head, letter.sender
         settings = await self._store.load_fax()
         if not is_wanted(settings, sender):
             raise JobStopped("fax_unwanted", sender)
         folder = run.directory / "parts"
         await asyncio.to_thread(folder.mkdir, exist_ok=True)
-        parts, why = await asyncio.to_thread(unpack, path, folder)
+        parts, why = await asyncio.to_thread(unpack, letter.path, folder)
         if why:
             await run.note(JobWord.NOT_SHOWN, why)
         wanted = [part for part in parts if part.kind in PAGES]
@@ -337,29 +267,6 @@ class FaxReceiver:
 
     async def _language(self) -> str:
         return (await self._store.load_preferences()).language or "en"
-
-    # --- the cursor -------------------------------------------------------------------------------------------------------
-
-    def _read_cursor(self) -> int | None:
-        try:
-            return int((self._state_dir / CURSOR).read_text("ascii"))
-        except (FileNotFoundError, ValueError):
-            return None
-
-    def _write_cursor(self, number: int) -> None:
-        new = self._state_dir / f"{CURSOR}.new"
-        new.write_text(str(number), "ascii")
-        new.replace(self._state_dir / CURSOR)
-
-
-def _is_ours(event: object) -> bool:
-    return isinstance(event, MailReceived) and event.account == Setting.INTERNET_FAX.value
-
-
-def sender_of(head: MessageHead) -> str:
-    """Return the address that a fax says it comes from; empty if it says none."""
-    address = parseaddr(readable(head.first("from")))[1]
-    return address[:320] if "@" in address else ""
 
 
 def _copy_to(path: Path, folder: Path) -> None:

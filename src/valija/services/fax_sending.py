@@ -17,7 +17,7 @@ import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,12 +51,13 @@ from valija.domain.job import (
 )
 from valija.domain.queue import Failed, FailureCause
 from valija.domain.settings import PopSettings
-from valija.domain.text import N_, Message, message
+from valija.domain.text import N_, message
 from valija.message.fax_mail import FAX_TYPE
 from valija.message.mdn import REQUEST
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, check_mail, sender_address
 from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
+from valija.services.mail_taking import Say
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.preferences import zone_of
 from valija.store.jobs_port import StoredJob
@@ -78,7 +79,6 @@ _FROM_SETTINGS: Final = (
 NOTIFY: Final = "SUCCESS,FAILURE"
 KINDS: Final = frozenset({".pdf", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".txt"})
 _NAME: Final = re.compile(r"valija-fax\.([0-9]{1,12})\.([0-9]{1,3})\.([0-9a-f]{16})(?:@|$)")
-Say = Callable[[Message | str, str], str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,205 @@
+"""What a POP setting has fetched becomes jobs, one for each message, in order; nothing is lost, nothing is taken twice.
+
+Theory of operation
+-------------------
+1. Retrieval has stored each message as a file, and noted it, before it was deleted upstream. Here all that was noted after the
+   cursor (a file beside the messages) is taken, in order; the cursor moves when what its job does here has ended.
+2. A crash in between finds the job by the message's number, and goes on with it.
+3. Where a setting is new, what had come before is not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Final
+
+from valija.domain.account import Actor, Presence, Setting
+from valija.domain.clock import Clock
+from valija.domain.errors import ValijaError
+from valija.domain.job import JobKind, JobStateName
+from valija.domain.text import N_, Message
+from valija.message.mime_reading import BadMail, MessageHead, readable
+from valija.paper.process import PaperWorker
+from valija.services.events import EventBus, MailReceived
+from valija.services.jobs import JobDesk, JobRun, card_of
+from valija.services.mail_parts import read_head
+from valija.store.jobs_port import StoredJob
+from valija.store.port import Store, StoredMessage
+
+log: Final = logging.getLogger(__name__)
+AT_ONCE: Final = 10_000
+KNOWN_JOBS: Final = 500
+RETRY_S: Final = 60.0
+SENDER_LIMIT: Final = 320
+MESSAGE_ID_LIMIT: Final = 990
+Say = Callable[[Message | str, str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that was fetched: where it is, its head, the address that it says it comes from (or nothing)."""
+
+    path: Path
+    head: MessageHead
+    sender: str
+
+
+Receive = Callable[[JobRun, Letter, PaperWorker], Awaitable[None]]
+Answered = Callable[[Letter], Awaitable[bool]]
+
+
+async def _nobody_asked(_letter: Letter) -> bool:
+    return False
+
+
+class MailTaker:
+    """Takes what a setting has fetched. Run :meth:`run` as a task.
+
+    ``receive`` is a job's work; ``is_answer`` tells that a message was an answer, and made no job; ``title_of`` is for people.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        jobs: JobDesk,
+        clock: Clock,
+        events: EventBus,
+        say: Say,
+        state_dir: Path,
+        *,
+        setting: Setting,
+        kind: JobKind,
+        cursor: str,
+        receive: Receive,
+        is_answer: Answered = _nobody_asked,
+        title_of: Callable[[str], str] = str,
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+        self._events = events
+        self._say = say
+        self._state_dir = state_dir
+        self._setting = setting
+        self._kind = kind
+        self._cursor = state_dir / cursor
+        self._receive = receive
+        self._is_answer = is_answer
+        self._title_of = title_of
+        self._lock = asyncio.Lock()
+        jobs.interrupted[kind] = self._leave_to_run
+
+    async def start(self) -> None:
+        """Begin after what there is, where nothing was ever taken before."""
+        if await asyncio.to_thread(self._read_cursor) is None:
+            latest = await self._store.list_received(self._setting.value, 1)
+            await asyncio.to_thread(self._write_cursor, latest[0].id if latest else 0)
+
+    async def run(self) -> None:
+        """Take what comes, for ever."""
+        async with self._events.subscribe() as queue:
+            while True:
+                done = await self._take_all()
+                try:
+                    async with asyncio.timeout(None if done else RETRY_S):
+                        while not self._is_ours(await queue.get()):
+                            pass
+                except TimeoutError:
+                    continue
+
+    async def take(self) -> int:
+        """Take all that was fetched and not taken yet; return how many messages. Raises store errors, OSError."""
+        async with self._lock:
+            cursor = await asyncio.to_thread(self._read_cursor) or 0
+            found = await self._store.list_received(self._setting.value, AT_ONCE)
+            new = [m for m in reversed(found) if m.id > cursor]
+            if not new:
+                return 0
+            jobs = await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS)
+            known = {job.card.detail("received"): job for job in jobs}
+            async with PaperWorker() as worker:
+                for stored in new:
+                    await self._take_one(stored, known.get(str(stored.id)), worker)
+                    await asyncio.to_thread(self._write_cursor, stored.id)
+            return len(new)
+
+    async def _take_all(self) -> bool:
+        try:
+            await self.take()
+        except (ValijaError, OSError) as error:
+            log.warning("mail_waits", extra={"fields": {"setting": self._setting.value, "why": str(error)}})
+            return False
+        return True
+
+    async def _leave_to_run(self, _job: StoredJob) -> bool:
+        """A job that was interrupted is found again by its message, before the next one is taken."""
+        return True
+
+    async def _take_one(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
+        path = self._state_dir / stored.message.file
+        if not await asyncio.to_thread(path.is_file):  # fetched by another node, which takes it itself
+            return
+        try:
+            head = await asyncio.to_thread(read_head, path)
+        except BadMail:
+            head = MessageHead((), "", {})
+        letter = Letter(path, head, sender_of(head))
+        if known is None and await self._is_answer(letter):
+            return
+
+        async def work(run: JobRun) -> None:
+            await self._receive(run, letter, worker)
+
+        if known is None:
+            job = await self._jobs.begin(card_of(self._kind, *await self._card(stored, letter)), work)
+        elif known.state.name is not JobStateName.PREPARING:
+            return
+        else:
+            job = known
+            await self._jobs.go_on(job, work)
+        await self._jobs.wait(job.id)
+
+    async def _card(
+        self, stored: StoredMessage, letter: Letter
+    ) -> tuple[str, Actor, datetime, tuple[str, ...], dict[str, str]]:
+        title = self._title_of(readable(letter.head.first("subject")))
+        if not title:
+            title = self._say(N_("(no subject)"), (await self._store.load_preferences()).language or "en")
+        who = Actor("", letter.sender or self._setting.value, Presence.REMOTE)
+        message_id = letter.head.first("message-id")[:MESSAGE_ID_LIMIT]
+        details = {"received": str(stored.id), "sender": letter.sender, "message_id": message_id}
+        return title, who, self._clock.now(), (), details
+
+    def _is_ours(self, event: object) -> bool:
+        return isinstance(event, MailReceived) and event.account == self._setting.value
+
+    # --- the cursor -------------------------------------------------------------------------------------------------------
+
+    def _read_cursor(self) -> int | None:
+        try:
+            return int(self._cursor.read_text("ascii"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _write_cursor(self, number: int) -> None:
+        new = self._cursor.with_suffix(".new")
+        new.write_text(str(number), "ascii")
+        new.replace(self._cursor)
+
+
+def sender_of(head: MessageHead) -> str:
+    """Return the address that a message says it comes from; empty if it says none.
+
+    What stands encoded in the field is a name, whatever it looks like (RFC 2047 section 5), unless there is nothing else.
+    """
+    said = head.first("from")
+    address = readable(parseaddr(said)[1])
+    if "@" not in address:
+        address = parseaddr(readable(said))[1]
+    return address[:SENDER_LIMIT] if "@" in address else ""
