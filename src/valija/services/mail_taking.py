@@ -199,7 +199,7 @@ def sender_of(head: MessageHead) -> str:
     What stands encoded in the field is a name, whatever it looks like (RFC 2047 section 5), unless there is nothing else.
     """
     said = head.first("from")
-    address = readable(parseaddr(said)[1])
+    address = parseaddr(said)[1]
     if "@" not in address:
         address = parseaddr(readable(said))[1]
-    return address[:SENDER_LIMIT] if "@" in address else ""
+    return readable(address)[:SENDER_LIMIT] if "@" in address else ""
