@@ -11,9 +11,8 @@ from starlette.responses import Response
 from valija.apps.api.job_models import JobView
 from valija.apps.api.job_operations import show_jobs
 from valija.apps.api.mail_operations import FILES_LIMIT, path_of
-from valija.apps.web.home_views import demand_utf8
 from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
-from valija.apps.web.visit import Visit, redirect
+from valija.apps.web.visit import Visit, demand_utf8, redirect
 from valija.domain.account import Setting
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
 from valija.domain.fax import Confirmation, FaxSettings, Halftone, JunkRule

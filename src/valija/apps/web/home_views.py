@@ -14,7 +14,7 @@ from valija.apps.language import LANGUAGES
 from valija.apps.web.live import stream_of
 from valija.apps.web.queue_views import HALF_DAY, home_parts, mail_now
 from valija.apps.web.screens import FIRST_START
-from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, lamps, redirect
+from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, demand_utf8, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
 from valija.domain.text import N_, message
@@ -44,7 +44,8 @@ async def home(visit: Visit) -> Response:
     sees = visit.face.at_machine or visit.session is not None
     mail = await mail_now(visit, HALF_DAY) if sees else None
     stream = await stream_of("/events", partial(home_parts, visit)) if sees else ""
-    return await visit.render("home.html", first_start=new, begin=begin, mail=mail, stream=stream)
+    usual = await visit.machine.scans.usual_recipients() if sees else ()
+    return await visit.render("home.html", first_start=new, begin=begin, mail=mail, usual=usual, stream=stream)
 
 
 async def set_language(visit: Visit) -> Response:
@@ -110,13 +111,6 @@ async def send(visit: Visit) -> Response:
         return await _send_page(visit, typed, 422, error)
     outcomes = [visit.views.delivered(outcome) for outcome in report.outcomes]
     return await visit.render("sent.html", outcomes=outcomes)
-
-
-def demand_utf8(visit: Visit) -> None:
-    """Refuse a form in another encoding, which no browser sends. Raises :class:`RequestError`."""
-    _kind, _, parameters = visit.request.headers.get("content-type", "").partition(";")
-    if "charset" in parameters.lower():
-        raise RequestError(message(N_("The form cannot be read: {why}."), why="charset"))
 
 
 async def _send_page(

@@ -34,6 +34,8 @@ async def show_tree(visit: Visit) -> Response:
         {"label": visit.text(N_("This machine")), "href": "/settings/machine", "icon": "server"},
         {"label": visit.text(N_("Devices")), "href": "/devices", "icon": "print"},
         {"label": visit.text(N_("Mail queue")), "href": "/queue", "icon": "mail"},
+        {"label": visit.text(N_("Scan to e-mail")), "href": "/settings/scan", "icon": "scan"},
+        {"label": visit.text(N_("Address book")), "href": "/contacts", "icon": "user"},
         {"label": visit.text(N_("Providers")), "href": "/settings/providers", "icon": "network"},
         {"label": visit.text(N_("Administrator's password")), "href": "/settings/password", "icon": "lock"},
         {"label": visit.text(N_("Who did what")), "href": "/settings/audit", "icon": "list"},

@@ -231,6 +231,13 @@ async def _lamp(visit: Visit, setting: Setting) -> dict[str, Any]:
     return {"ok": False, "why": token.trouble.meaning if token.trouble else token.state_label}
 
 
+def demand_utf8(visit: Visit) -> None:
+    """Refuse a form in another encoding, which no browser sends. Raises :class:`RequestError`."""
+    _kind, _, parameters = visit.request.headers.get("content-type", "").partition(";")
+    if "charset" in parameters.lower():
+        raise RequestError(message(N_("The form cannot be read: {why}."), why="charset"))
+
+
 def redirect(path: str) -> RedirectResponse:
     """Send the browser to a page of ours, by GET."""
     return RedirectResponse(path, 303, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,142 @@
+"""Scan: the form, one key for the usual recipients, and the machine's own choices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from valija.apps.api.mail_operations import path_of
+from valija.apps.api.scan_operations import settings_fields
+from valija.apps.web.visit import Visit, demand_utf8, redirect
+from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.scan import COLOUR_LABELS, FORMAT_LABELS, SCAN_LABELS, SIZE_LABELS, SOURCE_LABELS
+from valija.domain.text import N_, message
+from valija.services.scan_work import ScanFile
+
+FILES_LIMIT: Final = 20
+CONTACTS_SHOWN: Final = 60
+RESOLUTIONS: Final = (100, 150, 200, 300, 400, 600)
+SWITCHES: Final = ("duplex", "drop_blank", "review")
+CHOSEN: Final = ("format", "colour", "resolution", "source", "subject", "text", "file_name", "size_choice")
+SET: Final = (*CHOSEN, "scanner", "bcc", "signature", "size_limit_mb", "ocr_language", "folder", "folder_to")
+
+
+async def show_scan(visit: Visit) -> Response:
+    """Show the form."""
+    values = settings_fields(await visit.machine.scan_settings.load())
+    return await _scan_page(visit, values | {"to": "", "from": "scanner"}, [])
+
+
+async def begin(visit: Visit) -> Response:
+    """Begin a scan; what was typed is kept if something is wrong."""
+    typed: dict[str, Any] = {}
+    chosen: list[str] = []
+    try:
+        demand_utf8(visit)
+        async with visit.request.form(max_files=FILES_LIMIT, max_fields=200, max_part_size=65536) as form:
+            typed = {k: v for k, v in form.items() if isinstance(v, str)}
+            chosen = [name for name in form.getlist("contact") if isinstance(name, str)]
+            visit.check_csrf(typed.get("csrf", ""))
+            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
+            if typed.get("from") == "file" and not uploads:
+                raise RequestError(message(N_("Choose a file.")))
+            files = [ScanFile(await asyncio.to_thread(path_of, u), u.filename or "file") for u in uploads]
+            asked = _asked(typed, chosen)
+            job = await visit.machine.scans.begin(asked, visit.actor, files if typed.get("from") == "file" else [])
+    except HTTPException as error:  # no multipart, or one that is too large
+        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
+        return await _scan_page(visit, await _with_defaults(visit, typed), chosen, 400)
+    except ValijaError as error:
+        return await _scan_page(visit, await _with_defaults(visit, typed), chosen, 422, error)
+    return redirect(f"/jobs/{job.id}")
+
+
+def _asked(typed: dict[str, Any], chosen: list[str]) -> dict[str, Any]:
+    written = [part for part in typed.get("to", "").replace(";", ",").replace(" ", ",").split(",") if part]
+    asked: dict[str, Any] = {name: typed[name] for name in CHOSEN if name in typed}
+    return asked | {name: typed.get(name) == "on" for name in SWITCHES} | {"to": [*chosen, *written]}
+
+
+async def _with_defaults(visit: Visit, typed: dict[str, Any]) -> dict[str, Any]:
+    switches = {name: typed.get(name) == "on" for name in SWITCHES}
+    return settings_fields(await visit.machine.scan_settings.load()) | {"to": "", "from": "scanner"} | typed | switches
+
+
+async def scan_again(visit: Visit) -> Response:
+    """Scan with the machine's choices to the usual recipients: one key."""
+    await visit.form()
+    to = await visit.machine.scans.usual_recipients()
+    if not to:
+        return redirect("/scan")
+    job = await visit.machine.scans.begin({"to": list(to), "review": False}, visit.actor)
+    return redirect(f"/jobs/{job.id}")
+
+
+async def _scan_page(
+    visit: Visit, values: dict[str, Any], chosen: list[str], status: int = 200, error: ValijaError | None = None
+) -> Response:
+    problem = visit.views.problem(error) if error else None
+    if problem and not isinstance(error, InvalidFields):
+        visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
+    contacts = (await visit.machine.contacts.all())[:CONTACTS_SHOWN]
+    return await visit.render(
+        "scan.html",
+        status,
+        values=values,
+        chosen=chosen,
+        contacts=contacts,
+        problems={p.field: p.problem for p in problem.problems} if problem else {},
+        **_options(visit),
+    )
+
+
+def _options(visit: Visit) -> dict[str, Any]:
+    def words(labels: Any) -> list[tuple[str, str]]:
+        return [(value.value, visit.text(label)) for value, label in labels.items()]
+
+    return {
+        "formats": words(FORMAT_LABELS),
+        "colours": words(COLOUR_LABELS),
+        "sources": words(SOURCE_LABELS),
+        "sizes": words(SIZE_LABELS),
+        "resolutions": [(str(dpi), f"{dpi} dpi") for dpi in RESOLUTIONS],
+        "labels": {name: visit.text(label) for name, label in SCAN_LABELS.items()},
+    }
+
+
+# --- the machine's own choices --------------------------------------------------------------------------------------------
+
+
+async def show_settings(visit: Visit) -> Response:
+    """Show them."""
+    if "saved" in visit.request.query_params:
+        visit.notice("good", N_("Saved."))
+    values = settings_fields(await visit.machine.scan_settings.load())
+    return await _settings_page(visit, values | {k: ", ".join(values[k]) for k in ("bcc", "folder_to")})
+
+
+async def change_settings(visit: Visit) -> Response:
+    """Store what was typed, all or nothing."""
+    form = await visit.form()
+    typed: dict[str, Any] = {name: form[name] for name in SET if name in form}
+    typed |= {name: form.get(name) == "on" for name in SWITCHES}
+    try:
+        await visit.machine.scan_settings.change(typed, actor=visit.actor)
+    except InvalidFields as error:
+        return await _settings_page(visit, typed, 422, visit.views.problem(error).problems)
+    return redirect("/settings/scan?saved")
+
+
+async def _settings_page(visit: Visit, values: dict[str, Any], status: int = 200, problems: Any = ()) -> Response:
+    stored = settings_fields(await visit.machine.scan_settings.load())
+    return await visit.render(
+        "scan_settings.html",
+        status,
+        values=stored | values,
+        problems=problems,
+        problem_of={p.field: p.problem for p in problems},
+        **_options(visit),
+    )
