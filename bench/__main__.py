@@ -8,7 +8,21 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import accept, daemon, exchange, heavy, mail, pages, plot, pop_gateway, relay, screens, sessions, tokens
+from bench import (
+    accept,
+    daemon,
+    exchange,
+    heavy,
+    mail,
+    pages,
+    paper,
+    plot,
+    pop_gateway,
+    relay,
+    screens,
+    sessions,
+    tokens,
+)
 from bench.figures import Section
 
 MEASUREMENTS = (
@@ -28,6 +42,7 @@ MEASUREMENTS = (
     pages.pages,
     screens.screens,
     pages.open_pages,
+    paper.paper,
 )
 REPORT = Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"

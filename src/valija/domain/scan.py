@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -23,6 +24,7 @@ BLANK_INK: Final = 0.0005  # a page with less ink is blank: a line of text has f
 MEGABYTE: Final = 1_000_000
 MESSAGE_OVERHEAD: Final = 8_000  # octets of head, text and the parts' own heads
 PAGE_OVERHEAD: Final = 700  # octets that a document adds to a page's own
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
 _BASE64: Final = 78 / 57  # octets of a line for those that it holds
 
 
@@ -191,7 +193,7 @@ def _choice(kind: type[StrEnum]) -> Any:
 
 def _number(low: int, high: int) -> Any:
     def parse(value: Any) -> int:
-        number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
         if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
             raise BadValue(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
         return number

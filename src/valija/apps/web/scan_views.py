@@ -36,6 +36,8 @@ async def begin(visit: Visit) -> Response:
     chosen: list[str] = []
     try:
         demand_utf8(visit)
+        if not visit.request.headers.get("content-type", "").startswith("multipart/form-data"):
+            raise RequestError(message(N_("The form cannot be read: {why}."), why="multipart/form-data"))
         async with visit.request.form(max_files=FILES_LIMIT, max_fields=200, max_part_size=65536) as form:
             typed = {k: v for k, v in form.items() if isinstance(v, str)}
             chosen = [name for name in form.getlist("contact") if isinstance(name, str)]
@@ -79,7 +81,9 @@ async def _scan_page(
     visit: Visit, values: dict[str, Any], chosen: list[str], status: int = 200, error: ValijaError | None = None
 ) -> Response:
     problem = visit.views.problem(error) if error else None
-    if problem and not isinstance(error, InvalidFields):
+    if isinstance(error, InvalidFields):
+        visit.notice("bad", N_("Nothing was scanned: what is wrong is said below."))
+    elif problem:
         visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
     contacts = (await visit.machine.contacts.all())[:CONTACTS_SHOWN]
     return await visit.render(
