@@ -77,7 +77,10 @@ def look(page: Page, name: str) -> None:
     assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found] == [], name
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"), name
     if folder := os.environ.get("VALIJA_LOOK"):
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+        page.screenshot(path=f"{folder}/{name}.png")
+        page.set_viewport_size({"width": 390, "height": 780})
+        page.screenshot(path=f"{folder}/{name}-phone.png", full_page=True)
+        page.set_viewport_size({"width": 1024, "height": 600})
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
