@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from fax_machine import fax_machine
 from PIL import Image
-from rig import DEVICE, Rig
+from rig import Rig
 
 from driver import Daemon
 from fax_pages import drawn, fax_file
 from long_pdf import pdf
 from valija.message.tiff_fax import FaxGeometry, FaxPaper, FaxProfile, FaxResolution
 
-SCOPES: Final = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "--scope", "pop")
 WAIT_S: Final = 40.0
 
 
@@ -53,27 +53,10 @@ def words_of(job: Any) -> list[str]:
 # --- two machines, Postfix and Dovecot ------------------------------------------------------------------------------------
 
 
-def _machine(directory: Path, rig: Rig, account: str) -> Daemon:
-    directory.mkdir()
-    machine = Daemon(directory, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
-    where = ("--kind", "custom", "--issuer", rig.issuer, "--client-id", DEVICE.id)
-    machine.ok("provider", "set", "office", *where, *SCOPES)
-    oauth = ("--auth", "oauth2", "--provider", "office", "--account", account)
-    sender = ("--sender-name", "Fax", "--sender-address", account)
-    machine.ok("smtp", "set", "--server", "localhost", "--port", str(rig.ports.submission), *sender, *oauth)
-    pop = ("--server", "localhost", "--port", str(rig.ports.pop3s), "--check-interval", "0")
-    machine.ok("pop", "set", "internet-fax", *pop, *oauth)
-    for setting in ("smtp", "internet-fax"):
-        asked = machine.json("token", "get", setting, "--yes", "--no-wait")
-        rig.approve_device(asked["verification_uri"], asked["user_code"], account)
-        machine.until(setting, lambda s: s["state"] != "awaiting_authorization", 30)
-    return machine
-
-
 @pytest.fixture
 def two(tmp_path: Path, rig: Rig) -> Iterator[tuple[Daemon, Daemon]]:
     """Two machines that are each other's fax."""
-    one, other = _machine(tmp_path / "a", rig, "faxa@rig.test"), _machine(tmp_path / "b", rig, "faxb@rig.test")
+    one, other = fax_machine(tmp_path / "a", rig, "faxa@rig.test"), fax_machine(tmp_path / "b", rig, "faxb@rig.test")
     yield one, other
     assert [one.stop(), other.stop()] == [0, 0], one.log()[-2000:] + other.log()[-2000:]
 

@@ -14,6 +14,8 @@ from valija.domain.account import Actor, Presence, Setting
 from valija.domain.fax import JunkRule
 from valija.domain.job import JobKind
 from valija.message.tiff_fax import FaxProfile
+from valija.services.delivery import File
+from valija.services.fax_sending import FaxOrder
 
 ANA = Actor("ana", "panel", Presence.AT_MACHINE)
 
@@ -30,12 +32,14 @@ async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
         await made.machine.jobs.stop()
 
 
-@pytest.mark.parametrize(("language", "done"), [("en", "The fax is being sent."), ("es", "El fax se está enviando.")])
-async def test_a_fax_is_sent_from_the_panel_and_listed_for_who_has_logged_in(
-    here: Machinery, language: str, done: str
+@pytest.mark.parametrize("language", ["en", "es"])
+async def test_a_fax_is_sent_from_the_panel_and_only_those_begun_there_are_shown_to_everybody(
+    here: Machinery, language: str, tmp_path: Path
 ) -> None:
     """What is wrong is said beside its field, and what was typed stays."""
     async with here.panel(language) as panel:
+        fax_path = tmp_path / "a.tif"
+        fax_path.write_bytes(fax_file(1))
         form = await blank(panel, "/fax") | {"subject": "Contrato secreto"}
         upload = {"file": ("a.tif", fax_file(1), "image/tiff")}
         refused = await panel.post("/fax", data=form | {"to": "FAX=abc@gw"}, files=upload)
@@ -45,15 +49,28 @@ async def test_a_fax_is_sent_from_the_panel_and_listed_for_who_has_logged_in(
         sent = await panel.post("/fax", data=form | {"to": "luis@example.com, +34911"}, files=upload)
         assert sent.status_code == 422, "a number needs a gateway"
         sent = await panel.post("/fax", data=form | {"to": "luis@example.com"}, files=upload)
-        assert (sent.status_code, sent.headers["location"]) == (303, "/fax?sent")
-        page = (await panel.get("/fax?sent")).text
-        assert done in page
-        assert page.count("Contrato secreto") == 0, "a subject is not everybody's"
+        (job,) = await here.machine.store.jobs.list_jobs(kind=JobKind.FAX_SEND, state=None, limit=10)
+        assert (sent.status_code, sent.headers["location"]) == (303, f"/jobs/{job.id}")
+        assert job.card.recipients == ("luis@example.com",)
+        await asyncio.wait_for(here.machine.jobs.wait(job.id), 30)
+        order = FaxOrder((File(fax_path, "a.tif", ""),), ("luis@example.com",), "Nóminas")
+        other = await here.machine.fax.sender.send(order, Actor("luis", "cli", Presence.AT_MACHINE))
+        await asyncio.wait_for(here.machine.jobs.wait(other.id), 30)
+        page = (await panel.get("/fax")).text
+        assert "Contrato secreto" in page
+        assert "Nóminas" not in page, "a subject is not everybody's"
+        assert (await panel.get(f"/jobs/{other.id}/files/fax.tif")).status_code == 404
         await log_in(panel)
-        assert "Contrato secreto" in (await panel.get("/fax")).text
-    (job,) = await here.machine.store.jobs.list_jobs(kind=JobKind.FAX_SEND, state=None, limit=10)
-    await asyncio.wait_for(here.machine.jobs.wait(job.id), 30)
-    assert job.card.recipients == ("luis@example.com",)
+        assert "Nóminas" in (await panel.get("/fax")).text
+    async with here.web(language) as web:
+        assert (await web.get(f"/jobs/{other.id}/files/fax.tif")).status_code == 303
+        await log_in(web)
+        assert f"/jobs/{other.id}/files/fax.tif" in (await web.get(f"/jobs/{other.id}")).text
+        kept = await web.get(f"/jobs/{other.id}/files/fax.tif")
+        assert kept.headers["content-disposition"].startswith("attachment")
+        assert kept.content.startswith(b"II*")
+        for name in ("..%2f..%2fmaster.key", "..%2ffirst.png", "first.png", "no-such"):
+            assert (await web.get(f"/jobs/{other.id}/files/{name}")).status_code == 404
 
 
 async def test_settings_are_changed_from_a_desk_all_or_none(here: Machinery) -> None:

@@ -15,6 +15,7 @@ from valija.apps.api import job_models
 from valija.apps.api.calls import JSON_LIMIT, Call
 from valija.apps.api.job_operations import job_history, job_number
 from valija.apps.api.mail_operations import FILES_LIMIT, about_of, path_of
+from valija.apps.machine import Machine
 from valija.domain.errors import RequestError, UnknownName
 from valija.domain.fax import FaxSettings
 from valija.domain.text import N_, message
@@ -60,16 +61,25 @@ async def send_fax(call: Call) -> job_models.JobHistoryView:
 
 async def list_job_files(call: Call) -> list[models.JobFileView]:
     job = await call.machine.jobs.job(job_number(call))
-    folder = call.machine.jobs.folder(job.id) / KEPT
+    return await kept_files(call.machine, job.id)
+
+
+async def kept_files(machine: Machine, number: int) -> list[models.JobFileView]:
+    """Show the files that a job keeps."""
+    folder = machine.jobs.folder(number) / KEPT
     return [models.JobFileView(name=name, size=size) for name, size in await asyncio.to_thread(_kept, folder)]
 
 
 async def download_job_file(call: Call) -> Response:
     job = await call.machine.jobs.job(job_number(call))
-    name = call.request.path_params["name"]
-    folder = call.machine.jobs.folder(job.id) / KEPT
+    return await kept_file(call.machine, job.id, call.request.path_params["name"])
+
+
+async def kept_file(machine: Machine, number: int, name: str) -> Response:
+    """Return a file that a job keeps, to be saved. Raises :class:`UnknownName`."""
+    folder = machine.jobs.folder(number) / KEPT
     if name not in {kept for kept, _size in await asyncio.to_thread(_kept, folder)}:
-        raise UnknownName(message(N_("Job {number} keeps no file of that name."), number=job.id))
+        raise UnknownName(message(N_("Job {number} keeps no file of that name."), number=number))
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return FileResponse(folder / name, media_type=kind, filename=name, headers={"X-Content-Type-Options": "nosniff"})
 

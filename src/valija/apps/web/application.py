@@ -62,6 +62,7 @@ AT_MACHINE_OR_SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/jobs/{id}", job_views.show_one),
     ("GET", "/jobs/{id}/events", job_views.watch_one),
     ("GET", "/jobs/{id}/picture", job_views.picture),
+    ("GET", "/jobs/{id}/files/{name}", job_views.file),
     ("GET", "/jobs/{id}/pages/{page}", job_views.page_picture),
     ("POST", "/jobs/{id}/pages", job_views.change_page),
     ("POST", "/jobs/{id}/send", job_views.send),

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from valija.apps.api.job_models import JobView
 from valija.apps.api.job_operations import show_jobs
 from valija.apps.api.mail_operations import FILES_LIMIT, path_of
+from valija.apps.web.job_views import may_see
 from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
 from valija.apps.web.visit import Visit, demand_utf8, redirect
 from valija.domain.account import Setting
@@ -24,7 +25,6 @@ from valija.services.fax_sending import FaxOrder
 from valija.services.login import LoginFailed
 
 SHOWN: Final = 20
-PAGE: Final = "/fax"
 SETTINGS: Final = "/settings/fax"
 TITLE: Final = N_("Internet fax")
 _FORMS: Final = frozenset({"cover", "answer"})
@@ -52,8 +52,6 @@ CHOICES: Final[dict[str, dict[Any, str]]] = {
 
 async def show_fax(visit: Visit) -> Response:
     """Show the form for a fax, and the last ones."""
-    if "sent" in visit.request.query_params:
-        visit.notice("good", N_("The fax is being sent."))
     return await _page(visit, {})
 
 
@@ -72,13 +70,13 @@ async def send_fax(visit: Visit) -> Response:
             to = [a.strip() for a in typed.get("to", "").replace(";", ",").split(",") if a.strip()]
             changes = {"cover": typed.get("cover") == "on"}
             order = FaxOrder(tuple(files), tuple(to), typed.get("subject", ""), typed.get("text", ""), changes)
-            await visit.machine.fax.sender.send(order, visit.actor)
+            job = await visit.machine.fax.sender.send(order, visit.actor)
     except HTTPException as error:  # no multipart, or one that is too large
         visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
         return await _page(visit, typed, 400)
     except ValijaError as error:
         return await _page(visit, typed, 422, error)
-    return redirect(f"{PAGE}?sent")
+    return redirect(f"/jobs/{job.id}")
 
 
 async def receive_now(visit: Visit) -> Response:
@@ -112,7 +110,8 @@ async def _page(
         typed=typed,
         problems=by_field,
         trouble=trouble,
-        faxes=await _latest(visit) if visit.session else None,  # subjects and addresses are not everybody's
+        faxes=await _latest(visit),
+        sees_all=visit.session is not None,
         cover=typed.get("cover") == "on" if typed else settings.cover,
     )
 
@@ -123,6 +122,7 @@ async def _latest(visit: Visit) -> list[JobView]:
         job
         for kind in (JobKind.FAX_SEND, JobKind.FAX_RECEIVE)
         for job in await jobs.list_jobs(kind=kind, state=None, limit=SHOWN)
+        if may_see(visit, job)
     ]
     return await show_jobs(visit.machine, visit.views, sorted(found, key=lambda job: -job.id)[:SHOWN])
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from starlette.responses import FileResponse, Response
 
+from valija.apps.api.fax_operations import kept_file, kept_files
 from valija.apps.api.job_operations import job_history, picture_of, show_jobs
 from valija.apps.web.live import Parts, live, stream_of
 from valija.apps.web.visit import Visit, lamps, redirect
@@ -52,7 +53,7 @@ async def watch_list(visit: Visit) -> Response:
 async def _list_values(visit: Visit) -> dict[str, Any]:
     limit = SHOWN if visit.session else SEARCHED
     found = await visit.machine.store.jobs.list_jobs(kind=None, state=None, limit=limit)
-    shown = [job for job in found if _may_see(visit, job)][:SHOWN]
+    shown = [job for job in found if may_see(visit, job)][:SHOWN]
     return {"jobs": await show_jobs(visit.machine, visit.views, shown)}
 
 
@@ -87,6 +88,9 @@ async def _values(visit: Visit, number: int) -> dict[str, Any]:
         "pages": pages,
         "looks": looks,
         "ended": is_final(job.state),
+        "files": []
+        if visit.face.at_machine
+        else await kept_files(visit.machine, number),  # a panel has no place for them
         "base": f"{BASE}/{number}",
         "who": {word: visit.text(text) for word, text in WHO_WORDS.items()},
     }
@@ -95,6 +99,11 @@ async def _values(visit: Visit, number: int) -> dict[str, Any]:
 async def picture(visit: Visit) -> Response:
     """Show the picture of a job's first page."""
     return await picture_of(visit.machine, (await _job(visit)).id)
+
+
+async def file(visit: Visit) -> Response:
+    """Give out a file that a job keeps, to be saved."""
+    return await kept_file(visit.machine, (await _job(visit)).id, visit.request.path_params["name"])
 
 
 async def page_picture(visit: Visit) -> Response:
@@ -152,12 +161,13 @@ async def cancel(visit: Visit) -> Response:
 async def _job(visit: Visit) -> StoredJob:
     """Return the job in the path, if the visitor may see it. Raises :class:`UnknownName`."""
     job = await visit.machine.jobs.job(job_number(visit))
-    if not _may_see(visit, job):
+    if not may_see(visit, job):
         raise UnknownName(message(N_("There is no job {number}."), number=job.id))
     return job
 
 
-def _may_see(visit: Visit, job: StoredJob) -> bool:
+def may_see(visit: Visit, job: StoredJob) -> bool:
+    """Tell whether a job is the visitor's business."""
     return visit.session is not None or job.card.where == PANEL
 
 
