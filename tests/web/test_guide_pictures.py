@@ -31,6 +31,7 @@ def test_every_screen_fits_and_has_its_picture(
     let_a_day_pass(daemon)
     tour = Tour(chromium, daemon, language, pictures)
     tour.first_start()
+    tour.jobs()
     tour.settings()
     tour.gateway()
     tour.desk()

@@ -13,6 +13,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from axe_playwright_python.sync_playwright import Axe
+from paper_files import make_file
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from driver import Daemon, decide
@@ -205,6 +206,40 @@ class Tour:
         self.page.locator("#f-server").click()
         self.page.wait_for_selector("#keyboard:not([hidden])")
         self.draw("keyboard")
+
+    def jobs(self) -> None:
+        """Address book, a scan whose pages are looked at, fax."""
+        self.go("/contacts")
+        for name, addresses in (("Oficina de obra", f"{LUIS}, {ANA}"), ("Luis", LUIS)):
+            self.page.locator("#f-name").fill(name)
+            self.page.locator("#f-addresses").fill(addresses)
+            self.page.locator("#f-favourite").check(force=True)
+            self.press("main button.primary")
+        self.go("/contacts")
+        self.shoot("contacts")
+        self.go("/scan")
+        self.page.locator("[name=contact]").first.check()
+        self.shoot("scan")
+        self.page.locator("[name=from][value=file]").check(force=True)
+        document = make_file(self._daemon.directory / "Contrato.pdf", [1, 2, 3, 4])
+        self.page.locator("[name=file]").set_input_files(document)
+        self.page.locator("#f-subject").fill("Contrato 2026-118")
+        self.page.locator("h1").click()
+        self.page.wait_for_selector("#keyboard", state="hidden")
+        self.press("main button.primary")
+        self.page.wait_for_selector("#pages")
+        self.shoot("scan-pages")
+        self.press("main button.primary")
+        self.page.wait_for_selector(".headline [data-state=job_done]")
+        self.look("job")
+        self.go("/jobs")
+        self.look("jobs")
+        self.go("/fax")
+        self.shoot("fax")
+        self.go("/settings/fax")
+        self.look("fax-settings")
+        self.go("/settings/scan")
+        self.look("scan-settings")
 
     def gateway(self) -> None:
         """Devices and their mail, as on a working day."""
