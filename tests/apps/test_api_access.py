@@ -53,6 +53,7 @@ ANSWERS: Final = {
     "show_picture": 404,
     "cancel_job": 404,
     "change_fax_settings": 422,
+    "change_print_settings": 422,
     "send_fax": 400,
     "list_job_files": 404,
     "download_job_file": 404,

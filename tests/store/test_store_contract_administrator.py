@@ -18,6 +18,7 @@ from valija.domain.account import Presence
 from valija.domain.administrator import Lockout, Session
 from valija.domain.errors import StoreError
 from valija.domain.fax import FaxSettings, JunkRule
+from valija.domain.print_job import Duplex, PrintSettings
 from valija.domain.record import AuditAction, AuditRecord
 from valija.secret import Secret
 from valija.store.port import Store
@@ -267,3 +268,18 @@ async def test_fax_settings_are_kept_as_they_were_set(store: Store) -> None:
     assert not await store.save_fax(FaxSettings(), FaxSettings(resend=1), record)
     assert await store.load_fax() == first
     assert len(await store.list_audit(100)) == 1
+
+
+async def test_print_settings_are_kept_as_they_were_set_password_and_all(store: Store) -> None:
+    assert await store.load_print() == PrintSettings()
+    first = PrintSettings("office", (EVERY,), Secret("pin-4711"), duplex=Duplex.LONG, faxes=("*",))
+    record = audit_record("print", AuditAction.SETTINGS_CHANGED)
+    assert await store.save_print(PrintSettings(), first, record)
+    assert not await store.save_print(PrintSettings(), PrintSettings(copies=2), record)
+    found = await store.load_print()
+    assert found == first
+    assert found.password is not None
+    assert found.password.reveal() == "pin-4711"
+
+
+EVERY = "@office.example"

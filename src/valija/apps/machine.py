@@ -21,7 +21,8 @@ from valija.domain.explanations import Explainer
 from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
 from valija.net.http import HttpDriver
-from valija.net.tls import client_context
+from valija.net.ipp import Ipp
+from valija.net.tls import ClientContext, client_context
 from valija.services.address_book import AddressBook
 from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
@@ -47,6 +48,9 @@ from valija.services.neighbours import Neighbours
 from valija.services.outgoing import Outgoing
 from valija.services.passwords import Passwords
 from valija.services.preferences import PreferencesDesk
+from valija.services.print_line import PrintLine
+from valija.services.print_settings import PrintSettingsDesk
+from valija.services.printing import PrintDesk, Printing
 from valija.services.provider_client import ProviderClient
 from valija.services.providers import ProviderBook
 from valija.services.queue_counts import QueueCounts
@@ -106,6 +110,7 @@ class Machine:
     jobs: JobDesk
     outgoing: Outgoing
     fax: Fax
+    printing: Printing
     contacts: AddressBook
     scan_settings: ScanSettingsDesk
     scans: ScanDesk
@@ -125,6 +130,8 @@ class Machine:
         await self.desk.resume()
         await self.gateway.start()
         await self.fax.receiver.mail.start()
+        await self.printing.desk.mail.start()
+        await self.printing.line.start()
         await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
@@ -132,6 +139,8 @@ class Machine:
             asyncio.create_task(self.neighbours.run(), name="neighbours"),
             asyncio.create_task(self.jobs.run(), name="jobs"),
             asyncio.create_task(self.fax.receiver.mail.run(), name="faxes"),
+            asyncio.create_task(self.printing.desk.mail.run(), name="e-mail print"),
+            asyncio.create_task(self.printing.line.run(), name="printer"),
             asyncio.create_task(self.hot_folder.run(), name="hot folder"),
         ]
 
@@ -173,6 +182,9 @@ def build(
     outgoing = Outgoing(delivery, gateway.intake, clock)
     contacts, scan_settings = AddressBook(store, clock, events), ScanSettingsDesk(store, clock, events)
     scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock)
+    fax = _fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir)
+    printing = _printing(store, jobs, outgoing, client_context(*authorities), clock, events, state_dir)
+    fax.receiver.print_fax = printing.desk.print_fax
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -206,7 +218,8 @@ def build(
         ),
         jobs=jobs,
         outgoing=outgoing,
-        fax=_fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir),
+        fax=fax,
+        printing=printing,
         contacts=contacts,
         scan_settings=scan_settings,
         scans=scans,
@@ -285,6 +298,20 @@ def _fax(
         host_name=local_name(),
     )
     return Fax(FaxSettingsDesk(store, clock, events), sender, receiver)
+
+
+def _printing(
+    store: Store,
+    jobs: JobDesk,
+    outgoing: Outgoing,
+    tls: ClientContext,
+    clock: Clock,
+    events: EventBus,
+    state_dir: Path,
+) -> Printing:
+    line = PrintLine(store, jobs, Ipp(tls), clock, events, random.Random())  # noqa: S311 - spreads times, no secret
+    desk = PrintDesk(store, jobs, line, outgoing, clock, events, translate, state_dir)
+    return Printing(PrintSettingsDesk(store, clock, events), desk, line)
 
 
 def local_name() -> str:

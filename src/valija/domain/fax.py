@@ -13,17 +13,16 @@ from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from valija.domain.errors import FieldProblem, InvalidFields
+from valija.domain.senders import SENDER, matches, parse_lines, parse_senders
 from valija.domain.settings import BadValue, number, one_line, parse_fields, switch
 from valija.domain.text import N_, message
 from valija.message.tiff_fax import FaxGeometry, FaxPaper, FaxProfile, FaxResolution, is_possible
 
-SENDERS_LIMIT: Final = 50
 RULES_LIMIT: Final = 50
 RESEND_RANGE: Final = (0, 15)
 RESEND_RANGE_MIN: Final = (1, 15)
 WAIT_RANGE_H: Final = (1, 240)
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
-_SENDER: Final = re.compile(r"[^\s@<>,;]{0,64}@[^\s@<>,;]{1,253}")
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -133,32 +132,11 @@ def _phone(value: Any) -> str:
     return text
 
 
-def _lines(value: Any, limit: int) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = re.split(r"[\n,;]", value)
-    if not isinstance(value, Collection) or not all(isinstance(item, str) for item in value):
-        raise BadValue(message(N_("must be a list of texts")))
-    found = tuple(dict.fromkeys(item.strip() for item in value if item.strip()))
-    if len(found) > limit:
-        raise BadValue(message(N_("has {count} entries; at most {limit} fit"), count=len(found), limit=limit))
-    return found
-
-
-def _senders(value: Any) -> tuple[str, ...]:
-    found = _lines(value.lower() if isinstance(value, str) else value, SENDERS_LIMIT)
-    for item in found:
-        if not _SENDER.fullmatch(item):
-            raise BadValue(
-                message(N_("must be addresses or domains such as @example.com, not “{text}”"), text=item[:80])
-            )
-    return tuple(dict.fromkeys(item.lower() for item in found))
-
-
 def _forward(value: Any) -> tuple[str, ...]:
-    found = _lines(value, RULES_LIMIT)
+    found = parse_lines(value, RULES_LIMIT)
     for item in found:
         sender, colon, to = (part.strip() for part in item.partition(":"))
-        if not colon or (sender and not _SENDER.fullmatch(sender)) or not _SENDER.fullmatch(to) or to.startswith("@"):
+        if not colon or (sender and not SENDER.fullmatch(sender)) or not SENDER.fullmatch(to) or to.startswith("@"):
             raise BadValue(
                 message(N_("must be rules such as @office.example: ana@example.com, not “{text}”"), text=item[:80])
             )
@@ -178,7 +156,7 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "resend": number(*RESEND_RANGE),
     "resend_every": number(*RESEND_RANGE_MIN),
     "junk": _one_of(JunkRule),
-    "senders": _senders,
+    "senders": parse_senders,
     "forward": _forward,
     "answer": switch,
 }
@@ -188,7 +166,7 @@ def is_wanted(settings: FaxSettings, sender: str) -> bool:
     """Tell whether a fax from ``sender`` is taken. Who says no sender is on no list."""
     if settings.junk is JunkRule.OFF:
         return True
-    listed = any(_matches(entry, sender) for entry in settings.senders)
+    listed = any(matches(entry, sender) for entry in settings.senders)
     return listed if settings.junk is JunkRule.ALLOW else not listed
 
 
@@ -197,14 +175,9 @@ def forward_to(settings: FaxSettings, sender: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for rule in settings.forward:
         who, _colon, to = (part.strip() for part in rule.partition(":"))
-        if (not who or _matches(who.lower(), sender)) and to.lower() != sender.lower():
+        if (not who or matches(who.lower(), sender)) and to.lower() != sender.lower():
             found[to] = None
     return tuple(found)
-
-
-def _matches(entry: str, sender: str) -> bool:
-    sender = sender.strip().lower()
-    return sender.endswith(entry) if entry.startswith("@") else sender == entry
 
 
 # --- answers --------------------------------------------------------------------------------------------------------------

@@ -316,6 +316,9 @@ class JobWord(StrEnum):
     PRINTED = "printed"
     FILED = "filed"
     FORWARDED = "forwarded"
+    LEFT_OUT = "left_out"  # options that were not understood, or that the printer does not know
+    AT_PRINTER = "at_printer"  # the printer has it, by a number of its own
+    PRINTER_SAYS = "printer_says"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def make_fax(
 
 def _count(file: str) -> int:
     if file.endswith(".txt"):
-        return sum(1 for _page in text_pages(_text(file), 204, measure=True))
+        return sum(1 for _page in text_pages(text_of(file), 204, measure=True))
     with open_source(Path(file)) as source:
         return source.count
 
@@ -77,14 +77,15 @@ def _pages(
     dpi = max(_CROSS, geometry.resolution.lines)
     for file in files:
         if file.endswith(".txt"):
-            yield from text_pages(_text(file), _CROSS)
+            yield from text_pages(text_of(file), _CROSS)
             continue
         with open_source(Path(file)) as source:
             for number in range(source.count):
                 yield source.page(number, dpi, grey=True)
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
+    """Return the text of a file, whatever is wrong with its octets."""
     return Path(file).read_text("utf-8", "replace")
 
 
@@ -152,7 +153,7 @@ def read_fax(progress: Progress, /, path: str, out: str, folder: str, *, title: 
             profiles = {page.profile for page in pages}
             profile = FaxProfile.S if profiles == {FaxProfile.S} else FaxProfile.F
             images = (_decoded(file, page) for page in pages)
-            count = _write(images, Path(out), Path(folder), title, at, len(pages), progress)
+            count = write_pages(images, Path(out), Path(folder), title, at, len(pages), progress)
             return {"pages": count, "profile": profile.value}
     return any_pages(progress, path, out, folder, title=title, at=at) | {"profile": ""}
 
@@ -160,20 +161,20 @@ def read_fax(progress: Progress, /, path: str, out: str, folder: str, *, title: 
 def any_pages(progress: Progress, /, path: str, out: str, folder: str, *, title: str, at: str) -> dict[str, Any]:
     """Make a PDF of a file of pictures or text that came; return its ``pages``."""
     if path.endswith(".txt"):
-        text = _text(path)
+        text = text_of(path)
         total = sum(1 for _page in text_pages(text, _CROSS, measure=True))
-        return {"pages": _write(text_pages(text, _CROSS), Path(out), Path(folder), title, at, total, progress)}
+        return {"pages": write_pages(text_pages(text, _CROSS), Path(out), Path(folder), title, at, total, progress)}
     with open_source(Path(path)) as source:
         if source.count > FAX_PAGES_LIMIT:
             raise Refused("paper_too_large", f"{source.count} pages")
         images = (source.page(number, 200) for number in range(source.count))
-        return {"pages": _write(images, Path(out), Path(folder), title, at, source.count, progress)}
+        return {"pages": write_pages(images, Path(out), Path(folder), title, at, source.count, progress)}
 
 
-def _write(
+def write_pages(
     images: Iterator[Image.Image], out: Path, folder: Path, title: str, at: str, total: int, progress: Progress
 ) -> int:
-    """Write pages as they come; each one's own file is gone before the next is made."""
+    """Write pages as they come, as a PDF; each one's own file is gone before the next is made. Return how many."""
 
     def files() -> Iterator[Path]:
         for number, image in enumerate(images, 1):
@@ -192,6 +193,16 @@ def _write(
 
     write_pdf(counting(), out, title=title, at=datetime.fromisoformat(at))
     return counted
+
+
+def fax_images(file: BinaryIO, size: int) -> tuple[Iterator[Image.Image], int]:
+    """Return the pages of a TIFF for fax and how many they are; 0 if it is another TIFF. Raises :class:`BadTiff`."""
+    pages = list(read_pages(_reader(file), size))
+    if not all(page.is_fax for page in pages):
+        return iter(()), 0
+    if len(pages) > FAX_PAGES_LIMIT:
+        raise Refused("paper_too_large", f"{len(pages)} pages")
+    return (_decoded(file, page) for page in pages), len(pages)
 
 
 def _reader(file: BinaryIO) -> Callable[[int, int], bytes]:

@@ -15,6 +15,7 @@ from PIL import Image, TiffImagePlugin
 from valija.paper.fax import any_pages, make_fax, read_fax
 from valija.paper.pages import QUALITY, copy_page, in_colour, save_page
 from valija.paper.pdf_writer import write_pdf
+from valija.paper.printing import for_printer, join_pages
 from valija.paper.refusal import Operation, Progress, Refused
 from valija.paper.sources import USUAL_DPI, dpi_of, open_source
 
@@ -173,7 +174,7 @@ def _write_searchable(paths: Sequence[Path], out: Path, language: str, progress:
         raise Refused("paper_too_hard", last.decode("utf-8", "replace").strip())
 
 
+_ON_PAGES: Final = (count, picture, take, turn, shrink, assemble, jpeg)
 OPERATIONS: Final[dict[str, Operation]] = {
-    operation.__name__: operation
-    for operation in (count, picture, take, turn, shrink, assemble, jpeg, make_fax, read_fax, any_pages)
+    operation.__name__: operation for operation in (*_ON_PAGES, make_fax, read_fax, any_pages, for_printer, join_pages)
 }

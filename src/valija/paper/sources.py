@@ -45,8 +45,8 @@ def open_source(path: Path) -> Iterator[Source]:
     with path.open("rb") as file:
         beginning = file.read(1024)
     if b"%PDF-" in beginning:
-        with _open_pdf(path) as source:
-            yield source
+        with open_pdf(path) as document:
+            yield _PdfSource(document)
         return
     try:
         image = Image.open(path, formats=FORMATS)
@@ -104,18 +104,18 @@ class _PdfSource:
 
 
 @contextmanager
-def _open_pdf(path: Path) -> Iterator[_PdfSource]:
+def open_pdf(path: Path) -> Iterator[Any]:
+    """Open a PDF as PDFium's document. Raises :class:`Refused`."""
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
         protected = getattr(error, "err_code", None) == FPDF_ERR_PASSWORD
         raise Refused("paper_encrypted" if protected else "paper_unreadable", str(error)) from None
     try:
-        source = _PdfSource(document)
-        if not source.count:
+        if not len(document):
             raise Refused("paper_unreadable", "no pages")
-        _check_count(source.count)
-        yield source
+        _check_count(len(document))
+        yield document
     finally:
         document.close()
 

@@ -47,9 +47,11 @@ def _drawable(text: str) -> str:
     return unicodedata.normalize("NFKD", seen).encode("ascii", "ignore").decode()
 
 
-def text_pages(text: str, dpi: int, *, measure: bool = False) -> Iterator[Image.Image]:
+def text_pages(
+    text: str, dpi: int, *, measure: bool = False, paper_mm: tuple[float, float] = _PAPER_MM
+) -> Iterator[Image.Image]:
     """Yield a text's pages, at least one; ``measure``: they are only to be counted. Raises :class:`Refused` for too many."""
-    width, height, margin = _sizes(dpi)
+    width, height, margin = _sizes(dpi, paper_mm)
     letters = font(round(_POINT * dpi / 72))
     step = round(_POINT * _LINE * dpi / 72)
     on_a_page = (height - 2 * margin) // step
@@ -92,8 +94,8 @@ def cover_page(cover: dict[str, Any], pages: int, dpi: int) -> Image.Image:
     return page
 
 
-def _sizes(dpi: int) -> tuple[int, int, int]:
-    return round(_PAPER_MM[0] / 25.4 * dpi), round(_PAPER_MM[1] / 25.4 * dpi), round(_MARGIN_MM / 25.4 * dpi)
+def _sizes(dpi: int, paper_mm: tuple[float, float] = _PAPER_MM) -> tuple[int, int, int]:
+    return round(paper_mm[0] / 25.4 * dpi), round(paper_mm[1] / 25.4 * dpi), round(_MARGIN_MM / 25.4 * dpi)
 
 
 def _lines(text: str, letters: Font, width: int, limit: int, *, cut: bool = False) -> Iterator[str]:

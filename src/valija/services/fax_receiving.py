@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from valija import __version__
-from valija.domain.account import Setting
+from valija.domain.account import Actor, Presence, Setting
 from valija.domain.clock import Clock
 from valija.domain.fax import FaxSettings, forward_to, is_wanted
 from valija.domain.job import JobKind, JobWord
@@ -36,7 +36,7 @@ from valija.services.fax_mailbox import read_report
 from valija.services.fax_sending import FaxSender, parse_name
 from valija.services.gateway import Gateway
 from valija.services.jobs import JobDesk, JobRun, JobStopped
-from valija.services.mail_parts import PartFile, unpack
+from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import Letter, MailTaker, Say
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.store.port import Store
@@ -52,6 +52,9 @@ _TYPES: Final = {
     "png": "image/png",
     "txt": "text/plain",
 }
+
+
+PrintFax = Callable[[Sequence[Path], str, str, Actor], Awaitable[int | None]]
 
 
 class FaxReceiver:
@@ -80,6 +83,7 @@ class FaxReceiver:
         self._clock = clock
         self._say = say
         self._host_name = host_name
+        self.print_fax: PrintFax | None = None
         self.mail = MailTaker(
             store,
             jobs,
@@ -126,6 +130,8 @@ class FaxReceiver:
         await self._keep(run, others)
         only_text = bool(others) and all(part.kind is PartKind.TEXT for part in wanted)
         forwarded = await self._forward(run, head, settings, sender, wanted) if pages else ()
+        if pages:
+            await self._print(run, wanted, sender)
         unreadable = None
         if not pages or only_text:
             unreadable = trouble or ("fax_bad_mail" if why else "fax_unreadable")
@@ -151,7 +157,7 @@ class FaxReceiver:
                 trouble = problem.reason
                 await run.note(JobWord.NOT_SHOWN, f"{part.name or part.path.name}: {problem.words or problem.reason}")
                 await asyncio.to_thread(target.unlink, missing_ok=True)
-            await asyncio.to_thread(_copy_to, part.path, run.kept)
+            await asyncio.to_thread(copy_to, part.path, run.kept)
         await run.progress(pages, pages)
         return pages, trouble
 
@@ -183,7 +189,7 @@ class FaxReceiver:
     async def _keep(self, run: JobRun, parts: Sequence[PartFile]) -> None:
         """Keep what nobody can show, and say so."""
         for part in parts:
-            await asyncio.to_thread(_copy_to, part.path, run.kept)
+            await asyncio.to_thread(copy_to, part.path, run.kept)
             await run.note(JobWord.NOT_SHOWN, part.name or part.path.name)
 
     # --- handed on, answered ----------------------------------------------------------------------------------------------
@@ -209,6 +215,16 @@ class FaxReceiver:
         queued = await self._outgoing.queue(mail)
         await run.note(JobWord.FORWARDED, f"{', '.join(to)} ({queued.id})")
         return to
+
+    async def _print(self, run: JobRun, parts: Sequence[PartFile], sender: str) -> None:
+        """Print it, if the rule of the printer says so, once."""
+        if self.print_fax is None or await self._was(run, JobWord.PRINTED):
+            return
+        files = [run.kept / f"{part.path.stem}.pdf" for part in parts]
+        there = [file for file in files if await asyncio.to_thread(file.is_file)]
+        number = await self.print_fax(there, run.job.card.title, sender, Actor("", sender or "fax", Presence.REMOTE))
+        if number is not None:
+            await run.note(JobWord.PRINTED, str(number))
 
     async def _answer(self, run: JobRun, head: MessageHead, unreadable: str | None) -> None:
         """Send a notification, where one may be sent, and none was."""
@@ -267,13 +283,6 @@ class FaxReceiver:
 
     async def _language(self) -> str:
         return (await self._store.load_preferences()).language or "en"
-
-
-def _copy_to(path: Path, folder: Path) -> None:
-    """Put a file into another folder of the same disk; it is there once, whatever was before."""
-    target = folder / path.name
-    target.unlink(missing_ok=True)
-    target.hardlink_to(path)
 
 
 def _safe_name(part: PartFile) -> str:

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from valija.domain.account import Actor
 from valija.domain.clock import Clock
-from valija.domain.errors import TryLater
 from valija.domain.fax import FaxSettings, parse_fax_settings
-from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.text import N_, message
-from valija.services.events import EventBus, SettingsChanged
+from valija.services.events import EventBus
+from valija.services.one_record import OneRecord
 from valija.store.port import Store
 
 SUBJECT: Final = "fax"
-_TRIES: Final = 5
 
 
-class FaxSettingsDesk:
+class FaxSettingsDesk(OneRecord[FaxSettings]):
     """Where they are changed."""
 
     def __init__(self, store: Store, clock: Clock, events: EventBus) -> None:
-        self._store = store
-        self._clock = clock
-        self._events = events
-
-    async def load(self) -> FaxSettings:
-        """Return the settings."""
-        return await self._store.load_fax()
-
-    async def change(self, changes: Mapping[str, Any], *, actor: Actor) -> FaxSettings:
-        """Apply ``changes``, all or none. Raises :class:`~valija.domain.errors.InvalidFields`."""
-        for _try in range(_TRIES):
-            stored = await self._store.load_fax()
-            new = parse_fax_settings(stored, changes)
-            if new == stored:
-                return new
-            details = {"fields": ", ".join(sorted(changes))}
-            record = AuditRecord(self._clock.now(), actor, AuditAction.SETTINGS_CHANGED, SUBJECT, details)
-            if await self._store.save_fax(stored, new, record):
-                self._events.publish(SettingsChanged(SUBJECT, self._clock.now()))
-                return new
-        raise TryLater(message(N_("Somebody else changes the same setting.")), message(N_("Try again.")))
+        super().__init__(SUBJECT, store.load_fax, store.save_fax, parse_fax_settings, clock, events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,20 +23,28 @@ from valija.message.mime_reading import (
 )
 
 PIECE: Final = 262_144
+_MANY: Final = 1 << 40
+_HEAD_ONLY: Final = Limits(parts=_MANY, depth=_MANY, near_delimiters=_MANY, decoded=_MANY)
 
 
 @dataclass(frozen=True, slots=True)
 class PartFile:
-    """A part on disk: what it is, its name as the sender gave it."""
+    """A part on disk: what it is, its name as the sender gave it.
+
+    ``is_attached``: it says so, or has a name. ``is_in_text``: a picture that belongs to a text in HTML.
+    """
 
     path: Path
     kind: PartKind
     name: str
+    media_type: str = ""
+    is_attached: bool = False
+    is_in_text: bool = False
 
 
 def read_head(path: Path) -> MessageHead:
-    """Return a message's head. Raises :class:`BadMail`, OSError."""
-    reader = MimeReader()
+    """Return a message's head, whatever follows it. Raises :class:`BadMail`, OSError."""
+    reader = MimeReader(_HEAD_ONLY)
     with path.open("rb") as file:
         while piece := file.read(PIECE):
             for event in reader.feed(piece):
@@ -98,7 +106,7 @@ class _Unpacking(ExitStack):
         if not self.files or self.files[-1].path.stem != f"part-{self._head.number:03}":
             self._kind = kind_of(self._head, self._kept[:SNIFFED])
             target = self._folder / f"part-{self._head.number:03}.{self._kind.value}"
-            self.files.append(PartFile(target, self._kind, self._head.file_name))
+            self.files.append(_part(target, self._kind, self._head))
         if self._kind in (PartKind.TEXT, PartKind.HTML):  # kept until its end, to be decoded as a whole
             self._kept = self._kept[: TEXT_LIMIT * 4]
             return
@@ -121,5 +129,18 @@ class _Unpacking(ExitStack):
                 text = text_of_html(text)
             target = last.path.with_suffix(".txt")
             target.write_text(text, "utf-8", "replace")
-            self.files[-1] = PartFile(target, PartKind.TEXT if text.strip() else PartKind.OTHER, last.name)
+            self.files[-1] = replace(last, path=target, kind=PartKind.TEXT if text.strip() else PartKind.OTHER)
         self._head = None
+
+
+def _part(path: Path, kind: PartKind, head: PartHead) -> PartFile:
+    in_text = head.inside == "multipart/related" and any(name == "content-id" for name, _value in head.fields)
+    attached = head.disposition == "attachment" or bool(head.file_name)
+    return PartFile(path, kind, head.file_name, head.media_type, attached, in_text)
+
+
+def copy_to(path: Path, folder: Path) -> None:
+    """Put a file into another folder of the same disk; it is there once, whatever was before."""
+    target = folder / path.name
+    target.unlink(missing_ok=True)
+    target.hardlink_to(path)

@@ -22,6 +22,7 @@ from valija.domain.clock import Clock
 from valija.domain.errors import StoreFull, TryLater, ValijaError
 from valija.domain.record import ReceivedMessage
 from valija.domain.settings import PopSettings
+from valija.domain.subject_options import without_password
 from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
 from valija.message.summary import HEADER_LIMIT, summarise
@@ -43,6 +44,7 @@ TURN_S: Final = 60.0  # how long a check waits until nobody else has the mailbox
 FRESH_S: Final = 2.0  # settings are not read again for so long
 T = TypeVar("T")
 DIRECTORY: Final = "received"
+_MAY_HAVE_PASSWORDS: Final = (Setting.EMAIL_PRINT, Setting.EMAIL_STATUS)  # in the subject
 
 
 class MaildropBusy(TryLater):
@@ -204,9 +206,8 @@ class Retrieval:
                 message(N_("Make space on the disk; the message is still on the server.")),
             ) from None
         said = summarise(beginning)
-        record = ReceivedMessage(
-            setting.value, maildrop, unique_id, now, str(relative), size, said.sender, said.subject
-        )
+        subject = without_password(said.subject) if setting in _MAY_HAVE_PASSWORDS else said.subject
+        record = ReceivedMessage(setting.value, maildrop, unique_id, now, str(relative), size, said.sender, subject)
         stored = await self._store.record_received(record)
         if stored is None:  # noted by somebody else meanwhile
             await asyncio.to_thread(target.unlink, missing_ok=True)

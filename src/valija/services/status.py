@@ -93,6 +93,11 @@ class StatusDesk:
         """Join a trouble with its explanation."""
         return ExplainedTrouble(trouble, self._explainer.explain(trouble.reason))
 
+    def meaning(self, reason: str) -> str:
+        """Return what a reason means; empty for what is none."""
+        known = self._explainer.by_reason.get(reason)
+        return known.meaning if known else ""
+
     def _idle_limit(self, tokens: TokenSet | None, idle_days: int | None) -> datetime | None:
         return idle_limit_at(tokens, idle_days) if tokens else None
 

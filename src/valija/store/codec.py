@@ -25,6 +25,7 @@ from valija.domain.fax import FaxSettings
 from valija.domain.job import JobCard, JobLine, JobState
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
+from valija.domain.print_job import PrintSettings
 from valija.domain.queue import RecipientState
 from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage
@@ -55,6 +56,7 @@ Stored = (
     | Sighting
     | Learning
     | FaxSettings
+    | PrintSettings
     | JobCard
     | Contact
     | ScanSettings

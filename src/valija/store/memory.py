@@ -16,6 +16,7 @@ from valija.domain.device import Device
 from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
+from valija.domain.print_job import PrintSettings
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.scan import ScanSettings
@@ -55,6 +56,7 @@ class MemoryStore:
         self._preferences = Preferences()
         self._learning = Learning()
         self._fax = FaxSettings()
+        self._print = PrintSettings()
         self._api_tokens: dict[str, ApiToken] = {}
         self._devices: dict[str, VersionedDevice] = {}
         self._sightings: dict[str, Sighting] = {}
@@ -297,6 +299,16 @@ class MemoryStore:
         if self._fax != expected:
             return False
         self._fax = new
+        await self.append_audit(record)
+        return True
+
+    async def load_print(self) -> PrintSettings:
+        return self._print
+
+    async def save_print(self, expected: PrintSettings, new: PrintSettings, record: AuditRecord) -> bool:
+        if self._print != expected:
+            return False
+        self._print = new
         await self.append_audit(record)
         return True
 

@@ -23,6 +23,7 @@ from valija.domain.device import Device
 from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
+from valija.domain.print_job import PrintSettings
 from valija.domain.record import AuditRecord, ReceivedMessage
 from valija.domain.registration import Registration
 from valija.domain.scan import ScanSettings
@@ -312,6 +313,14 @@ class Store(Protocol):
         ...
 
     async def save_fax(self, expected: FaxSettings, new: FaxSettings, record: AuditRecord) -> bool:
+        """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
+        ...
+
+    async def load_print(self) -> PrintSettings:
+        """Return where mail is printed and whose; the defaults if it was never stored."""
+        ...
+
+    async def save_print(self, expected: PrintSettings, new: PrintSettings, record: AuditRecord) -> bool:
         """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
         ...
 

@@ -11,6 +11,7 @@ from valija.domain.administrator import Lockout, Session
 from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
+from valija.domain.print_job import PrintSettings
 from valija.domain.record import AuditRecord
 from valija.domain.scan import ScanSettings
 from valija.secret import Secret
@@ -24,10 +25,12 @@ _LOCKOUT: Final = "lockout"
 _PREFERENCES: Final = "preferences"
 _LEARNING: Final = "learning"
 _FAX: Final = "fax"
+_PRINT: Final = "print"
 _SCAN: Final = "scan"
 _TOLD: Final = {
     _PREFERENCES: ChangeKind.SETTINGS,
     _FAX: ChangeKind.SETTINGS,
+    _PRINT: ChangeKind.SETTINGS,
     _SCAN: ChangeKind.SETTINGS,
     _LEARNING: ChangeKind.DEVICES,
 }
@@ -73,6 +76,13 @@ class AdministratorRows(SealedRows):
         box = self._seal("administrator", _FAX, new)
         return await self._swap(_FAX, lambda row: self._fax(row) == expected, box, (record,))
 
+    async def load_print(self) -> PrintSettings:
+        return self._print(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _PRINT)))
+
+    async def save_print(self, expected: PrintSettings, new: PrintSettings, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _PRINT, new)
+        return await self._swap(_PRINT, lambda row: self._print(row) == expected, box, (record,))
+
     async def load_scan_settings(self) -> ScanSettings:
         return self._scan(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _SCAN)))
 
@@ -115,6 +125,9 @@ class AdministratorRows(SealedRows):
 
     def _fax(self, row: _Row) -> FaxSettings:
         return FaxSettings() if row is None else self._open("administrator", _FAX, row[1], FaxSettings)
+
+    def _print(self, row: _Row) -> PrintSettings:
+        return PrintSettings() if row is None else self._open("administrator", _PRINT, row[1], PrintSettings)
 
     def _scan(self, row: _Row) -> ScanSettings:
         return ScanSettings() if row is None else self._open("administrator", _SCAN, row[1], ScanSettings)

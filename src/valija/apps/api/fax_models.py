@@ -9,18 +9,19 @@ from pydantic import Field, WithJsonSchema
 from valija.apps.api.fields import CHANGES_LIMIT
 from valija.apps.api.models import Answer, Body
 from valija.domain import fax as limits
+from valija.domain.senders import SENDERS_LIMIT
 from valija.message.tiff_fax import FaxPaper, FaxProfile, FaxResolution
 
 
-def _words(kind: type[Any]) -> dict[str, Any]:
+def words_of(kind: type[Any]) -> dict[str, Any]:
     return {"type": "string", "enum": [member.value for member in kind]}
 
 
-def _number(bounds: tuple[int, int]) -> dict[str, Any]:
+def number_of(bounds: tuple[int, int]) -> dict[str, Any]:
     return {"type": "integer", "minimum": bounds[0], "maximum": bounds[1]}
 
 
-def _list(limit: int) -> dict[str, Any]:
+def list_of(limit: int) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "string", "maxLength": 600}, "maxItems": limit}
 
 
@@ -28,20 +29,20 @@ FAX_FIELDS: Final[dict[str, Any]] = {
     "type": "object",
     "description": "wait is in hours, resend_every in minutes; senders are addresses or @domain; forward are “who: to”",
     "properties": {
-        "profile": _words(FaxProfile),
-        "resolution": _words(FaxResolution),
-        "paper": _words(FaxPaper),
-        "halftone": _words(limits.Halftone),
+        "profile": words_of(FaxProfile),
+        "resolution": words_of(FaxResolution),
+        "paper": words_of(FaxPaper),
+        "halftone": words_of(limits.Halftone),
         "gateway": {"type": "string", "maxLength": 253},
         "own_number": {"type": "string", "maxLength": 40},
         "cover": {"type": "boolean"},
-        "confirmation": _words(limits.Confirmation),
-        "wait": _number(limits.WAIT_RANGE_H),
-        "resend": _number(limits.RESEND_RANGE),
-        "resend_every": _number(limits.RESEND_RANGE_MIN),
-        "junk": _words(limits.JunkRule),
-        "senders": _list(limits.SENDERS_LIMIT),
-        "forward": _list(limits.RULES_LIMIT),
+        "confirmation": words_of(limits.Confirmation),
+        "wait": number_of(limits.WAIT_RANGE_H),
+        "resend": number_of(limits.RESEND_RANGE),
+        "resend_every": number_of(limits.RESEND_RANGE_MIN),
+        "junk": words_of(limits.JunkRule),
+        "senders": list_of(SENDERS_LIMIT),
+        "forward": list_of(limits.RULES_LIMIT),
         "answer": {"type": "boolean"},
     },
     "additionalProperties": False,

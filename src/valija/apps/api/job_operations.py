@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 
 from valija.apps.api import job_models as models
 from valija.apps.api.calls import Call
+from valija.apps.api.print_operations import said_by_printer
 from valija.apps.api.views import Views
 from valija.apps.machine import Machine
 from valija.domain.errors import UnknownName
@@ -69,6 +70,9 @@ LINE_LABELS: Final = {
     JobWord.PRINTED: N_("Printed: {about}"),
     JobWord.FILED: N_("Filed: {about}"),
     JobWord.FORWARDED: N_("Forwarded to {about}"),
+    JobWord.LEFT_OUT: N_("Not understood, and left out: {about}"),
+    JobWord.AT_PRINTER: N_("The printer has it: {about}"),
+    JobWord.PRINTER_SAYS: N_("The printer: {about}"),
 }
 
 
@@ -183,6 +187,8 @@ def _line(views: Views, line: JobLine) -> models.JobLineView:
         text = message(LINE_LABELS[line.word], about=said)
         if answer.words:
             text = message("{line} · {words}", line=text, words=answer.words)
+    elif line.word is JobWord.PRINTER_SAYS:
+        text = message(LINE_LABELS[line.word], about=said_by_printer(views, line.about))
     else:
         text = message(LINE_LABELS[line.word], about=line.about)
     return models.JobLineView(

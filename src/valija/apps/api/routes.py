@@ -15,6 +15,7 @@ from valija.apps.api import operations as on
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
 from valija.apps.api.fax_routes import FAX_ROUTES
 from valija.apps.api.job_routes import JOB_ROUTES
+from valija.apps.api.print_routes import PRINT_ROUTES
 from valija.apps.api.scan_routes import SCAN_ROUTES
 from valija.domain.account import POP_SETTINGS
 from valija.domain.api_token import Scope
@@ -385,5 +386,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *JOB_ROUTES,
     *FAX_ROUTES,
+    *PRINT_ROUTES,
     *SCAN_ROUTES,
 )

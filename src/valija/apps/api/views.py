@@ -15,6 +15,7 @@ from valija.domain.device import DEVICE_LABELS
 from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.fax import FAX_LABELS
 from valija.domain.preferences import PREFERENCE_LABELS
+from valija.domain.print_job import PRINT_LABELS
 from valija.domain.registration import Registration
 from valija.domain.scan import SCAN_LABELS
 from valija.domain.settings import FIELD_LABELS, MailSettings
@@ -144,6 +145,11 @@ class Views:
     def raw_trouble(self, trouble: Any) -> models.TroubleView | None:
         """Show a trouble that is not yet explained."""
         return self.trouble(self._status.explain(trouble)) if trouble is not None else None
+
+    def meaning(self, reason: str) -> str:
+        """Return what a reason means; empty for what is none."""
+        meaning = self._status.meaning(reason)
+        return self.text(meaning) if meaning else ""
 
     def authorization(self, asked: Authorization | None) -> models.AuthorizationView | None:
         """Show a permission that is being asked for, without what must stay here."""
@@ -314,6 +320,7 @@ class Views:
                 **PREFERENCE_LABELS,
                 **DEVICE_LABELS,
                 **FAX_LABELS,
+                **PRINT_LABELS,
                 **OTHER_LABELS,
             }
             problems = [

@@ -21,6 +21,7 @@ from valija.apps.cli import (
     mail_commands,
     output,
     panel_command,
+    print_commands,
     scan_commands,
     settings_commands,
     status_command,
@@ -62,6 +63,7 @@ cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
 cli.add_command(job_commands.job)
 cli.add_command(fax_commands.fax)
+cli.add_command(print_commands.print_group)
 cli.add_command(scan_commands.scan)
 cli.add_command(scan_commands.scan_settings)
 cli.add_command(scan_commands.contact)

@@ -84,7 +84,12 @@ def list_faxes(client: DaemonClient, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def receive(client: DaemonClient, as_json: bool) -> int:
     """Fetch faxes."""
-    report = client.call("POST", "/settings/internet-fax/receive", timeout=900.0)
+    return fetch_now(client, "internet-fax", as_json)
+
+
+def fetch_now(client: DaemonClient, setting: str, as_json: bool) -> int:
+    """Fetch what a POP setting has; print how many messages came, return the exit status."""
+    report = client.call("POST", f"/settings/{setting}/receive", timeout=900.0)
     if as_json:
         output.print_json(report)
         return int(report["exit_status"])
@@ -147,12 +152,18 @@ def _save(client: DaemonClient, number: int, name: str, folder: Path | None) -> 
 @click.pass_obj
 def change(client: DaemonClient, /, as_json: bool, **asked: Any) -> None:
     """Change or show the settings."""
-    lists = ("senders", "forward")  # an empty one is not named; one that holds an empty text is emptied
+    change_and_show(client, "/fax/settings", changes_of(asked, ("senders", "forward")), as_json)
+
+
+def changes_of(asked: dict[str, Any], lists: tuple[str, ...]) -> dict[str, Any]:
+    """Return what was asked for; of lists, an empty one was not named, one that holds an empty text is emptied."""
     changes = {name: value for name, value in asked.items() if value is not None and name not in lists}
-    changes |= {name: [entry for entry in asked[name] if entry] for name in lists if asked[name]}
-    found = (
-        client.call("PATCH", "/fax/settings", {"changes": changes}) if changes else client.call("GET", "/fax/settings")
-    )
+    return changes | {name: [entry for entry in asked[name] if entry] for name in lists if asked[name]}
+
+
+def change_and_show(client: DaemonClient, path: str, changes: dict[str, Any], as_json: bool) -> None:
+    """Change settings, if something is to be changed, and show them."""
+    found = client.call("PATCH", path, {"changes": changes}) if changes else client.call("GET", path)
     if as_json:
         output.print_json(found)
     else:

@@ -104,7 +104,8 @@ def pop_show(client: DaemonClient, setting: str, as_json: bool) -> None:
     _show(client.call("GET", f"/settings/{setting}"), as_json=as_json)
 
 
-def _read(path: Path) -> str:
+def read_file(path: Path) -> str:
+    """Return a file's text, or end with what is wrong with it."""
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,7 +116,7 @@ def _change(client: DaemonClient, setting: str, fields: dict[str, Any], *, yes: 
     password_file = fields.pop("password_file")
     changes = {name: value for name, value in fields.items() if value is not None}
     if password_file is not None:
-        changes["password"] = _read(password_file).removesuffix("\n").removesuffix("\r")
+        changes["password"] = read_file(password_file).removesuffix("\n").removesuffix("\r")
     report = confirmed(client, "PATCH", f"/settings/{setting}", {"changes": changes}, yes=yes)
     _show(report, as_json=as_json)
 
@@ -190,7 +191,7 @@ def provider_set(
     changes |= {key: None if key in files or key == "grant" else "" for word in forget for key in FORGETTABLE[word]}
     for key, path in files.items():
         if path is not None:
-            changes[key] = _read(path).strip() if key == "client_secret" else _read(path)
+            changes[key] = read_file(path).strip() if key == "client_secret" else read_file(path)
     report = confirmed(client, "PUT", f"/providers/{name}", {"changes": changes}, yes=yes)
     _show_provider(report, as_json=as_json)
 

@@ -1,0 +1,87 @@
+"""What is to be printed, and how far it has got: a file in the job's folder, so that a crash forgets nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from valija.domain.print_job import COLOUR_MODES, MEDIA, SIDES, Duplex, PrintColour, PrintOptions, PrintPaper
+from valija.net.ipp import PrintTicket
+from valija.store.master_key import sync_directory
+
+ORDER: Final = "order.json"
+DOCUMENT: Final = "print.pdf"  # in the job's kept/
+NAME_LIMIT: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class PrintOrder:
+    """One job for the printer.
+
+    ``name`` is what it is called there, alone in the world by its token. ``begun``: it may have been handed over to ``target``;
+    ``at_printer`` is its number there, 0 as long as nobody knows it; ``seen``: it was seen at work. ``answer_to``: who is told
+    of its end, ``message_id`` what about; ``left`` could not be printed.
+    """
+
+    title: str
+    name: str
+    copies: int = 1
+    duplex: str = Duplex.OFF.value
+    colour: str = PrintColour.AUTO.value
+    paper: str = PrintPaper.A4.value
+    tray: str = ""
+    answer_to: str = ""
+    message_id: str = ""
+    left: str = ""
+    target: str = ""
+    begun: bool = False
+    at_printer: int = 0
+    seen: bool = False
+
+    @property
+    def ticket(self) -> PrintTicket:
+        """Return what the printer is told."""
+        return PrintTicket(
+            name=self.name,
+            copies=self.copies,
+            sides=SIDES[Duplex(self.duplex)],
+            color_mode=COLOUR_MODES[PrintColour(self.colour)],
+            media=MEDIA[PrintPaper(self.paper)],
+            tray=self.tray,
+        )
+
+
+def order_of(number: int, title: str, token: str, options: PrintOptions) -> PrintOrder:
+    """Return the order of a job."""
+    return PrintOrder(
+        title=title,
+        name=f"{title[:NAME_LIMIT]} (valija {number}-{token})",
+        copies=options.copies,
+        duplex=options.duplex.value,
+        colour=options.colour.value,
+        paper=options.paper.value,
+        tray=options.tray,
+    )
+
+
+def write_order(folder: Path, order: PrintOrder) -> None:
+    """Write it durably. Blocking; raises OSError."""
+    path = folder / ORDER
+    new = path.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(asdict(order), file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_directory(folder)
+
+
+def read_order(folder: Path) -> PrintOrder | None:
+    """Read it; None if there is none that can be read. Blocking."""
+    try:
+        return replace(PrintOrder("", ""), **json.loads((folder / ORDER).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
