@@ -12,7 +12,7 @@ from valija.apps.api.job_models import JobView
 from valija.apps.api.job_operations import show_jobs
 from valija.apps.api.mail_operations import FILES_LIMIT, path_of
 from valija.apps.web.job_views import may_see
-from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
+from valija.apps.web.record_form import RecordForm
 from valija.apps.web.visit import Visit, demand_utf8, redirect
 from valija.domain.account import Setting
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
@@ -25,9 +25,7 @@ from valija.services.fax_sending import FaxOrder
 from valija.services.login import LoginFailed
 
 SHOWN: Final = 20
-SETTINGS: Final = "/settings/fax"
 TITLE: Final = N_("Internet fax")
-_FORMS: Final = frozenset({"cover", "answer"})
 CHOICES: Final[dict[str, dict[Any, str]]] = {
     "profile": {FaxProfile.S: N_("S: read by every fax"), FaxProfile.F: N_("F: smaller, more sizes")},
     "resolution": {
@@ -127,52 +125,12 @@ async def _latest(visit: Visit) -> list[JobView]:
     return await show_jobs(visit.machine, visit.views, sorted(found, key=lambda job: -job.id)[:SHOWN])
 
 
-# --- settings -------------------------------------------------------------------------------------------------------------
-
-
-async def show_settings(visit: Visit) -> Response:
-    """Show how faxes are sent and received."""
-    if "saved" in visit.request.query_params:
-        visit.notice("good", N_("Saved."))
-    return await _settings_page(visit, {})
-
-
-async def change_settings(visit: Visit) -> Response:
-    """Store what was typed, all or none."""
-    form = await visit.form()
-    changes: dict[str, Any] = {k: v for k, v in form.items() if k in _TYPED}
-    changes |= {name: form.get(name) == "on" for name in _FORMS}
-    try:
-        await visit.machine.fax.settings.change(changes, actor=visit.actor)
-    except InvalidFields as error:
-        return await _settings_page(visit, form, 422, error)
-    return redirect(f"{SETTINGS}?saved")
-
-
-_TYPED: Final = frozenset(FaxSettings.__dataclass_fields__) - _FORMS
-
-
-async def _settings_page(
-    visit: Visit, typed: dict[str, str], status: int = 200, error: InvalidFields | None = None
-) -> Response:
-    now = await visit.machine.fax.settings.load()
-    problems = visit.views.problem(error).problems if error else []
-    values = {name: _shown(getattr(now, name)) for name in _TYPED} | {k: v for k, v in typed.items() if k in _TYPED}
-    switches = {name: typed.get(name) == "on" if typed else getattr(now, name) for name in _FORMS}
-    server = BY_SLUG["image-send-internet-fax"]
-    labels = [visit.text(label) for label in server.path[:-1]]
-    return await visit.render(
-        "fax_settings.html",
-        status,
-        values=values | switches,
-        choices={n: [(o.value, visit.text(text)) for o, text in of.items()] for n, of in CHOICES.items()},
-        problems=problems,
-        problem_of={p.field: p.problem for p in problems},
-        server=server.base,
-        action=SETTINGS,
-        crumbs=[(visit.text(ROOT_LABEL), "/settings"), *((label, SETTINGS) for label in labels)],
-    )
-
-
-def _shown(value: object) -> str:
-    return "\n".join(value) if isinstance(value, tuple) else str(value)
+FORM: Final = RecordForm(
+    template="fax_settings.html",
+    action="/settings/fax",
+    screen="image-send-internet-fax",
+    names=frozenset(FaxSettings.__dataclass_fields__),
+    choices=CHOICES,
+    desk=lambda machine: machine.fax.settings,
+    switches=frozenset({"cover", "answer"}),
+)
