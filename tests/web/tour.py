@@ -238,6 +238,10 @@ class Tour:
         self.shoot("fax")
         self.go("/settings/fax")
         self.look("fax-settings")
+        self.go("/print")
+        self.look("print")
+        self.go("/settings/print")
+        self.look("print-settings")
         self.go("/settings/scan")
         self.look("scan-settings")
 
