@@ -19,7 +19,14 @@ from valija.net.data_files import read_catalogue
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PROVIDER_PAGES = ("providers.md", "proveedores.md")
-FILES = ("scan.pdf", "pin.txt", "secret.txt", "key.json", "valija.crt", "valija.key")  # that commands of the documents name
+FILES = (
+    "scan.pdf",
+    "pin.txt",
+    "secret.txt",
+    "key.json",
+    "valija.crt",
+    "valija.key",
+)  # that commands of the documents name
 SHELL_ENDS = {"|", "||", "&", "&&", ";", "<", "<<", ">", ">>"}
 FENCE = re.compile(r" *(```+|~~~+)(.*)")
 
