@@ -12,6 +12,7 @@ from bench import (
     accept,
     daemon,
     exchange,
+    fax,
     heavy,
     mail,
     pages,
@@ -43,6 +44,8 @@ MEASUREMENTS = (
     screens.screens,
     pages.open_pages,
     paper.paper,
+    fax.fax_pages,
+    fax.fax_messages,
 )
 REPORT = Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
 BEGIN, END = "<!-- results: written by make bench -->", "<!-- end of results -->"

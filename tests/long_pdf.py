@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def pdf(pages: int, *, size: tuple[int, int] = (595, 842)) -> bytes:
-    """Return a PDF by hand: on each page its number, a frame, and a black square at its upper left corner."""
+
+def pdf(pages: int, *, size: tuple[int, int] = (595, 842), lines: Sequence[str] = ()) -> bytes:
+    """Return a PDF by hand: on each page its number, a frame, and a black square at its upper left corner; and lines."""
+    words = b"BT /F 10 Tf 12 TL 60 560 Td %s ET" % b" ".join(b"(%s) Tj T*" % line.encode("ascii") for line in lines)
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Count %d/Kids[%s]>>" % (pages, b" ".join(b"%d 0 R" % (4 + 2 * n) for n in range(pages))),
@@ -14,6 +17,7 @@ def pdf(pages: int, *, size: tuple[int, int] = (595, 842)) -> bytes:
         text = b"BT /F 40 Tf 100 600 Td (Page %d) Tj ET 20 20 %d %d re S 0 %d 50 50 re f" % (
             n + 1, size[0] - 40, size[1] - 40, size[1] - 50,
         )  # fmt: skip
+        text += b" " + words if lines else b""
         objects.append(
             b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %d %d]/Contents %d 0 R/Resources<</Font<</F 3 0 R>>>>>>"
             % (*size, 5 + 2 * n)

@@ -16,7 +16,8 @@ installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 
 missing() {
   for package in dovecot-core dovecot-pop3d dovecot-lmtpd postfix libsasl2-modules postgresql chromium curl mpop fetchmail \
-    swaks libnet-ssleay-perl msmtp fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr cups cups-ipp-utils; do
+    swaks libnet-ssleay-perl msmtp fonts-dejavu-core libtiff-tools poppler-utils qpdf sane-utils tesseract-ocr cups cups-ipp-utils \
+    ghostscript; do
     installed "$package" || echo "$package"
   done
 }

@@ -89,11 +89,15 @@ class Answer(NamedTuple):
 
 
 class Rig:
-    """The peers. Start it once for many tests: it takes about two seconds."""
+    """The peers. Start it once for many tests: it takes about two seconds.
+
+    ``mechanisms`` are Dovecot's; with ``plain`` a token does as a password, for clients that know no OAuth.
+    """
 
     domain: Final = DOMAIN
 
-    def __init__(self) -> None:
+    def __init__(self, mechanisms: str = "xoauth2 oauthbearer") -> None:
+        self._mechanisms = mechanisms
         self.ports = Ports(*free_ports(6))
         self.issuer = f"http://127.0.0.1:{self.ports.http}"
         self.issuer_https = f"https://localhost:{self.ports.https}"
@@ -249,6 +253,7 @@ class Rig:
             + "/token/introspection",
             "domain": DOMAIN,
             "keep": os.environ.get("PEERS_KEEP", ""),
+            "mechanisms": self._mechanisms,
             "pop3": self.ports.pop3,
             "pop3s": self.ports.pop3s,
             "submission": self.ports.submission,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from valija.message.tiff_fax import FaxDescription, FaxGeometry, FaxPaper, FaxProfile, FaxResolution, TiffFaxWriter
 from valija.message.tiff_reading import BadTiff, TiffPage, alone, read_pages
@@ -25,6 +25,7 @@ from valija.paper.text_pages import cover_page, text_pages
 FAX_PAGES_LIMIT: Final = 1_000
 _CROSS: Final = 204
 _THRESHOLD: Final = 150
+_ALMOST: Final = 0.998  # a few pixels more than the geometry has are cut off: they are the page's edge
 
 
 def make_fax(
@@ -55,7 +56,7 @@ def make_fax(
     with Path(out).open("wb") as target:
         for image in _pages(files, geometry, total, cover):
             page = fitted(image, geometry)
-            strip = coded(black_and_white(page, halftone), geometry.profile)
+            strip = coded(inked(page, halftone), geometry.profile)
             target.write(writer.page(strip, page.height))
             done += 1
             progress(done, total)
@@ -81,7 +82,7 @@ def _pages(
             continue
         with open_source(Path(file)) as source:
             for number in range(source.count):
-                yield source.page(number, dpi, grey=True)
+                yield source.page(number, dpi, upright=(_CROSS, geometry.resolution.lines), grey=True)
 
 
 def text_of(file: str) -> str:
@@ -98,6 +99,7 @@ def fitted(image: Image.Image, geometry: FaxGeometry) -> Image.Image:
         across, down = down, across
     width, height = page.width / across * _CROSS, page.height / down * geometry.resolution.lines
     scale = min(1.0, geometry.width / width, geometry.height / height)
+    scale = 1.0 if scale > _ALMOST else scale
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if page.size != size:
         page = page.convert("L").resize(size, Image.Resampling.BOX, reducing_gap=2.0)
@@ -108,28 +110,25 @@ def fitted(image: Image.Image, geometry: FaxGeometry) -> Image.Image:
     return sheet
 
 
-def black_and_white(page: Image.Image, halftone: str) -> Image.Image:
-    """Return a page of one bit: dithered for photos, sharp for text."""
-    if page.mode == "1":
-        return page
-    if halftone == "photo":
-        return page.convert("1")
-    return page.point(_SHARP, "1")
+def inked(page: Image.Image, halftone: str) -> Image.Image:
+    """Return a page of one bit, set where there is ink: dithered for photos, sharp for text."""
+    if page.mode == "L" and halftone != "photo":
+        return page.point(_SHARP, "1")
+    return ImageChops.invert(page if page.mode == "1" else page.convert("1"))
 
 
-_SHARP: Final = [0] * _THRESHOLD + [255] * (256 - _THRESHOLD)
+_SHARP: Final = [255] * _THRESHOLD + [0] * (256 - _THRESHOLD)
 
 
-def coded(page: Image.Image, profile: FaxProfile) -> bytes:
+def coded(ink: Image.Image, profile: FaxProfile) -> bytes:
     """Return a page's strip: MH or MMR, least significant bit first, black is one.
 
-    Pillow turns pixels over one by one for a photometric of zero, so they are given to it the other way round instead.
+    Pillow turns pixels over one by one for a photometric of zero, so it is given ink as if it were light.
     """
-    black_is_one = Image.frombytes("1", page.size, page.tobytes("raw", "1;I"))
     out = io.BytesIO()
     one_dimensional = profile is FaxProfile.S
-    fields = {266: 2, 278: page.height} | ({292: 4} if one_dimensional else {})
-    black_is_one.save(out, "TIFF", compression="group3" if one_dimensional else "group4", tiffinfo=fields)
+    fields = {266: 2, 278: ink.height} | ({292: 4} if one_dimensional else {})
+    ink.save(out, "TIFF", compression="group3" if one_dimensional else "group4", tiffinfo=fields)
     data = out.getvalue()
     ((offset, size),) = next(read_pages(lambda at, count: data[at : at + count], len(data))).strips
     return data[offset : offset + size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import pypdfium2 as pdfium
 from PIL import Image, ImageOps, ImageSequence
-from pypdfium2.raw import FPDF_ERR_PASSWORD
+from pypdfium2 import raw
 
 from valija.paper.refusal import Refused
 
@@ -31,10 +32,11 @@ class Source(Protocol):
     kind: str  # pdf, tiff, jpeg, png, pnm
     count: int
 
-    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
+    def page(self, number: int, dpi: int, *, upright: tuple[int, int] | None = None, grey: bool = False) -> Image.Image:
         """Return a page (from 0) as an image whose ``info["dpi"]`` is what it is in; ``dpi`` is for what has no pixels.
 
-        ``grey``: nobody will look at its colours.
+        ``upright``: across and down, instead of ``dpi``, if such a page is not wider than high. ``grey``: nobody will look
+        at its colours.
         """
         ...
 
@@ -62,15 +64,15 @@ class _ImageSource:
         self.kind = {"MPO": "jpeg", "PPM": "pnm"}.get(image.format or "", (image.format or "").lower())
         self.count = _frames(image) if self.kind == "tiff" else 1
 
-    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
+    def page(self, number: int, dpi: int, *, upright: tuple[int, int] | None = None, grey: bool = False) -> Image.Image:
         if self.count > 1:
             self._image.seek(number)
         image = self._image
         if image.width * image.height > PIXELS_LIMIT:
             raise Refused("paper_too_large", f"{image.width} x {image.height}")
         found = dpi_of(image)
-        upright = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
-        page = _flat(upright)
+        turned = ImageOps.exif_transpose(image) if image.getexif().get(_EXIF_ORIENTATION, 1) != 1 else image
+        page = _flat(turned)
         page.info["dpi"] = found
         return page
 
@@ -88,19 +90,34 @@ class _PdfSource:
         self._document = document
         self.count = len(document)
 
-    def page(self, number: int, dpi: int, *, grey: bool = False) -> Image.Image:
+    def page(self, number: int, dpi: int, *, upright: tuple[int, int] | None = None, grey: bool = False) -> Image.Image:
         page = self._document[number]
         try:
             width, height = page.get_size()
-            if width * height * (dpi / 72) ** 2 > PIXELS_LIMIT:
+            across, down = upright if upright and width <= height else (dpi, dpi)
+            if width * height * across * down / 72**2 > PIXELS_LIMIT:
                 raise Refused("paper_too_large", f"{width:.0f} x {height:.0f} pt")
-            bitmap = page.render(scale=dpi / 72, rev_byteorder=True, prefer_bgrx=False, grayscale=grey)
-            image: Image.Image = bitmap.to_pil().convert("L" if grey else "RGB")
-            bitmap.close()
+            size = max(1, math.ceil(width * across / 72)), max(1, math.ceil(height * down / 72))
+            image = _drawn(page, size, grey=grey)
         finally:
             page.close()
-        image.info["dpi"] = (dpi, dpi)
+        image.info["dpi"] = (across, down)
         return image
+
+
+def _drawn(page: Any, size: tuple[int, int], *, grey: bool) -> Image.Image:
+    """Draw a page of a PDF; pypdfium2's own way knows one scale for both directions only."""
+    kind, order = (
+        (raw.FPDFBitmap_Gray, raw.FPDF_GRAYSCALE) if grey else (raw.FPDFBitmap_BGR, raw.FPDF_REVERSE_BYTE_ORDER)
+    )
+    bitmap = pdfium.PdfBitmap.new_native(*size, kind, rev_byteorder=not grey)
+    try:
+        bitmap.fill_rect((255, 255, 255, 255), 0, 0, *size)
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, *size, 0, raw.FPDF_ANNOT | order)
+        image: Image.Image = bitmap.to_pil()  # which keeps the pixels
+    finally:
+        bitmap.close()
+    return image
 
 
 @contextmanager
@@ -109,7 +126,7 @@ def open_pdf(path: Path) -> Iterator[Any]:
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
-        protected = getattr(error, "err_code", None) == FPDF_ERR_PASSWORD
+        protected = getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD
         raise Refused("paper_encrypted" if protected else "paper_unreadable", str(error)) from None
     try:
         if not len(document):
