@@ -83,7 +83,7 @@ async def until(machine: Machine, number: int, is_so: Callable[[JobState], bool]
     """Let the line work until a job is so."""
     end = time.monotonic() + 15
     while True:
-        machine.clock.jump(31)  # type: ignore[attr-defined]
+        machine.clock.jump(11)  # type: ignore[attr-defined]
         await machine.printing.line.turn()
         job = await machine.jobs.job(number)
         if is_so(job.state):
