@@ -12,8 +12,8 @@ from driver import Daemon
 SCOPES: Final = ("--scope", "openid", "--scope", "offline_access", "--scope", "smtp", "--scope", "pop")
 
 
-def fax_machine(directory: Path, rig: Rig, account: str) -> Daemon:
-    """A machine that sends and fetches faxes as ``account``, by the rig's servers."""
+def fax_machine(directory: Path, rig: Rig, account: str, setting: str = "internet-fax") -> Daemon:
+    """A machine that sends as ``account``, and fetches with a POP setting, faxes for one, by the rig's servers."""
     directory.mkdir()
     machine = Daemon(directory, sandbox=False, configuration=f"[tls]\nca_file = '{rig.ca_file}'\n").start()
     where = ("--kind", "custom", "--issuer", rig.issuer, "--client-id", DEVICE.id)
@@ -22,9 +22,9 @@ def fax_machine(directory: Path, rig: Rig, account: str) -> Daemon:
     sender = ("--sender-name", "Fax", "--sender-address", account)
     machine.ok("smtp", "set", "--server", "localhost", "--port", str(rig.ports.submission), *sender, *oauth)
     pop = ("--server", "localhost", "--port", str(rig.ports.pop3s), "--check-interval", "0")
-    machine.ok("pop", "set", "internet-fax", *pop, *oauth)
-    for setting in ("smtp", "internet-fax"):
-        asked = machine.json("token", "get", setting, "--yes", "--no-wait")
+    machine.ok("pop", "set", setting, *pop, *oauth)
+    for name in ("smtp", setting):
+        asked = machine.json("token", "get", name, "--yes", "--no-wait")
         rig.approve_device(asked["verification_uri"], asked["user_code"], account)
-        machine.until(setting, lambda s: s["state"] != "awaiting_authorization", 30)
+        machine.until(name, lambda s: s["state"] != "awaiting_authorization", 30)
     return machine

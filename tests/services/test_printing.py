@@ -333,6 +333,19 @@ async def test_who_sent_it_is_told_that_it_was_printed_if_that_is_wanted_and_a_m
     assert "Printed: Acta" in answer
 
 
+async def test_an_answer_that_comes_by_itself_is_not_printed_and_not_answered(machine: Machine, cups: Cups) -> None:
+    """A note of absence, a report, this machine's own answer: nothing goes in circles."""
+    await change(machine, confirmation="always", senders=[EVA, "@office.example"])
+    (printed,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    await until(machine, printed.id, is_done)
+    (own,) = await answers(machine)
+    report = b"From: eva@example.com\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\n\r\nhola\r\n--b--\r\n"
+    jobs = await came(machine, own.encode(), report)
+    assert [reason_of(job) for job in jobs[1:]] == ["print_automatic"] * 2
+    assert len(await answers(machine)) == 1
+    assert len(cups.output()) == 1
+
+
 # --- the printer ----------------------------------------------------------------------------------------------------------
 
 

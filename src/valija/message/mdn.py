@@ -105,6 +105,12 @@ def is_automatic(head: MessageHead) -> bool:
     return submitted not in ("", "no") or bulk or empty or report or any(head.all(name) for name in _LISTED)
 
 
+def is_answer(head: MessageHead) -> bool:
+    """Tell whether a message answers another one by itself, or reports on one (RFC 3834 section 5, RFC 6522)."""
+    submitted = head.first("auto-submitted").split(";")[0].strip().lower()
+    return submitted == "auto-replied" or head.media_type == "multipart/report"
+
+
 def _addresses(values: Sequence[str]) -> set[str]:
     """Return addresses, the domain in small letters."""
     pairs = getaddresses([value[:4_000] for value in values[:10]])

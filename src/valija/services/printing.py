@@ -39,7 +39,7 @@ from valija.domain.subject_options import parse_subject, title_of
 from valija.domain.text import N_, Message, message
 from valija.domain.trouble import Trouble
 from valija.message.fax_mail import PAGES, PartKind
-from valija.message.mdn import is_automatic
+from valija.message.mdn import is_answer, is_automatic
 from valija.message.mime_reading import Limits, MessageHead, readable
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.events import EventBus
@@ -158,6 +158,8 @@ class PrintDesk:
             raise JobStopped("print_sender_unclear", readable(", ".join(said))[:200])
         if not may_print(settings, found[0]):
             raise JobStopped("print_unwanted", readable(found[0])[:200])
+        if is_answer(letter.head):
+            raise JobStopped("print_automatic")
         return found[0]
 
     async def _asked(self, run: JobRun, work: _Work, head: MessageHead) -> _Work:
