@@ -72,7 +72,6 @@ LINE_LABELS: Final = {
     JobWord.FORWARDED: N_("Forwarded to {about}"),
     JobWord.LEFT_OUT: N_("Not understood, and left out: {about}"),
     JobWord.AT_PRINTER: N_("The printer has it: {about}"),
-    JobWord.PRINTER_SAYS: N_("The printer: {about}"),
 }
 
 
@@ -188,7 +187,7 @@ def _line(views: Views, line: JobLine) -> models.JobLineView:
         if answer.words:
             text = message("{line} · {words}", line=text, words=answer.words)
     elif line.word is JobWord.PRINTER_SAYS:
-        text = message(LINE_LABELS[line.word], about=said_by_printer(views, line.about))
+        text = said_by_printer(views, line.about)
     else:
         text = message(LINE_LABELS[line.word], about=line.about)
     return models.JobLineView(

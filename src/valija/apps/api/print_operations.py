@@ -10,7 +10,7 @@ from valija.apps.api.calls import Call
 from valija.apps.api.views import Views
 from valija.domain.print_job import PrintSettings
 from valija.domain.printer import REASON_TEXTS, PrinterReason, PrinterState, PrinterStateName
-from valija.domain.text import N_
+from valija.domain.text import N_, Message, message
 
 STATE_TEXTS: Final = {
     PrinterStateName.IDLE: N_("Ready"),
@@ -71,10 +71,11 @@ def _reason(views: Views, reason: PrinterReason) -> models.PrinterReasonView:
     return models.PrinterReasonView(keyword=reason.keyword, severity=reason.severity.value, text=text)
 
 
-def said_by_printer(views: Views, about: str) -> str:
-    """Return what the printer says in words: it is keywords of IPP, or a reason and the other side's words."""
+def said_by_printer(views: Views, about: str) -> Message | str:
+    """Return what the printer says, as a sentence: it is keywords of IPP, or a reason and the other side's words."""
     first, _space, rest = about.partition(" ")
     if meaning := views.meaning(first):
         return f"{meaning} {rest}".strip()
-    texts = [views.text(REASON_TEXTS[word]) if word in REASON_TEXTS else word for word in about.split()]
-    return " ".join(texts)
+    if first in REASON_TEXTS:
+        return " ".join(views.text(REASON_TEXTS[word]) if word in REASON_TEXTS else word for word in about.split())
+    return message(N_("The printer: {about}"), about=about)
