@@ -179,6 +179,16 @@ def test_a_body_over_the_limit_is_read_to_its_end_refused_and_not_given_out() ->
     assert host.messages == []
 
 
+def test_a_body_without_an_end_ends_the_session() -> None:
+    host = greeted(replace(OPEN, size_limit=10, endless_after=100))
+    host.receive(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n")
+    assert host.receive(b"x" * 100) == b""
+    assert codes(host.receive(b"x")) == [552]
+    assert host.closed
+    assert host.receive(b"\r\n.\r\nNOOP\r\n") == b""
+    assert host.messages == []
+
+
 def test_a_body_of_exactly_the_limit_is_taken() -> None:
     host = greeted(replace(OPEN, size_limit=10))
     said = host.receive(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n12345678\r\n.\r\n")

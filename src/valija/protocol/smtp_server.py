@@ -11,7 +11,8 @@ an answer may take its time.
 2. STARTTLS discards whatever was sent ahead of the handshake, and forgets the session (injection is impossible).
 3. Everything has a limit: line length, commands without a transaction, refused commands, recipients, size, failed log-ins.
    Over a limit the session ends with 421.
-4. A body over the size limit is read to its end and refused with 552; no piece after the limit is given out.
+4. A body over the size limit is read to its end and refused with 552, for a device that loses its connection comes again;
+   no piece after the limit is given out. One that has no end in sight (``endless_after``) ends the session.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ COMMAND_LIMIT: Final = 2048  # RFC 5321 says 512; extensions add, and old device
 
 @dataclass(frozen=True, slots=True)
 class SmtpPolicy:
-    """What this server offers and allows. ``size_limit`` in octets."""
+    """What this server offers and allows. ``size_limit`` and ``endless_after`` in octets."""
 
     host_name: str
     mechanisms: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class SmtpPolicy:
     reports_offered: bool = False  # DSN (RFC 3461)
     old_auth_line: bool = False  # AUTH=LOGIN PLAIN as well: what was written before RFC 2554
     size_limit: int = 157_286_400
+    endless_after: int = 1 << 33  # octets of one body
     recipients_limit: int = 500
     idle_commands_limit: int = 100  # in a row that bring no message forward
     errors_limit: int = 20
@@ -363,6 +365,9 @@ class SmtpServer:
         self._size += len(body)
         too_large = self._size > self._policy.size_limit
         if not unstuffer.done:
+            if self._size > self._policy.endless_after:
+                self._unstuffer = None
+                return self._end(552, "5.3.4", "Message has no end")
             return BodyPiece(b"" if too_large else body)
         self._unstuffer = None
         self._body_ended = True
