@@ -20,6 +20,7 @@ from valija.apps.config import Configuration
 from valija.apps.gateway_listeners import GatewayListeners
 from valija.apps.machine import Machine, build
 from valija.domain.account import Actor, Presence, Setting
+from valija.domain.account_gate import hold
 from valija.domain.clock import Clock
 from valija.domain.queue import RecipientState, RecipientStateName
 from valija.domain.record import AuditAction, AuditRecord
@@ -87,7 +88,13 @@ class RunningGateway:
 
     async def start(self) -> RunningGateway:
         """Start; what waits goes on."""
+        await self._open()
+        return await self._begin()
+
+    async def _open(self) -> None:
         self.store = await open_store(self.store_url, self.directory, None, {}, ssl.create_default_context())
+
+    async def _begin(self) -> RunningGateway:
         with _few_authorities():
             self.machine = build(self.configuration, self.store, self.clock, self.directory)
         await self._set_upstream()
@@ -96,6 +103,13 @@ class RunningGateway:
         await self._listeners.start()
         self.ports = self._listeners.places
         return self
+
+    async def start_held(self) -> RunningGateway:
+        """Start; what waits is held, as by an operator before."""
+        await self._open()
+        gate = await self.store.queue.load_gate("smtp")
+        assert await self.store.queue.save_gate("smtp", gate.version, hold(gate, self.clock.now()))
+        return await self._begin()
 
     async def _set_upstream(self) -> None:
         stored = await self.store.load_settings(Setting.SMTP)
