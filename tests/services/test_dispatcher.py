@@ -115,6 +115,8 @@ class Office:
         self.upstream = Upstream(self.clock, limits)
         troubles = Troubles(read_explainer(), self.clock)
         self.reports: list[tuple[str, FailureCause]] = []
+        self.hands_over = False
+        self.handed_over = 0
         self.dispatcher = Dispatcher(
             self.store.queue,
             Spool(directory),
@@ -155,7 +157,11 @@ class Office:
             ACCOUNT, "ricoh", sender, "1@example.com", size, self.clock.now(), recipients,
             stopped=self.dispatcher.stopped(ACCOUNT), is_report=is_report,
         )  # fmt: skip
-        number = await self.store.queue.accept(sent, Body(b"Subject: x\r\n\r\n"))
+        body, offer = Body(b"Subject: x\r\n\r\n"), self.dispatcher.offer(ACCOUNT) if self.hands_over else None
+        if offer is not None:
+            self.handed_over += 1
+            return await self.store.queue.accept_leased(sent, body, offer.until, offer.taken)
+        number = await self.store.queue.accept(sent, body)
         self.dispatcher.wake(ACCOUNT)
         return number
 
@@ -179,11 +185,14 @@ def all_delivered(states: list[RecipientState]) -> bool:
     return all(isinstance(state, Delivered) for state in states)
 
 
-@pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
-    """A dispatcher that was started."""
+@pytest.fixture(params=["from the store", "from hand to hand"])
+async def office(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Office]:
+    """A dispatcher that was started; mail comes to it out of the store, or straight from who accepts it."""
     made = Office(tmp_path)
+    made.hands_over = request.param == "from hand to hand"
     await made.start()
+    made.dispatcher.wake(ACCOUNT)
+    await settle()
     yield made
     await made.stop()
 
@@ -198,6 +207,36 @@ async def test_what_is_queued_leaves_at_once_over_kept_connections(office: Offic
     )
     assert office.upstream.opened <= 8
     assert office.upstream.most_busy <= 8
+    assert office.handed_over == (20 if office.hands_over else 0)
+
+
+async def test_what_waits_in_the_store_is_not_overtaken(office: Office) -> None:
+    """More than is kept in hand; then what is put off until later lets new mail pass, and leaves at its time."""
+    office.upstream.takes_s = 2
+    for number in range(1100):
+        await office.put(f"{number}@example.org")
+    if office.hands_over:
+        assert 1000 <= office.handed_over < 1020
+    await office.until(all_delivered, timedelta(minutes=6))
+    went = [int(e.recipients[0].address.partition("@")[0]) for _at, e in office.upstream.offered]
+    assert all(abs(number - place) < 8 for place, number in enumerate(went))
+    before = office.handed_over
+    office.upstream.answer = lambda e: "451 4.7.1 Greylisted" if len(office.upstream.offered) == 1101 else "250 OK"
+    await office.put("later@example.org")
+    await office.until(lambda states: isinstance(states[-1], Deferred), timedelta(seconds=5))
+    await office.put("now@example.org")
+    await office.until(lambda states: isinstance(states[-1], Delivered), timedelta(seconds=5))
+    assert office.handed_over == (before + 2 if office.hands_over else 0)
+    await office.until(all_delivered, timedelta(minutes=2))
+
+
+async def test_what_is_long_in_hand_is_leased_anew(office: Office) -> None:
+    """A slow server must not make a lease end while its message still waits in hand."""
+    office.upstream.takes_s = 1300
+    for number in range(60):
+        await office.put(f"{number}@example.org")
+    await office.until(all_delivered, timedelta(hours=3))
+    assert len(office.upstream.offered) == 60
 
 
 async def test_never_more_than_the_provider_allows_and_little_less(tmp_path: Path) -> None:
@@ -411,6 +450,8 @@ async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(
 async def test_many_recipients_go_in_parts(office: Office) -> None:
     """Each part is a message for the provider."""
     office.upstream.per_message = 10
+    office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await settle()
     await office.put(*(f"{n}@example.org" for n in range(25)))
     await office.until(all_delivered, timedelta(seconds=10))
     assert [len(e.recipients) for _at, e in office.upstream.offered] == [10, 10, 5]

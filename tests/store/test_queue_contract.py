@@ -24,7 +24,7 @@ from valija.domain.queue_history import (
     HistoryWord,
 )
 from valija.domain.traffic import SLOT, TrafficSlot
-from valija.store.queue_port import Body, QueueStore
+from valija.store.queue_port import Body, Leased, QueueStore
 from valija.store.sqlite_engine import SqliteEngine
 from valija.store.sqlite_queue import SqliteQueue
 
@@ -383,3 +383,48 @@ async def test_a_lease_looks_at_the_head_of_the_line_only(tmp_path: Path, count:
         assert len(found) == (state is RecipientStateName.IN_FLIGHT)
         assert steps < 100
     await database.close()
+
+
+async def test_what_is_accepted_under_a_lease_is_in_hand_or_in_the_line(line: QueueStore) -> None:
+    """Told once; a crash of who has it puts nothing off; a stale lease wins nothing."""
+    told: list[Leased | None] = []
+    message = queued("b@example.org", "ñ@example.org")
+    numbers = await asyncio.gather(
+        *(line.accept_leased(message, Body(b"Subject: %d" % n), SOON, told.append) for n in range(3)),
+        line.accept(queued(), Body()),
+    )
+    assert len(set(numbers)) == 4
+    assert len(told) == 3
+    for number, leased in zip(numbers, told, strict=False):
+        stored = await line.load(number)
+        assert stored is not None
+        if leased is None:
+            assert [entry.state for entry in stored.entries] == [Queued(NOW)] * 2
+        else:
+            assert leased == Leased(leased.lease, number, message, stored.entries, leased.body)
+            assert [entry.state for entry in stored.entries] == [InFlight(leased.lease, Queued(NOW))] * 2
+            assert await line.load_body(number) == leased.body
+    waiting = await line.lease("smtp", NOW, SOON, 9)
+    assert [job.id for job in waiting] == [n for n, job in zip(numbers, [*told, None], strict=True) if job is None]
+    assert await line.end_leases(SOON + MINUTE) == 7
+    again = await line.lease("smtp", SOON + MINUTE, SOON + DAY, 9)
+    assert [job.id for job in again] == sorted(numbers)
+    old = [(entry.id, q.GivenBack(job.lease)) for job in told if job is not None for entry in job.entries]
+    assert all(isinstance(state, InFlight) for state in await line.apply(old))
+
+
+@pytest.mark.parametrize("when", ["cancelled", "closed"])
+async def test_a_lease_is_told_of_whatever_becomes_of_who_asked(tmp_path: Path, when: str) -> None:
+    """With the lease if the message was stored, with None if it was not."""
+    engine = SqliteEngine(tmp_path)
+    line, told = SqliteQueue(engine), list[Leased | None]()
+    if when == "closed":
+        await engine.close()
+    asked = asyncio.create_task(line.accept_leased(queued(), Body(), SOON, told.append))
+    await asyncio.sleep(0)
+    if when == "cancelled":
+        asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    await engine.close()
+    await asyncio.sleep(0)
+    assert [job is not None for job in told] == [when == "cancelled"]

@@ -248,12 +248,18 @@ def _gateway(
         traffic.accepted(recipients)
         dispatcher.wake(account)
 
+    def handed_over(account: str, recipients: int) -> None:
+        traffic.accepted(recipients)
+        dispatcher.changed(account)
+
     intake = Intake(
         store.queue,
         spool,
         clock,
         host_name=local_name(),
         accepted=accepted,
+        offer=dispatcher.offer,
+        handed_over=handed_over,
         stopped=dispatcher.stopped,
     )
     devices = DeviceDesk(store, Passwords(), clock, events)

@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 1. A lane leases mail of its account, a batch at a time, and hands it to workers; a worker is a connection. There are never
-   more than the provider allows, less one, and none where nothing waits.
+   more than the provider allows, less one, and none where nothing waits. While nothing waits, a message comes straight from
+   who accepts it, stored under its lease at once (:meth:`Dispatcher.offer`).
 2. An account's trouble closes its gate: what was leased goes back as it was, and nothing is leased but a probe. The gate opens
    when the token is back, when the setting is changed, or when a probe gets through (:mod:`valija.domain.account_gate`).
 3. Trouble that passes (no network, a provider that is down, "too fast") pauses the lane; no message pays for it.
@@ -40,6 +41,7 @@ from valija.domain.token import Retrieved, tokens_in_use
 from valija.net.smtp import SmtpConnection
 from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
 from valija.services.lane import LEASE, Lane
+from valija.services.lane_line import Offer
 from valija.services.login import Troubles
 from valija.store.queue_port import Body, QueueStore
 from valija.store.spool_port import BodySpool
@@ -189,6 +191,11 @@ class Dispatcher:
             lane.start()
         lane.wake()
         self.changed(account)
+
+    def offer(self, account: str) -> Offer | None:
+        """Offer to take a message straight from who accepts it, if nothing waits that comes before it."""
+        lane = self._lanes.get(account)
+        return None if lane is None or self._stopping else lane.offer()
 
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""

@@ -23,6 +23,7 @@ from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.unheard import Unheard
 from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
 from valija.net.visits import Verdict
+from valija.services.lane_line import Offer
 from valija.store.queue_port import Body, QueueStore
 from valija.store.spool_port import BodyFile, BodySpool
 
@@ -67,6 +68,8 @@ class Intake:
         *,
         host_name: str,
         accepted: Callable[[str, int], None],
+        offer: Callable[[str], Offer | None],
+        handed_over: Callable[[str, int], None],
         stopped: Callable[[str], timedelta],
     ) -> None:
         self.queue = queue
@@ -74,6 +77,8 @@ class Intake:
         self.clock = clock
         self.host_name = host_name
         self.accepted = accepted
+        self.offer = offer
+        self.handed_over = handed_over
         self.stopped = stopped
         self.unheard = Unheard()
 
@@ -103,6 +108,7 @@ class IncomingMail:
         self._size = 0
         self._ascii = True
         self._failure: Verdict | None = None
+        self._offer: Offer | None = None  # of the lane that sends it
         self.id: int | None = None
 
     def write(self, data: bytes) -> Awaitable[None] | None:
@@ -130,7 +136,8 @@ class IncomingMail:
             except ValijaError as error:
                 self._failure = _failed(error)
             else:
-                self._intake.accepted(self._envelope.account, len(self._envelope.recipients))
+                told = self._intake.handed_over if self._offer is not None else self._intake.accepted
+                told(self._envelope.account, len(self._envelope.recipients))
         if self._failure is not None:
             await self.abandon()
             return self._failure
@@ -206,8 +213,12 @@ class IncomingMail:
         else:
             await self._file.write(bytes(self._kept))
             body = Body(file=await self._file.commit())
+        message, queue = self._message(self._intake.clock.now()), self._intake.queue
+        offer = self._offer = self._intake.offer(message.account)
         try:
-            return await self._intake.queue.accept(self._message(self._intake.clock.now()), body)
+            if offer is not None:
+                return await queue.accept_leased(message, body, offer.until, offer.taken)
+            return await queue.accept(message, body)
         except StoreFull:  # after any other trouble the row may be there all the same: a start-up cleans up
             await self._intake.spool.delete([body.file] if body.file else [])
             raise

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from valija.domain import account_gate as gates
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
-from valija.domain.fair_line import FairLine
 from valija.domain.pace import Pace, PaceLimits, begin, connections_allowed, end, slow_down, wait_for
-from valija.domain.queue import GivenBack, InFlight, RecipientEvent, TryFailed
+from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble, WhoActs
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.lane_hold import LaneHold
+from valija.services.lane_line import LaneLine, Offer
 from valija.services.login import LoginFailed
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 BATCH: Final = 64
 LOW: Final = 16
+IN_HAND: Final = 1000  # messages that come straight from who accepts them
+IN_HAND_OCTETS: Final = 4_194_304
 LEASE: Final = timedelta(hours=2)  # longer than the slowest message takes
+STALE: Final = timedelta(minutes=30)  # what was in hand for so long is leased anew before it is tried
 MOST_CONNECTIONS: Final = 8  # where the provider names no limit
 KEEP_S: Final = 20.0  # an idle connection
 MESSAGES_PER_CONNECTION: Final = 500
@@ -49,11 +52,12 @@ class Lane:
     def __init__(self, dispatcher: Dispatcher, account: str) -> None:
         self._d = dispatcher
         self.account = account
-        self._line: FairLine[Leased] = FairLine()
+        self._line = LaneLine()
+        self._offered = 0  # messages that are being stored under a lease for this lane
+        self._caught_up = False  # what is due is in hand, and when more will be is known
+        self._news = False  # there may be, since the lane looked
         self._woken = asyncio.Event()
-        self._job = asyncio.Condition()
         self._workers: set[asyncio.Task[None]] = set()
-        self._idle = 0
         self._busy = 0
         self._leasing: asyncio.Task[None] | None = None
         self._stopping = False
@@ -76,7 +80,27 @@ class Lane:
 
     def wake(self) -> None:
         """Look again whether something is due."""
+        self._fall_behind()
         self._woken.set()
+
+    def _fall_behind(self) -> None:
+        self._caught_up, self._news = False, True
+
+    def offer(self) -> Offer | None:
+        """Offer to take a message straight from who accepts it; None if it must wait its turn in the store."""
+        full = len(self._line) + self._offered >= IN_HAND or self._line.octets >= IN_HAND_OCTETS
+        ready = self._caught_up and self.hold.held and self._limits is not None and not self._stopping
+        if full or not ready or self.pause is not None or not self._d.gate(self.account).is_open:
+            return None
+        self._offered += 1
+        return Offer(self._d.clock.now() + LEASE, self._take)
+
+    def _take(self, leased: Leased | None) -> None:
+        self._offered -= 1
+        if leased is None:
+            self.wake()
+        elif not self._stopping:  # else the next start ends the lease
+            self._put([leased])
 
     def settings_changed(self) -> None:
         """Use no connection any more that was opened before, and wait no longer."""
@@ -91,8 +115,7 @@ class Lane:
         self._stopping = True
         self._woken.set()
         self._place.set()
-        async with self._job:
-            self._job.notify_all()
+        self._line.close()
         tasks = {task for task in (self._leasing, *self._workers) if task is not None}
         if tasks:
             _done, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
@@ -150,48 +173,55 @@ class Lane:
             if now < self.pause[0]:
                 return self.pause[0] - now
             self.pause = None
-        gate = self._d.gate(self.account)
-        if gate.is_open:
-            limit = BATCH - len(self._line)
-        elif gate.may_probe(now) and not self._busy and not len(self._line):
-            limit = 1
-        else:
-            blocked = gate.blocked
-            under_way = self._busy or len(self._line) or blocked is None or blocked.probe_at <= now
-            return None if gate.held_at is not None or blocked is None or under_way else blocked.probe_at - now
-        if limit < BATCH - LOW and gate.is_open:
-            return None  # a worker wakes when the line is short
+        gate, self._caught_up, self._news = self._d.gate(self.account), False, False
+        limit, wait = self._room(gate, now)
+        if not limit:
+            return wait
         if self._limits is None:
             self._limits = await self._d.route.limits(self.account)
         taken = self.hold.times
         batch = await self._d.queue.lease(self.account, now, now + LEASE, limit)
+        self._caught_up = len(batch) < limit and gate.is_open and not self._news
         if batch:
             await self._hand_out(batch, taken)
-            return timedelta() if len(batch) == limit and gate.is_open and len(self._line) <= LOW else None
+        if len(batch) == limit:
+            return timedelta() if gate.is_open and len(self._line) <= LOW else None
         due = await self._d.queue.next_due(self.account)
-        if (
-            due is not None and due - now > self._longest_wait()
-        ):  # the clock was set back: nothing is put off for so long
+        if due is not None and due - now > self._longest_wait():
+            # the clock was set back: nothing is put off for so long
             await self._hand_out(await self._d.queue.lease(self.account, due, now + LEASE, limit), taken)
             return timedelta()
         return None if due is None else max(due - now, timedelta(milliseconds=50))
+
+    def _room(self, gate: gates.Gate, now: datetime) -> tuple[int, timedelta | None]:
+        """Return how many messages to lease; if none, how long until there may be some, None: until somebody says so."""
+        if gate.is_open:
+            limit = BATCH - len(self._line)
+            return (limit, None) if limit >= BATCH - LOW else (0, None)  # a worker wakes when the line is short
+        if gate.may_probe(now) and not self._busy and not len(self._line):
+            return 1, None
+        blocked = gate.blocked
+        under_way = self._busy or len(self._line) or blocked is None or blocked.probe_at <= now
+        return 0, None if gate.held_at is not None or blocked is None or under_way else blocked.probe_at - now
 
     def _longest_wait(self) -> timedelta:
         return max(self._d.schedule.longest, WRONG_SENDER_PAUSE)
 
     async def _hand_out(self, batch: list[Leased], taken: int) -> None:
-        async with self._job:
-            if not self.hold.held or self.hold.times != taken:  # lost meanwhile: these leases may have been ended
-                await self._give_back(batch)
-                return
-            for leased in batch:
-                self._line.put(leased, leased.message.size)
-            wanted = min(len(self._line) - self._idle, self._places() - len(self._workers))
-            for _number in range(wanted):
-                task = asyncio.create_task(self._work(), name=f"worker {self.account}")
-                self._workers.add(task)
-                task.add_done_callback(self._workers.discard)
-            self._job.notify_all()
+        if not self.hold.held or self.hold.times != taken:  # lost meanwhile: these leases may have been ended
+            await self._give_back(batch)
+        else:
+            self._put(batch)
+
+    def _put(self, batch: Sequence[Leased]) -> None:
+        now = self._d.clock.now()
+        for leased in batch:
+            self._line.put(leased, now)
+        wanted = min(len(self._line) - self._line.idle, self._places() - len(self._workers))
+        for _number in range(wanted):
+            task = asyncio.create_task(self._work(), name=f"worker {self.account}")
+            self._workers.add(task)
+            task.add_done_callback(self._workers.discard)
 
     def _places(self) -> int:
         return connections_allowed(self._pace_limits(), MOST_CONNECTIONS)
@@ -199,12 +229,17 @@ class Lane:
     def _pace_limits(self) -> PaceLimits:
         return NO_LIMITS if self._limits is None else self._limits.pace
 
+    async def _apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
+        await self._d.apply(events)
+        if not all(isinstance(event, Accepted) for _number, event in events):
+            self._fall_behind()  # something is due, now or later
+
     async def _give_back(self, jobs: list[Leased]) -> None:
         events: list[tuple[int, RecipientEvent]] = [
             (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
         ]
         if events:
-            await self._d.apply(events)
+            await self._apply(events)
             self._d.changed(self.account)
 
     # --- a worker ---------------------------------------------------------------------------------------------------------
@@ -213,11 +248,14 @@ class Lane:
         """Send job after job over one connection, until none comes for a while."""
         kept = _Kept()
         try:
-            while (taken := await self._next_job()) is not None:
-                leased, large = taken
+            while (taken := await self._line.take(self._places, KEEP_S)) is not None:
+                leased = taken.leased
                 self._busy += 1
                 try:
-                    await self._do(leased, kept)
+                    if self._d.clock.now() - taken.since > STALE:
+                        await self._give_back([leased])
+                    else:
+                        await self._do(leased, kept)
                 except ValijaError as error:  # the store
                     log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
                     await self._pause_for(PAUSES_S[0], str(error))
@@ -227,10 +265,10 @@ class Lane:
                     await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
                 finally:
                     self._busy -= 1
-                    if large:
+                    if taken.large:
                         self._line.done()
-                if len(self._line) <= LOW:
-                    self.wake()
+                if not self._caught_up and len(self._line) <= LOW:
+                    self._woken.set()
         finally:
             await kept.close()
             self.wake()
@@ -244,7 +282,7 @@ class Lane:
             left = tuple(e for e in found if isinstance(e.state, InFlight) and e.state.lease == leased.lease)
             events: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in left]
             if trouble is None:
-                await self._d.apply(events)
+                await self._apply(events)
                 return
             due = self._d.clock.now() + self._d.delay(max(map(tries_of, left), default=0) + 1)
             await self._end_tries(
@@ -252,22 +290,6 @@ class Lane:
             )
 
         await self._d.keep_at("lease", give_back)
-
-    async def _next_job(self) -> tuple[Leased, bool] | None:
-        async with self._job:
-            self._idle += 1
-            try:
-                async with asyncio.timeout(KEEP_S):
-                    while (taken := self._line.take(self._places())) is None:
-                        if self._stopping:
-                            return None
-                        await self._job.wait()
-            except TimeoutError:
-                return None
-            else:
-                return taken
-            finally:
-                self._idle -= 1
 
     async def _do(self, leased: Leased, kept: _Kept) -> None:
         """Try one message, in parts if it has many recipients."""
@@ -279,14 +301,14 @@ class Lane:
         for number, part in enumerate(parts):
             if not await self._try(leased, part, kept):
                 rest = [entry for later in parts[number + 1 :] for entry in later]
-                await self._d.apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
+                await self._apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
                 return
 
     async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> bool:
         """Try some recipients; tell whether the account can go on."""
         back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
         if not await self._may_begin(len(entries)):
-            await self._d.apply(back)
+            await self._apply(back)
             return False
         counted = False
         try:
@@ -299,12 +321,11 @@ class Lane:
             if self._d.gate(self.account).is_open:  # the account is not at fault
                 await self._end_tries(Judgement(back), leased, entries)
             else:
-                await self._d.apply(back)
+                await self._apply(back)
             return False
         if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
-            await self._d.apply(back)
-            self.wake()
+            await self._apply(back)
             return True
         goes_on = judgement.account_trouble is None and not judgement.pause
         if goes_on:
@@ -330,7 +351,7 @@ class Lane:
         report, ended = self._d.report, judgement.ended
         if ended and report is not None:
             await self._d.keep_at("report", lambda: report(leased.message, leased.id, ended))
-        await self._d.keep_at("outcome", lambda: self._d.apply(judgement.events))
+        await self._d.keep_at("outcome", lambda: self._apply(judgement.events))
 
     async def _send(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> Judgement | None:
         """Send; None if there is no connection to send over."""
@@ -457,7 +478,7 @@ class Lane:
             self._bad_senders.pop(leased.message.reverse_path, None)
             return False
         trouble = self._d.troubles.of_reason("send_as_denied")
-        await self._d.apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
+        await self._apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
         self._d.changed(self.account)
         return True
 

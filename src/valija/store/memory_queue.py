@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -58,6 +58,13 @@ class MemoryQueue:
             kept.entries.append(RecipientEntry(self._last_entry, self._last, recipient, Queued(message.accepted_at)))
             self._entries[self._last_entry] = kept, place
         return self._last
+
+    async def accept_leased(
+        self, message: QueuedMessage, body: Body, until: datetime, taken: Callable[[Leased | None], None]
+    ) -> int:
+        number = await self.accept(message, body)
+        taken(self._lease(number, message.accepted_at, until))
+        return number
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         line = sorted((due, e.message_id) for due, e in self._waiting(account) if due <= now)

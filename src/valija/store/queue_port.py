@@ -2,7 +2,8 @@
 
 Theory of operation
 -------------------
-1. :meth:`QueueStore.accept` is durable when it returns: only then may a 250 be said.
+1. :meth:`QueueStore.accept` is durable when it returns: only then may a 250 be said. :meth:`QueueStore.accept_leased` is too;
+   what it stores need not wait in the line: who sends it has it in hand.
 2. What waits is taken with :meth:`QueueStore.lease`, in order of ``due_at`` and then of acceptance, all due recipients of a
    message together. Each lease has a number that was never given before; a lease that is over comes back with
    :meth:`QueueStore.end_leases`, whoever asks first.
@@ -17,7 +18,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -65,6 +66,16 @@ class QueueStore(Protocol):
 
     async def accept(self, message: QueuedMessage, body: Body) -> int:
         """Store a message, all recipients Queued from its ``accepted_at``; return its number."""
+        ...
+
+    async def accept_leased(
+        self, message: QueuedMessage, body: Body, until: datetime, taken: Callable[[Leased | None], None]
+    ) -> int:
+        """Store a message under a lease for the caller, who has the account's lane; return its number.
+
+        ``taken`` is called once, even if the caller was cancelled: with the lease once it is durable, with None if there is
+        none (the message was not stored, or is Queued as any other).
+        """
         ...
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:

@@ -13,6 +13,11 @@ ADD_MESSAGE: Final = (
 ADD_RECIPIENT: Final = (
     "INSERT INTO queue_recipients (message_id, account, place, state, due_at, state_payload) VALUES (?, ?, ?, ?, ?, ?)"
 )
+# in ascending order of their ids, whatever order they are returned in
+ADD_LEASED: Final = (
+    "INSERT INTO queue_recipients (message_id, account, place, state, lease_until, state_payload) VALUES (?, ?, ?, ?, ?, ?) "
+    "RETURNING id"
+)
 # the head of the line, by time and then by acceptance; a message may stand in it several times
 FIRST_DUE: Final = (
     "SELECT message_id FROM queue_recipients WHERE account = ? AND due_at <= ? ORDER BY due_at, message_id LIMIT ?"

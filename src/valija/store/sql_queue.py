@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar, cast
 
 from valija.domain.account_gate import Gate
+from valija.domain.errors import StoreError
 from valija.domain.pace import DAY_WINDOW, MINUTE_WINDOW, SLICE, Pace, resume
 from valija.domain.queue import (
     Deferred,
@@ -39,7 +41,7 @@ LEASE_ENDS_AT_ONCE: Final = 1000
 LINE_FACTOR: Final = 8  # rows of the line that are looked at for each message wanted
 _STATE_CLASSES: Final = (Queued, InFlight, Deferred, Held, Delivered, Failed)
 _L = TypeVar("_L", HistoryLine, GateLine)
-Incoming = tuple[QueuedMessage, Body]
+Incoming = tuple[QueuedMessage, Body, datetime | None]  # until when it is leased at once; None: it waits in the line
 Event = tuple[int, RecipientEvent]
 
 
@@ -50,7 +52,7 @@ class SqlQueue(ABC):
 
     def __init__(self, database: Engine, *, batches: int = 1) -> None:
         self._db = database
-        self._accepts: Together[Incoming, int] = Together(database, self._add, batches=batches)
+        self._accepts: Together[Incoming, int | Leased] = Together(database, self._add, batches=batches)
         self._applies: Together[Sequence[Event], list[RecipientState | None]] = Together(
             database, self._apply_lists, batches=batches, may_repeat=True
         )
@@ -59,7 +61,7 @@ class SqlQueue(ABC):
     def numbers(self, count: int) -> Work[list[int]]:
         """Take so many numbers for messages, never given before."""
 
-    def _add(self, incoming: Sequence[Incoming]) -> Work[list[int]]:
+    def _add(self, incoming: Sequence[Incoming]) -> Work[list[int | Leased]]:
         return (yield from add_messages(incoming, (yield from self.numbers(len(incoming)))))
 
     def _apply_lists(self, lists: Sequence[Sequence[Event]]) -> Work[list[list[RecipientState | None]]]:
@@ -68,7 +70,21 @@ class SqlQueue(ABC):
         return [[next(states) for _event in events] for events in lists]
 
     async def accept(self, message: QueuedMessage, body: Body) -> int:
-        return await self._accepts.write((message, body))
+        return _number(await self._accepts.write((message, body, None)))
+
+    async def accept_leased(
+        self, message: QueuedMessage, body: Body, until: datetime, taken: Callable[[Leased | None], None]
+    ) -> int:
+        def settled(future: asyncio.Future[int | Leased]) -> None:
+            stored = None if future.cancelled() or future.exception() is not None else future.result()
+            taken(stored if isinstance(stored, Leased) else None)
+
+        try:
+            self._db.check_open()
+        except StoreError:
+            taken(None)
+            raise
+        return _number(await self._accepts.write((message, body, until), settled))
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         return await self._db.write(lambda: lease_messages(account, epoch(now), epoch(until), limit))
@@ -213,22 +229,57 @@ class SqlQueue(ABC):
 # --- units of work --------------------------------------------------------------------------------------------------------
 
 
-def add_messages(incoming: Sequence[Incoming], numbers: Sequence[int]) -> Work[list[int]]:
-    """Store messages under these numbers, with their recipients; return the numbers."""
+def add_messages(incoming: Sequence[Incoming], numbers: Sequence[int]) -> Work[list[int | Leased]]:
+    """Store messages under these numbers, with their recipients; return the numbers, or the leases."""
     messages = [
         (number, m.account, m.device, epoch(m.accepted_at), encode_value(m), body.file, body.octets)
-        for number, (m, body) in zip(numbers, incoming, strict=True)
+        for number, (m, body, _until) in zip(numbers, incoming, strict=True)
     ]
     yield from each(sql.ADD_MESSAGE, messages)
     yield from each(
         sql.ADD_RECIPIENT,
         [
             (number, m.account, place, RecipientStateName.QUEUED.value, epoch(m.accepted_at), b"")
-            for number, (m, _body) in zip(numbers, incoming, strict=True)
+            for number, (m, _body, until) in zip(numbers, incoming, strict=True)
+            for place in range(len(m.recipients) if until is None else 0)
+        ],
+    )
+    leased = {n: found for n, found in zip(numbers, incoming, strict=True) if found[2] is not None}
+    jobs = (yield from _add_leased(leased)) if leased else {}
+    return [jobs.get(number, number) for number in numbers]
+
+
+def _add_leased(incoming: Mapping[int, Incoming]) -> Work[dict[int, int | Leased]]:
+    """Store the recipients of messages that are leased at once."""
+    last = yield from one(sql.NEXT_LEASES, len(incoming))
+    leases = range((last[0] if last is not None else 1) - len(incoming) + 1, 1 << 62)
+    jobs = [
+        (number, lease, m, body, until, InFlight(lease, Queued(m.accepted_at)))
+        for lease, (number, (m, body, until)) in zip(leases, incoming.items(), strict=False)
+    ]
+    added = yield from each(
+        sql.ADD_LEASED,
+        [
+            (number, m.account, place, state.name.value, epoch(until), encode_value(state))
+            for number, _lease, m, _body, until, state in jobs
             for place in range(len(m.recipients))
         ],
     )
-    return [*numbers]
+    ids = iter(sorted(row[0] for row in added))
+    return {
+        number: Leased(
+            lease,
+            number,
+            m,
+            tuple(RecipientEntry(next(ids), number, recipient, state) for recipient in m.recipients),
+            body,
+        )
+        for number, lease, m, body, _until, state in jobs
+    }
+
+
+def _number(stored: int | Leased) -> int:
+    return stored.id if isinstance(stored, Leased) else stored
 
 
 def lease_messages(account: str, due: int | None, end: int | None, limit: int) -> Work[list[Leased]]:

@@ -53,7 +53,7 @@ _DIALECT: Final = Dialect(
 _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC})
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ})
 
-_VALUES: Final = re.compile(r"\bVALUES (\((?:\?, )*\?\))$")  # an INSERT that can have more rows
+_VALUES: Final = re.compile(r"\bVALUES (\((?:\?, )*\?\))(?= RETURNING \w+$|$)")  # an INSERT that can have more rows
 ROWS_AT_ONCE: Final = 100
 Error: Final = sqlite3.Error
 T = TypeVar("T")
@@ -232,17 +232,17 @@ def run(connection: sqlite3.Connection, work: Work[T]) -> T:
 
 def _insert(connection: sqlite3.Connection, statement: str, many: Sequence[Sequence[Any]]) -> list[Row]:
     """Add many rows by few statements: each one is a turn of the interpreter's lock."""
+    found: list[Row] = []
     for at in range(0, len(many), ROWS_AT_ONCE):
         part = many[at : at + ROWS_AT_ONCE]
-        connection.execute(_with_rows(statement, len(part)), [value for values in part for value in values])
-    return []
+        values = [value for values in part for value in values]
+        found += connection.execute(_with_rows(statement, len(part)), values).fetchall()
+    return found
 
 
 @lru_cache(400)
 def _with_rows(statement: str, count: int) -> str:
-    found = _VALUES.search(statement)
-    row = found[1] if found is not None else ""
-    return statement + f", {row}" * (count - 1)
+    return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * count), statement)
 
 
 @cache

@@ -36,11 +36,16 @@ class Together(Generic[T, R]):
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running = 0
 
-    async def write(self, item: T) -> R:
-        """Write an item in the next batch; return its result once that is durable. Raises store errors."""
+    async def write(self, item: T, settled: Callable[[asyncio.Future[R]], None] | None = None) -> R:
+        """Write an item in the next batch; return its result once that is durable. Raises store errors.
+
+        ``settled`` is called with what came of it, whether the caller still waits or not.
+        """
         self._db.check_open()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_notice)
+        if settled is not None:
+            future.add_done_callback(settled)
         self._waiting.append((item, future))
         if self._running < self._batches:
             self._running += 1
