@@ -27,6 +27,7 @@ from valija.domain.job import (
     Preparing,
     Sending,
     Waits,
+    is_final,
 )
 from valija.domain.queue import Accepted, Leased, Refused
 from valija.domain.queue import Failed as MailFailed
@@ -178,7 +179,7 @@ async def test_what_is_waited_for_ends_in_time(machine: Machine) -> None:
     async def work(run: JobRun) -> None:
         await run.apply(Waits(START, Awaited.CONFIRMATION, START + timedelta(hours=1)))
 
-    job = await ended(machine, await machine.jobs.begin(replace(CARD, kind=JobKind.PRINT), work))
+    job = await ended(machine, await machine.jobs.begin(replace(CARD, kind=JobKind.STATUS_REQUEST), work))
     await machine.jobs._look()
     assert isinstance((await machine.jobs.job(job.id)).state, Awaiting)
     machine.clock.jump(3601)  # type: ignore[attr-defined]
@@ -189,13 +190,16 @@ async def test_what_is_waited_for_ends_in_time(machine: Machine) -> None:
 
 
 async def test_a_job_whose_process_has_gone_is_taken_up_or_said_to_have_failed(machine: Machine) -> None:
-    """Another node's job is left alone: its folder is not here."""
+    """Another node's job is left alone while that node is seen, and has failed when it is gone; what waits is followed."""
 
     async def work(_run: JobRun) -> None:
         await asyncio.sleep(60)
 
     here = await machine.jobs.begin(CARD, work)
-    other = await machine.store.jobs.add(CARD, Preparing(START))
+    await machine.store.jobs.seen("other", START)
+    other = await machine.store.jobs.add(CARD, Preparing(START), "other")
+    waits = await machine.store.jobs.add(replace(CARD, kind=JobKind.STATUS_REQUEST), Preparing(START), "other")
+    await machine.store.jobs.apply(waits.id, Waits(START, Awaited.CONFIRMATION, START + timedelta(hours=1)))
     fax = await machine.jobs.begin(card_of(JobKind.FAX_RECEIVE, "Fax", ANA, START), work)
     await settle()
     await machine.jobs.stop()
@@ -212,6 +216,15 @@ async def test_a_job_whose_process_has_gone_is_taken_up_or_said_to_have_failed(m
     assert state.trouble.reason == "job_interrupted"
     assert isinstance((await machine.jobs.job(other.id)).state, Preparing)
     assert taken_up == [fax.id]
+    machine.clock.jump(86_300)  # type: ignore[attr-defined]
+    await machine.jobs._adopt()
+    await machine.jobs._look()
+    assert [is_final((await machine.jobs.job(job.id)).state) for job in (other, waits)] == [False, False]
+    machine.clock.jump(200)  # type: ignore[attr-defined]
+    await machine.jobs._adopt()
+    await machine.jobs._look()
+    states = [(await machine.jobs.job(job.id)).state for job in (other, waits)]
+    assert [s.trouble.reason for s in states if isinstance(s, Failed)] == ["job_interrupted", "job_no_answer"]
 
 
 async def test_progress_is_told_but_not_for_every_page(machine: Machine) -> None:

@@ -114,7 +114,28 @@ async def test_jobs_are_listed_latest_first_by_kind_and_state(store: Store) -> N
     assert await found(before_id=last.id) == [fax.id, first.id]
     assert await found(JobKind.SCAN) == [last.id, first.id]
     assert await found(JobKind.SCAN, JobStateName.DONE) == [first.id]
-    assert [job.id for job in await store.jobs.live()] == [fax.id, last.id]
+    assert [job.id for job in await store.jobs.live("")] == [fax.id, last.id]
+
+
+async def test_a_node_finds_its_own_jobs_and_those_of_nodes_that_are_gone(store: Store) -> None:
+    """Whoever was seen keeps its jobs, whatever they are at; what has ended stays whose it was."""
+    own, others, gone, ended = [
+        (await store.jobs.add(CARD, BEGUN, node)).id for node in ("own", "other", "gone", "gone")
+    ]
+    await store.jobs.apply(ended, Finished(NOW))
+    await store.jobs.seen("gone", NOW - MINUTE)
+    await store.jobs.seen("other", NOW - MINUTE)
+    await store.jobs.seen("other", NOW)
+    assert [job.id for job in await store.jobs.live("own")] == [own]
+    adopted = await store.jobs.adopt("own", NOW)
+    assert [(job.id, job.node, job.card) for job in adopted] == [(gone, "own", CARD)]
+    assert [job.id for job in await store.jobs.live("own")] == [own, gone]
+    assert [job.id for job in await store.jobs.live("other")] == [others]
+    assert await store.jobs.adopt("own", NOW) == []
+    kept, changed = await store.jobs.load(ended), await store.jobs.apply(gone, HandedOn(NOW, (1,)))
+    assert kept is not None
+    assert changed is not None
+    assert (kept.node, changed.node) == ("gone", "own")
 
 
 async def test_old_jobs_are_forgotten_with_their_history_and_live_ones_stay(store: Store) -> None:

@@ -10,6 +10,9 @@ Theory of operation
 3. What is waited for ends in time: ``overdue`` of the kind, or else a failure.
 4. A work that was under way when the process ended is not there any more: ``interrupted`` of the kind takes the job up again,
    or it fails, which is said.
+   Where several nodes share the store, each job is one node's, by the name in its state directory: that one alone follows
+   and ends it. Those of a node that was not seen for ``GONE`` are another one's then; what it was at has failed: its files
+   are not here.
 5. Of an ended job's folder stays the picture of its first page and what is in ``kept/``; after ``keep_days`` nothing stays.
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +69,8 @@ KEEP_DAYS: Final = 30
 TICK_S: Final = 30.0
 FORGET_S: Final = 3600.0
 FORGET_AT_ONCE: Final = 200
+GONE: Final = timedelta(days=1)
+NODE: Final = "node-name"
 TOLD_S: Final = 0.25  # between two pieces of news of a job's progress
 STORED_S: Final = 2.0
 
@@ -167,12 +173,14 @@ class JobDesk:
         self._keep = timedelta(days=keep_days)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._followed: set[int] = set()
+        self._name_file = state_dir / NODE
+        self._node = ""
 
     # --- what a job's keeper does -----------------------------------------------------------------------------------------
 
     async def begin(self, card: JobCard, work: Work) -> StoredJob:
         """Store a job and start its work. Raises store errors."""
-        job = await self.store.jobs.add(card, Preparing(card.created_at))
+        job = await self.store.jobs.add(card, Preparing(card.created_at), await self.node())
         self.tell(job)
         await self.go_on(job, work)
         return job
@@ -192,7 +200,8 @@ class JobDesk:
         job = await self.store.jobs.apply(number, event)
         if job is None:
             return None
-        (self._followed.add if isinstance(job.state, Sending | Awaiting) else self._followed.discard)(number)
+        follows = isinstance(job.state, Sending | Awaiting) and job.node == await self.node()
+        (self._followed.add if follows else self._followed.discard)(number)
         if is_final(job.state):
             self.live_progress.pop(number, None)
             await asyncio.to_thread(self._tidy, number)
@@ -254,15 +263,36 @@ class JobDesk:
 
     async def start(self) -> None:
         """Take up what the last process left. Call it when every kind has said what it does."""
-        for job in await self.store.jobs.live():
-            if not isinstance(job.state, Preparing):
-                self._followed.add(job.id)
-            elif await asyncio.to_thread(self.folder(job.id).is_dir):  # it was this node's work
-                taken_up = self.interrupted.get(job.card.kind)
-                if taken_up is None or not await taken_up(job):
-                    await self.fail(job.id, "job_interrupted")
+        for job in await self.store.jobs.live(await self.node()):
+            await asyncio.to_thread(self._make_folder, job.id)
+            await self._take_up(job)
+        await self._adopt()
         numbers = await self.store.jobs.numbers()
         await asyncio.to_thread(self._sweep, numbers)
+
+    async def _take_up(self, job: StoredJob) -> None:
+        """Go on with a job that no process works on."""
+        if not isinstance(job.state, Preparing):
+            self._followed.add(job.id)
+            return
+        taken_up = self.interrupted.get(job.card.kind)
+        is_here = await asyncio.to_thread(self.folder(job.id).is_dir)
+        if not (is_here and taken_up is not None and await taken_up(job)):
+            await self.fail(job.id, "job_interrupted")
+
+    async def _adopt(self) -> None:
+        """Say that this node is there, and take over from those that are not any more."""
+        node, now = await self.node(), self.clock.now()
+        await self.store.jobs.seen(node, now)
+        for job in await self.store.jobs.adopt(node, now - GONE):
+            log.info("job_adopted", extra={"fields": {"job": job.id}})
+            await self._take_up(job)
+
+    async def node(self) -> str:
+        """Return the name of this machine among those that share the store; its state directory keeps it."""
+        if not self._node:
+            self._node = await asyncio.to_thread(self._own_name)
+        return self._node
 
     async def run(self) -> None:
         """Follow jobs through the mail queue, for ever."""
@@ -272,6 +302,7 @@ class JobDesk:
                 await self._look()
                 if self.clock.monotonic() >= forget_at:
                     forget_at = self.clock.monotonic() + FORGET_S
+                    await self._safely(self._adopt())
                     await self._safely(self._forget())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
@@ -376,6 +407,13 @@ class JobDesk:
                 await asyncio.to_thread(shutil.rmtree, self.folder(number), ignore_errors=True)
             if len(gone) < FORGET_AT_ONCE:
                 return
+
+    def _own_name(self) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return self._name_file.read_text("ascii").strip()
+        name = secrets.token_hex(8)
+        self._name_file.write_text(name, "ascii")
+        return name
 
     # --- files ------------------------------------------------------------------------------------------------------------
 

@@ -21,13 +21,14 @@ class StoredJob:
     card: JobCard
     state: JobState
     progress: Progress = field(default_factory=Progress)
+    node: str = ""  # who works on it
 
 
 class JobStore(Protocol):
     """Durable jobs. All writes are durable when they return."""
 
-    async def add(self, card: JobCard, state: JobState) -> StoredJob:
-        """Store a new job, with the first line of its history."""
+    async def add(self, card: JobCard, state: JobState, node: str = "") -> StoredJob:
+        """Store a new job of a node, with the first line of its history."""
         ...
 
     async def load(self, number: int) -> StoredJob | None:
@@ -40,8 +41,16 @@ class JobStore(Protocol):
         """Return jobs, latest first."""
         ...
 
-    async def live(self) -> list[StoredJob]:
-        """Return the jobs that have not ended, oldest first."""
+    async def live(self, node: str) -> list[StoredJob]:
+        """Return a node's jobs that have not ended, oldest first."""
+        ...
+
+    async def seen(self, node: str, at: datetime) -> None:
+        """Note that a node is there."""
+        ...
+
+    async def adopt(self, node: str, before: datetime) -> list[StoredJob]:
+        """Give a node the jobs that have not ended of nodes not seen since ``before``; return them, oldest first."""
         ...
 
     async def apply(self, number: int, event: JobEvent) -> StoredJob | None:

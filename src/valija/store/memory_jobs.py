@@ -31,11 +31,12 @@ class MemoryJobs:
     def __init__(self) -> None:
         self._jobs: dict[int, StoredJob] = {}
         self._lines: dict[int, list[JobLine]] = {}
+        self._seen: dict[str, datetime] = {}
         self._last = 0
 
-    async def add(self, card: JobCard, state: JobState) -> StoredJob:
+    async def add(self, card: JobCard, state: JobState, node: str = "") -> StoredJob:
         self._last += 1
-        self._jobs[self._last] = StoredJob(self._last, card, state)
+        self._jobs[self._last] = StoredJob(self._last, card, state, node=node)
         self._lines[self._last] = [JobLine(card.created_at, JobWord.BEGAN, who=card.who)]
         return self._jobs[self._last]
 
@@ -54,8 +55,20 @@ class MemoryJobs:
         ]
         return found[:limit]
 
-    async def live(self) -> list[StoredJob]:
-        return [job for _number, job in sorted(self._jobs.items()) if not is_final(job.state)]
+    async def live(self, node: str) -> list[StoredJob]:
+        return [job for _number, job in sorted(self._jobs.items()) if not is_final(job.state) and job.node == node]
+
+    async def seen(self, node: str, at: datetime) -> None:
+        self._seen[node] = at
+
+    async def adopt(self, node: str, before: datetime) -> list[StoredJob]:
+        there = {node, *(name for name, at in self._seen.items() if at >= before)}
+        gone = [
+            number for number, job in sorted(self._jobs.items()) if not is_final(job.state) and job.node not in there
+        ]
+        for number in gone:
+            self._jobs[number] = replace(self._jobs[number], node=node)
+        return [self._jobs[number] for number in gone]
 
     async def apply(self, number: int, event: JobEvent) -> StoredJob | None:
         job = self._jobs.get(number)

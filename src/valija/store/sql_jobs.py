@@ -29,13 +29,21 @@ from valija.store.jobs_port import StoredJob
 from valija.store.sql_rows import epoch, unreadable
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
-_JOB: Final = "SELECT id, done, pages, card, payload FROM jobs "
+_JOB: Final = "SELECT id, node, done, pages, card, payload FROM jobs "
 ADD: Final = (
-    "INSERT INTO jobs (kind, state, ended_at, done, pages, card, payload) VALUES (?, ?, ?, 0, 0, ?, ?) RETURNING id"
+    "INSERT INTO jobs (kind, state, node, ended_at, done, pages, card, payload) "
+    "VALUES (?, ?, ?, ?, 0, 0, ?, ?) RETURNING id"
 )
 LOAD: Final = _JOB + "WHERE id = ?"
-LOCK: Final = "UPDATE jobs SET kind = kind WHERE id = ? RETURNING id, done, pages, card, payload"
-LIVE: Final = _JOB + "WHERE ended_at IS NULL ORDER BY id"
+LOCK: Final = "UPDATE jobs SET kind = kind WHERE id = ? RETURNING id, node, done, pages, card, payload"
+LIVE: Final = _JOB + "WHERE ended_at IS NULL AND node = ? ORDER BY id"
+SEEN: Final = (
+    "INSERT INTO job_nodes (name, seen_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at"
+)
+ADOPT: Final = (
+    "UPDATE jobs SET node = ? WHERE ended_at IS NULL AND node <> ? "
+    "AND node NOT IN (SELECT name FROM job_nodes WHERE seen_at >= ?) RETURNING id, node, done, pages, card, payload"
+)
 REPLACE: Final = "UPDATE jobs SET state = ?, ended_at = ?, payload = ? WHERE id = ?"
 PROGRESS: Final = "UPDATE jobs SET done = ?, pages = ? WHERE id = ? AND ended_at IS NULL"
 ENDED: Final = "SELECT id FROM jobs WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
@@ -56,8 +64,15 @@ class SqlJobs:
     def __init__(self, database: Engine) -> None:
         self._db = database
 
-    async def add(self, card: JobCard, state: JobState) -> StoredJob:
-        values = (card.kind.value, state.name.value, epoch(_ended(state)), encode_value(card), encode_value(state))
+    async def add(self, card: JobCard, state: JobState, node: str = "") -> StoredJob:
+        values = (
+            card.kind.value,
+            state.name.value,
+            node,
+            epoch(_ended(state)),
+            encode_value(card),
+            encode_value(state),
+        )
         line = encode_value(JobLine(card.created_at, JobWord.BEGAN, who=card.who))
 
         def work() -> Work[int]:
@@ -65,7 +80,7 @@ class SqlJobs:
             yield from do(ADD_LINE, number, line)
             return int(number)
 
-        return StoredJob(await self._db.write(work), card, state)
+        return StoredJob(await self._db.write(work), card, state, node=node)
 
     async def load(self, number: int) -> StoredJob | None:
         row = await self._db.read(lambda: one(LOAD, number))
@@ -84,8 +99,15 @@ class SqlJobs:
         values = (*(value for _condition, value in wanted), limit)
         return [_job(row) for row in await self._db.read(lambda: rows(statement, *values))]
 
-    async def live(self) -> list[StoredJob]:
-        return [_job(row) for row in await self._db.read(lambda: rows(LIVE))]
+    async def live(self, node: str) -> list[StoredJob]:
+        return [_job(row) for row in await self._db.read(lambda: rows(LIVE, node))]
+
+    async def seen(self, node: str, at: datetime) -> None:
+        await self._db.write(lambda: do(SEEN, node, epoch(at)))
+
+    async def adopt(self, node: str, before: datetime) -> list[StoredJob]:
+        found = await self._db.write(lambda: rows(ADOPT, node, node, epoch(before)))
+        return sorted((_job(row) for row in found), key=lambda job: job.id)
 
     async def apply(self, number: int, event: JobEvent) -> StoredJob | None:
         return await self._db.write(lambda: _apply(number, event))
@@ -123,14 +145,14 @@ def _apply(number: int, event: JobEvent) -> Work[StoredJob | None]:
     if line is not None:
         yield from do(ADD_LINE, number, encode_value(line))
         yield from do(TRIM, number, number, LINES_LIMIT)
-    return StoredJob(number, job.card, after, job.progress)
+    return StoredJob(number, job.card, after, job.progress, job.node)
 
 
 def _job(row: Row) -> StoredJob:
-    number, done, pages, card, payload = row
+    number, node, done, pages, card, payload = row
     try:
         state = cast("JobState", decode_value(payload, *_STATES))
-        return StoredJob(number, decode_value(card, JobCard), state, Progress(done, pages))
+        return StoredJob(number, decode_value(card, JobCard), state, Progress(done, pages), node)
     except NotReadable as error:
         raise unreadable("jobs", str(number), error) from None
 
