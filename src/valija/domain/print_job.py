@@ -187,7 +187,7 @@ def is_tray(text: str) -> bool:
 
 
 def _password(value: Any) -> Secret | None:
-    text = one_line(value.reveal() if isinstance(value, Secret) else value or "", 255)
+    text = one_line(value.reveal() if isinstance(value, Secret) else "" if value is None else value, 255)
     low, high = PASSWORD_RANGE
     if text and (not low <= len(text) <= high or any(c in '[]"=;,' or c.isspace() for c in text)):
         raise BadValue(

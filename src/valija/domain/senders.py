@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Any, Final
 
 from valija.domain.settings import BadValue
@@ -17,7 +16,7 @@ def parse_lines(value: Any, limit: int) -> tuple[str, ...]:
     """Read a list, or a text with an entry on each line. Raises :class:`BadValue`."""
     if isinstance(value, str):
         value = re.split(r"[\n,;]", value)
-    if not isinstance(value, Collection) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise BadValue(message(N_("must be a list of texts")))
     found = tuple(dict.fromkeys(item.strip() for item in value if item.strip()))
     if len(found) > limit:

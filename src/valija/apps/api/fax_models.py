@@ -22,7 +22,8 @@ def number_of(bounds: tuple[int, int]) -> dict[str, Any]:
 
 
 def list_of(limit: int) -> dict[str, Any]:
-    return {"type": "array", "items": {"type": "string", "maxLength": 600}, "maxItems": limit}
+    """A list, or a text with an entry on each line."""
+    return {"type": ["array", "string"], "items": {"type": "string", "maxLength": 600}, "maxItems": limit}
 
 
 FAX_FIELDS: Final[dict[str, Any]] = {

@@ -19,7 +19,7 @@ PRINT_FIELDS: Final[dict[str, Any]] = {
     "properties": {
         "target": {"type": "string", "maxLength": TARGET_LIMIT},
         "senders": list_of(SENDERS_LIMIT),
-        "password": {"type": "string", "maxLength": limits.PASSWORD_RANGE[1]},
+        "password": {"type": ["string", "null"], "maxLength": limits.PASSWORD_RANGE[1]},
         "page_limit": number_of(limits.PAGES_RANGE),
         "size_limit": number_of(limits.SIZE_RANGE_MB),
         "copies": number_of(limits.COPIES_RANGE),
