@@ -159,6 +159,13 @@ class Configuration(_Section):
     gateway: Gateway = Gateway()
     jobs: Jobs = Jobs()
 
+    def certificates(self) -> tuple[Path, ...]:
+        """Return the files of certificates that an operator put there, each once."""
+        listeners = (getattr(self.gateway.tls, name) for name in GatewayTls.model_fields)
+        sections = (self.web, self.gateway, *listeners)
+        found = [section.certificate for section in sections if section.certificate is not None]
+        return tuple(dict.fromkeys(found))
+
 
 def load_configuration(path: Path | None) -> Configuration:
     """Read the file, or give the defaults if ``path`` is None. Raises :class:`ConfigurationError` that names the key."""

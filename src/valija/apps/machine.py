@@ -24,6 +24,10 @@ from valija.net.http import HttpDriver
 from valija.net.ipp import Ipp
 from valija.net.tls import ClientContext, client_context
 from valija.services.address_book import AddressBook
+from valija.services.alert_channels import Channels
+from valija.services.alert_conditions import Conditions
+from valija.services.alert_settings import AlertSettingsDesk
+from valija.services.alerts import Alerts
 from valija.services.api_access import ApiAccess
 from valija.services.authorization import AuthorizationDesk
 from valija.services.connection_test import ConnectionTest
@@ -60,6 +64,8 @@ from valija.services.retrieval import CheckTimer, Retrieval
 from valija.services.scan_settings import ScanSettingsDesk
 from valija.services.scanning import ScanDesk
 from valija.services.status import StatusDesk
+from valija.services.status_report import StatusReport
+from valija.services.status_requests import StatusRequests
 from valija.services.token_manager import TokenManager
 from valija.services.traffic import Traffic
 from valija.store.port import Store
@@ -115,6 +121,8 @@ class Machine:
     scan_settings: ScanSettingsDesk
     scans: ScanDesk
     hot_folder: HotFolder
+    alerts: Alerts
+    status_requests: StatusRequests
     started_at: datetime
     sandbox: dict[str, str] | None = None
     web_address: str = ""
@@ -132,6 +140,7 @@ class Machine:
         await self.fax.receiver.mail.start()
         await self.printing.desk.mail.start()
         await self.printing.line.start()
+        await self.status_requests.mail.start()
         await self.jobs.start()
         self._tasks = [
             asyncio.create_task(self.refresher.run(), name="refresher"),
@@ -142,6 +151,8 @@ class Machine:
             asyncio.create_task(self.printing.desk.mail.run(), name="e-mail print"),
             asyncio.create_task(self.printing.line.run(), name="printer"),
             asyncio.create_task(self.hot_folder.run(), name="hot folder"),
+            asyncio.create_task(self.status_requests.mail.run(), name="status requests"),
+            asyncio.create_task(self.alerts.run(), name="alerts"),
         ]
 
     async def stop(self) -> None:
@@ -185,6 +196,23 @@ def build(
     fax = _fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir)
     printing = _printing(store, jobs, outgoing, client_context(*authorities), clock, events, state_dir)
     fax.receiver.print_fax = printing.desk.print_fax
+    status = StatusDesk(store, providers, explainer, clock)
+    report = StatusReport(store, gateway, status, clock, state_dir, printing.printer_state)
+    channels = Channels(
+        store, outgoing, report, explainer, clock, translate, client_context(*authorities), local_name()
+    )
+    conditions = Conditions(
+        store,
+        gateway,
+        providers,
+        status,
+        clock,
+        state_dir,
+        local_name(),
+        configuration.certificates(),
+        printing.printer_state,
+    )
+    alert_settings = AlertSettingsDesk(store, clock, events)
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -198,7 +226,7 @@ def build(
         settings=settings,
         preferences=PreferencesDesk(store, clock, events),
         api_access=ApiAccess(store, clock, events),
-        status=StatusDesk(store, providers, explainer, clock),
+        status=status,
         delivery=delivery,
         retrieval=retrieval,
         test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
@@ -224,6 +252,8 @@ def build(
         scan_settings=scan_settings,
         scans=scans,
         hot_folder=HotFolder(store, scan_settings, scans, jobs, clock, translate),
+        alerts=Alerts(store, alert_settings, conditions, channels, clock, events),
+        status_requests=StatusRequests(store, jobs, outgoing, channels, report, clock, events, translate, state_dir),
         started_at=clock.now(),
     )
 

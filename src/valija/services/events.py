@@ -79,6 +79,13 @@ class JobChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertsChanged:
+    """What the machine tells of itself: an alert began, changed or ended, or was told."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The daemon is about to stop: whoever follows what happens ends."""
 
@@ -86,7 +93,15 @@ class Stopping:
 
 
 Event = (
-    TokenChanged | SettingsChanged | MailReceived | DevicesChanged | GuessingSeen | QueueChanged | JobChanged | Stopping
+    TokenChanged
+    | SettingsChanged
+    | MailReceived
+    | DevicesChanged
+    | GuessingSeen
+    | QueueChanged
+    | JobChanged
+    | AlertsChanged
+    | Stopping
 )
 
 

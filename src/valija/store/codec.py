@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 from valija.domain.account_gate import Gate
 from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
+from valija.domain.alert import Alert, Telling
+from valija.domain.alert_settings import AlertSettings
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
 from valija.domain.fax import FaxSettings
@@ -61,6 +63,9 @@ Stored = (
     | Contact
     | ScanSettings
     | JobLine
+    | Alert
+    | Telling
+    | AlertSettings
     | JobState
 )
 

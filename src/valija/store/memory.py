@@ -11,6 +11,7 @@ from pathlib import Path
 from valija.domain.account import Setting
 from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
+from valija.domain.alert_settings import AlertSettings
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
 from valija.domain.fax import FaxSettings
@@ -24,6 +25,7 @@ from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import NotRetrieved, TokenState
 from valija.secret import Secret
+from valija.store.memory_alerts import MemoryAlerts
 from valija.store.memory_jobs import MemoryJobs
 from valija.store.memory_queue import MemoryQueue
 from valija.store.port import (
@@ -56,6 +58,7 @@ class MemoryStore:
         self._preferences = Preferences()
         self._learning = Learning()
         self._fax = FaxSettings()
+        self._alerting = AlertSettings()
         self._print = PrintSettings()
         self._api_tokens: dict[str, ApiToken] = {}
         self._devices: dict[str, VersionedDevice] = {}
@@ -64,6 +67,7 @@ class MemoryStore:
         self._contacts: dict[str, Contact] = {}
         self.queue = MemoryQueue()
         self.jobs = MemoryJobs()
+        self.alerting = MemoryAlerts()
 
     def spool_in(self, state_dir: Path) -> BodySpool:
         return Spool(state_dir)
@@ -310,6 +314,16 @@ class MemoryStore:
             return False
         self._print = new
         await self.append_audit(record)
+        return True
+
+    async def load_alerting(self) -> AlertSettings:
+        return self._alerting
+
+    async def save_alerting(self, expected: AlertSettings, new: AlertSettings, record: AuditRecord) -> bool:
+        if self._alerting != expected:
+            return False
+        self._alerting = new
+        self._add_audit(record)
         return True
 
     async def load_learning(self) -> Learning:

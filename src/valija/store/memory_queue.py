@@ -162,6 +162,14 @@ class MemoryQueue:
         kept = self._messages.values()
         return Counter((k.message.account, entry.state.name) for k in kept for entry in k.entries)
 
+    async def oldest_waiting(self) -> Mapping[str, datetime]:
+        found: dict[str, datetime] = {}
+        for kept in self._messages.values():
+            if any(e.state.name in (RecipientStateName.QUEUED, RecipientStateName.DEFERRED) for e in kept.entries):
+                account, at = kept.message.account, kept.message.accepted_at
+                found[account] = min(at, found.get(account, at))
+        return found
+
     async def forget_ended(self, before: datetime, limit: int) -> list[str]:
         over = [n for n, k in self._messages.items() if all(_ended_before(e.state, before) for e in k.entries)][:limit]
         gone = [self._messages.pop(number) for number in over]

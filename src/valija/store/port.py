@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from valija.domain.account import Setting
 from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
+from valija.domain.alert_settings import AlertSettings
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
 from valija.domain.fax import FaxSettings
@@ -31,6 +32,7 @@ from valija.domain.settings import MailSettings
 from valija.domain.sighting import Sighting
 from valija.domain.token import TokenState
 from valija.secret import Secret
+from valija.store.alerts_port import AlertStore
 from valija.store.jobs_port import JobStore
 from valija.store.queue_port import QueueStore
 from valija.store.spool_port import BodySpool
@@ -114,6 +116,11 @@ class Store(Protocol):
     @property
     def jobs(self) -> JobStore:
         """Return the jobs, in the same database."""
+        ...
+
+    @property
+    def alerting(self) -> AlertStore:
+        """Return the alerts, in the same database."""
         ...
 
     def spool_in(self, state_dir: Path) -> BodySpool:
@@ -321,6 +328,14 @@ class Store(Protocol):
         ...
 
     async def save_print(self, expected: PrintSettings, new: PrintSettings, record: AuditRecord) -> bool:
+        """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
+        ...
+
+    async def load_alerting(self) -> AlertSettings:
+        """Return who is told what the machine tells of itself; the defaults if it was never stored."""
+        ...
+
+    async def save_alerting(self, expected: AlertSettings, new: AlertSettings, record: AuditRecord) -> bool:
         """Store it in place of ``expected`` and an audit record, all or none; False if another one is stored."""
         ...
 

@@ -75,6 +75,10 @@ def _sum(state: RecipientStateName) -> str:
 
 
 # what waits in the order of its index, in one pass; the rest is counted by state
+OLDEST: Final = (
+    "SELECT w.account, m.accepted_at FROM (SELECT account, min(message_id) AS first FROM queue_recipients "
+    "WHERE due_at IS NOT NULL GROUP BY account) w JOIN queue_messages m ON m.id = w.first"
+)
 COUNTS: Final = " UNION ALL ".join(
     [
         f"SELECT account, {_sum(RecipientStateName.QUEUED)}, {_sum(RecipientStateName.DEFERRED)} "

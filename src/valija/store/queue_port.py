@@ -144,6 +144,10 @@ class QueueStore(Protocol):
         """Return how many recipients there are by account and state."""
         ...
 
+    async def oldest_waiting(self) -> Mapping[str, datetime]:
+        """Return by account when the oldest mail was accepted that waits for its turn."""
+        ...
+
     async def forget_ended(self, before: datetime, limit: int) -> list[str]:
         """Delete up to ``limit`` messages all of whose recipients ended before ``before``; return the files they leave."""
         ...

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from valija.domain.administrator import Lockout, Session
+from valija.domain.alert_settings import AlertSettings
 from valija.domain.fax import FaxSettings
 from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
@@ -27,11 +28,13 @@ _LEARNING: Final = "learning"
 _FAX: Final = "fax"
 _PRINT: Final = "print"
 _SCAN: Final = "scan"
+_ALERTING: Final = "alerting"
 _TOLD: Final = {
     _PREFERENCES: ChangeKind.SETTINGS,
     _FAX: ChangeKind.SETTINGS,
     _PRINT: ChangeKind.SETTINGS,
     _SCAN: ChangeKind.SETTINGS,
+    _ALERTING: ChangeKind.SETTINGS,
     _LEARNING: ChangeKind.DEVICES,
 }
 _Row = Row | None
@@ -90,6 +93,13 @@ class AdministratorRows(SealedRows):
         box = self._seal("administrator", _SCAN, new)
         return await self._swap(_SCAN, lambda row: self._scan(row) == expected, box, (record,))
 
+    async def load_alerting(self) -> AlertSettings:
+        return self._alerting(await self._db.read(lambda: one(sql.LOAD_ADMINISTRATOR, _ALERTING)))
+
+    async def save_alerting(self, expected: AlertSettings, new: AlertSettings, record: AuditRecord) -> bool:
+        box = self._seal("administrator", _ALERTING, new)
+        return await self._swap(_ALERTING, lambda row: self._alerting(row) == expected, box, (record,))
+
     async def _swap(
         self, name: str, is_expected: Callable[[_Row], bool], box: bytes, records: Sequence[AuditRecord]
     ) -> bool:
@@ -131,6 +141,9 @@ class AdministratorRows(SealedRows):
 
     def _scan(self, row: _Row) -> ScanSettings:
         return ScanSettings() if row is None else self._open("administrator", _SCAN, row[1], ScanSettings)
+
+    def _alerting(self, row: _Row) -> AlertSettings:
+        return AlertSettings() if row is None else self._open("administrator", _ALERTING, row[1], AlertSettings)
 
     async def add_session(self, session: Session, record: AuditRecord) -> None:
         values = (session.key, epoch(session.last_seen_at), self._seal("sessions", session.key, session))

@@ -31,7 +31,7 @@ from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
 from valija.domain.traffic import TrafficSlot
 from valija.store import queue_statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
-from valija.store.queue_lists import COUNTS, SEARCH_DEPTH, list_query, may_mention
+from valija.store.queue_lists import COUNTS, OLDEST, SEARCH_DEPTH, list_query, may_mention
 from valija.store.queue_port import Body, Leased, StoredQueued
 from valija.store.sql_rows import epoch, moment, unreadable
 from valija.store.together import Together
@@ -161,6 +161,9 @@ class SqlQueue(ABC):
         found = await self._db.read(lambda: rows(COUNTS))
         each_state = ((row[0], *pair) for row in found for pair in (row[1:3], row[3:5]))
         return {(account, RecipientStateName(state)): count for account, state, count in each_state if count}
+
+    async def oldest_waiting(self) -> Mapping[str, datetime]:
+        return {row[0]: moment(row[1]) for row in await self._db.read(lambda: rows(OLDEST))}
 
     async def forget_ended(self, before: datetime, limit: int) -> list[str]:
         at = epoch(before)

@@ -32,6 +32,7 @@ from valija.store.port import (
 from valija.store.spool import Spool
 from valija.store.spool_port import BodySpool
 from valija.store.sql_administrator import AdministratorRows
+from valija.store.sql_alerts import SqlAlerts
 from valija.store.sql_api_tokens import ApiTokenRows
 from valija.store.sql_contacts import ContactRows
 from valija.store.sql_devices import DeviceRows
@@ -53,6 +54,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
         self._lock = lock
         self.queue = queue
         self.jobs = SqlJobs(database)
+        self.alerting = SqlAlerts(database)
 
     async def close(self) -> None:
         await self._db.close()

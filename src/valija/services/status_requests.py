@@ -1,0 +1,119 @@
+"""The state of the machine, asked for by mail: answered once, to who may ask, never to what no person wrote."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from valija.domain.account import Setting
+from valija.domain.alert_settings import AlertSettings, may_ask
+from valija.domain.clock import Clock
+from valija.domain.job import JobKind, JobStateName
+from valija.domain.text import N_
+from valija.message.mdn import is_automatic
+from valija.message.mime_reading import readable
+from valija.paper.process import PaperWorker
+from valija.services.alert_channels import Channels
+from valija.services.events import EventBus
+from valija.services.jobs import JobDesk, JobRun, JobStopped
+from valija.services.mail_taking import Letter, MailTaker, Say
+from valija.services.outgoing import Outgoing, OutgoingMail
+from valija.services.status_report import StatusReport
+from valija.store.port import Store
+
+log: Final = logging.getLogger(__name__)
+CURSOR: Final = "status-cursor"
+PER_HOUR: Final = 6
+LOOKED_AT: Final = 500
+WORDS_LIMIT: Final = 50
+TITLE: Final = N_("Status request")
+REPLIED: Final = ("Auto-Submitted", "auto-replied")
+
+
+class StatusRequests:
+    """Run ``mail``'s :meth:`MailTaker.run` as a task."""
+
+    def __init__(
+        self,
+        store: Store,
+        jobs: JobDesk,
+        outgoing: Outgoing,
+        channels: Channels,
+        report: StatusReport,
+        clock: Clock,
+        events: EventBus,
+        say: Say,
+        state_dir: Path,
+    ) -> None:
+        self._store = store
+        self._outgoing = outgoing
+        self._channels = channels
+        self._report = report
+        self._clock = clock
+        self.mail = MailTaker(
+            store,
+            jobs,
+            clock,
+            events,
+            say,
+            state_dir,
+            setting=Setting.EMAIL_STATUS,
+            kind=JobKind.STATUS_REQUEST,
+            cursor=CURSOR,
+            receive=self._receive,
+            title_of=lambda _subject: str(TITLE),  # a subject may hold the password
+        )
+
+    async def _receive(self, run: JobRun, letter: Letter, _worker: PaperWorker) -> None:
+        settings = await self._store.load_alerting()
+        reason = await self._refusal(run, letter, settings)
+        if reason:
+            raise JobStopped(reason)
+        words = await self._channels.words()
+        subject, text = await self._report.mail("", None, words)
+        fields = [REPLIED]
+        message_id = letter.head.first("message-id").strip()
+        if message_id.startswith("<") and message_id.endswith(">") and _is_one_word(message_id):
+            fields += [("In-Reply-To", message_id), ("References", message_id)]
+        queued = await self._outgoing.queue(OutgoingMail((letter.sender,), subject, text, fields=tuple(fields)))
+        await run.hand_on([queued.id])
+
+    async def _refusal(self, run: JobRun, letter: Letter, settings: AlertSettings) -> str:
+        """Return why a request is not answered; nothing if it is."""
+        own = (await self._store.load_settings(Setting.SMTP)).value
+        own_address = getattr(own, "sender_address", "").lower()
+        if not letter.sender or is_automatic(letter.head) or letter.sender.lower() == own_address:
+            return "status_automatic"
+        if not may_ask(settings, letter.sender):
+            return "status_not_allowed"
+        if await self._asked_lately(run.id, letter.sender, self._clock.now()) >= PER_HOUR:
+            return "status_too_often"
+        password = settings.request_password
+        if password is not None and not _names(readable(letter.head.first("subject")), password.reveal()):
+            return "status_wrong_password"
+        return ""
+
+    async def _asked_lately(self, but: int, sender: str, now: datetime) -> int:
+        jobs = await self._store.jobs.list_jobs(kind=JobKind.STATUS_REQUEST, state=None, limit=LOOKED_AT)
+        since = now - timedelta(hours=1)
+        return sum(
+            job.id != but
+            and job.card.detail("sender").lower() == sender.lower()
+            and job.card.created_at > since
+            and job.state.name is not JobStateName.CANCELLED
+            for job in jobs
+        )
+
+
+def _names(subject: str, password: str) -> bool:
+    """Tell whether a subject names the password, alone or as a word of its own; takes as long for every wrong one."""
+    wanted = password.strip().encode()
+    said = [subject.strip(), *subject.split()[:WORDS_LIMIT]]
+    return sum([hmac.compare_digest(word.encode("utf-8", "replace"), wanted) for word in said]) > 0
+
+
+def _is_one_word(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text and len(text) <= 990
