@@ -13,8 +13,9 @@ Theory of operation
    =========  ==============================================================================================
 
 2. Every (state, event) pair has a row in ``TRANSITIONS``. A state that does not change comes back as the very same object.
-3. One mail, not a hundred: what is raised waits ``GROUP`` for others and is told with them; what lasts is told again once a
-   day; a worse level is told at once; there are at most ``TELLINGS_PER_HOUR`` in all, each of at most ``LINES_LIMIT`` lines.
+3. One mail, not a hundred: what is raised waits ``GROUP`` for others and is told with them; after that ``SPACING`` passes until
+   the next, unless something is critical; what lasts is told again once a day. There are at most ``TELLINGS_PER_HOUR`` in all,
+   each of at most ``LINES_LIMIT`` lines.
 4. "Solved" is told once, and only to whom the raise was told.
 """
 
@@ -28,8 +29,9 @@ from typing import Any, Final
 
 from valija.domain.text import N_
 
-PATIENCE: Final = timedelta(minutes=5)
+PATIENCE: Final = timedelta(minutes=6)  # and 5 of a lock-out are more than SPACING: none is missed
 GROUP: Final = timedelta(minutes=1)
+SPACING: Final = timedelta(minutes=10)
 REMIND: Final = timedelta(hours=24)
 TELLINGS_PER_HOUR: Final = 6
 LINES_LIMIT: Final = 30
@@ -316,7 +318,7 @@ class TellingLine:
 def due_word(alert: Alert, now: datetime) -> TellingWord | None:
     """Return what should be said of an alert now; None for nothing."""
     match alert.state:
-        case Raised():
+        case Raised() | Solving(told=None):
             return TellingWord.RAISED
         case Told(level=level) if alert.condition.level.rank > level.rank:
             return TellingWord.WORSE
@@ -335,11 +337,18 @@ def choose(alerts: Collection[Alert], told_at: Sequence[datetime], now: datetime
     """
     if sum(timedelta() <= now - at < timedelta(hours=1) for at in told_at) >= TELLINGS_PER_HOUR:
         return []
+    lately = any(timedelta() <= now - at < SPACING for at in told_at)
     found = [(alert, word) for alert in alerts if (word := due_word(alert, now)) is not None]
-    if not any(word is not TellingWord.RAISED or not timedelta() <= now - a.since < GROUP for a, word in found):
+    if not any(_is_ripe(alert, word, now, lately=lately) for alert, word in found):
         return []
     found.sort(key=lambda pair: (pair[1] is TellingWord.SOLVED, -pair[0].condition.level.rank, pair[0].since))
     return [(alert, TellingLine(word, alert.condition, alert.since)) for alert, word in found]
+
+
+def _is_ripe(alert: Alert, word: TellingWord, now: datetime, *, lately: bool) -> bool:
+    if lately and (alert.condition.level is not Level.CRITICAL or word not in (TellingWord.RAISED, TellingWord.WORSE)):
+        return False
+    return word is not TellingWord.RAISED or not timedelta() <= now - alert.since < GROUP
 
 
 def tell(alert: Alert, now: datetime) -> Alert:

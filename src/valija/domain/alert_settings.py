@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from valija.domain.alert import Level
+from valija.domain.senders import matches, parse_lines, parse_senders
 from valija.domain.settings import BadValue, number, one_line, parse_fields
 from valija.domain.text import N_, message
 from valija.secret import Secret
@@ -19,7 +20,6 @@ URL_LIMIT: Final = 500
 SECRET_RANGE: Final = (16, 200)
 PASSWORD_RANGE: Final = (6, 100)
 _ADDRESS: Final = re.compile(r"[^\s@<>,;:\"()\[\]\\\x00-\x1f]{1,64}@[^\s@<>,;:\"()\[\]\\\x00-\x1f]{1,189}")
-_SENDER: Final = re.compile(r"[^\s@<>,;]{0,64}@[^\s@<>,;]{1,253}")
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 SYSLOG_PORT: Final = 514
 
@@ -112,29 +112,19 @@ def parse_alert_settings(current: AlertSettings, changes: Mapping[str, Any]) -> 
 
 def may_ask(settings: AlertSettings, sender: str) -> bool:
     """Tell whether a status request from this address is answered; nobody is allowed while the list is empty."""
-    sender = sender.strip().lower()
-    return any(sender.endswith(e) if e.startswith("@") else sender == e for e in settings.request_senders)
+    return any(matches(entry, sender) for entry in settings.request_senders)
 
 
-def _list(pattern: re.Pattern[str], problem: str) -> Callable[[Any], tuple[str, ...]]:
-    def parse(value: Any) -> tuple[str, ...]:
-        if isinstance(value, str):
-            value = re.split(r"[\n,;]", value)
-        if not isinstance(value, Collection) or not all(isinstance(item, str) for item in value):
-            raise BadValue(message(N_("must be a list of texts")))
-        found = tuple(dict.fromkeys(item.strip().lower() for item in value if item.strip()))
-        if len(found) > LIST_LIMIT:
-            raise BadValue(message(N_("has {count} entries; at most {limit} fit"), count=len(found), limit=LIST_LIMIT))
-        for item in found:
-            if not pattern.fullmatch(item):
-                raise BadValue(message(problem, text=item[:80]))
-        return found
-
-    return parse
+def _addresses(value: Any) -> tuple[str, ...]:
+    found = parse_lines(value.lower() if isinstance(value, str) else value, LIST_LIMIT)
+    for item in found:
+        if not _ADDRESS.fullmatch(item):
+            raise BadValue(message(N_("must be e-mail addresses, not “{text}”"), text=item[:80]))
+    return found
 
 
 def _dates(value: Any) -> tuple[str, ...]:
-    found = _list(re.compile(".*"), "")(value)
+    found = parse_lines(value, LIST_LIMIT)
     for item in found:
         if secret_end(item) is None:
             raise BadValue(message(N_("must be lines such as microsoft: 2027-05-31, not “{text}”"), text=item[:80]))
@@ -199,7 +189,6 @@ def _time(value: Any) -> str:
     return text
 
 
-_addresses: Final = _list(_ADDRESS, N_("must be e-mail addresses, not “{text}”"))
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "alert_to": _addresses,
     "mail_level": _level,
@@ -218,6 +207,6 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "status_at": _time,
     "status_weekday": number(0, 6),
     "secret_dates": _dates,
-    "request_senders": _list(_SENDER, N_("must be addresses or domains such as @example.com, not “{text}”")),
+    "request_senders": parse_senders,
     "request_password": _secret(PASSWORD_RANGE),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,8 @@ from valija.domain.account import Setting
 from valija.domain.alert_settings import AlertSettings, may_ask
 from valija.domain.clock import Clock
 from valija.domain.job import JobKind, JobStateName
+from valija.domain.print_job import PrintOptions
+from valija.domain.subject_options import parse_subject
 from valija.domain.text import N_
 from valija.message.mdn import is_automatic
 from valija.message.mime_reading import readable
@@ -28,7 +29,6 @@ log: Final = logging.getLogger(__name__)
 CURSOR: Final = "status-cursor"
 PER_HOUR: Final = 6
 LOOKED_AT: Final = 500
-WORDS_LIMIT: Final = 50
 TITLE: Final = N_("Status request")
 REPLIED: Final = ("Auto-Submitted", "auto-replied")
 
@@ -51,7 +51,7 @@ class StatusRequests:
         self._store = store
         self._outgoing = outgoing
         self._channels = channels
-        self._report = report
+        self.report = report
         self._clock = clock
         self.mail = MailTaker(
             store,
@@ -73,7 +73,7 @@ class StatusRequests:
         if reason:
             raise JobStopped(reason)
         words = await self._channels.words()
-        subject, text = await self._report.mail("", None, words)
+        subject, text = await self.report.mail("", None, words)
         fields = [REPLIED]
         message_id = letter.head.first("message-id").strip()
         if message_id.startswith("<") and message_id.endswith(">") and _is_one_word(message_id):
@@ -92,7 +92,8 @@ class StatusRequests:
         if await self._asked_lately(run.id, letter.sender, self._clock.now()) >= PER_HOUR:
             return "status_too_often"
         password = settings.request_password
-        if password is not None and not _names(readable(letter.head.first("subject")), password.reveal()):
+        said = parse_subject(readable(letter.head.first("subject")), PrintOptions(), 1).password
+        if password is not None and said != password:
             return "status_wrong_password"
         return ""
 
@@ -106,13 +107,6 @@ class StatusRequests:
             and job.state.name is not JobStateName.CANCELLED
             for job in jobs
         )
-
-
-def _names(subject: str, password: str) -> bool:
-    """Tell whether a subject names the password, alone or as a word of its own; takes as long for every wrong one."""
-    wanted = password.strip().encode()
-    said = [subject.strip(), *subject.split()[:WORDS_LIMIT]]
-    return sum([hmac.compare_digest(word.encode("utf-8", "replace"), wanted) for word in said]) > 0
 
 
 def _is_one_word(text: str) -> bool:

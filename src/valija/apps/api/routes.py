@@ -12,6 +12,7 @@ from valija.apps.api import import_operations as importing
 from valija.apps.api import mail_operations as mail
 from valija.apps.api import models
 from valija.apps.api import operations as on
+from valija.apps.api.alert_routes import ALERT_ROUTES
 from valija.apps.api.calls import NUMBER_LIMIT, WAIT_LIMIT_S, Choice, Number, Route, Text
 from valija.apps.api.fax_routes import FAX_ROUTES
 from valija.apps.api.job_routes import JOB_ROUTES
@@ -384,6 +385,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         shapes.DeviceView,
         scope=Scope.SETTINGS,
     ),
+    *ALERT_ROUTES,
     *JOB_ROUTES,
     *FAX_ROUTES,
     *PRINT_ROUTES,

@@ -10,6 +10,7 @@ from valija.apps.api import models
 from valija.apps.language import translate
 from valija.domain.account import Authentication, Setting
 from valija.domain.address_book import CONTACT_LABELS
+from valija.domain.alert_settings import ALERT_LABELS
 from valija.domain.api_token import ApiToken, has_ended
 from valija.domain.device import DEVICE_LABELS
 from valija.domain.errors import InvalidFields, ValijaError
@@ -321,6 +322,7 @@ class Views:
                 **DEVICE_LABELS,
                 **FAX_LABELS,
                 **PRINT_LABELS,
+                **ALERT_LABELS,
                 **OTHER_LABELS,
             }
             problems = [

@@ -12,6 +12,7 @@ import click
 
 from valija import __version__
 from valija.apps.cli import (
+    alert_commands,
     api_token_commands,
     device_commands,
     fax_commands,
@@ -62,6 +63,7 @@ cli.add_command(api_token_commands.api_token)
 cli.add_command(device_commands.device)
 cli.add_command(gateway_commands.queue)
 cli.add_command(job_commands.job)
+cli.add_command(alert_commands.alert)
 cli.add_command(fax_commands.fax)
 cli.add_command(print_commands.print_group)
 cli.add_command(scan_commands.scan)
