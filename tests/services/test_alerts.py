@@ -51,11 +51,15 @@ async def machine_fixture(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Mac
     await machine.http.close()
 
 
+def stay(account: str) -> None:
+    """Let mail stay in the queue."""
+
+
 async def made(store: MemoryStore, clock: FakeClock, folder: Path) -> Machine:
     machine = build(Configuration(), store, clock, folder)
     await machine.settings.change(Setting.SMTP, {"sender_address": OWN}, confirm=True, actor=ANA)
     await change(machine, disk_mb=0)
-    machine.gateway.dispatcher.wake = lambda _account: None  # type: ignore[method-assign]
+    machine.gateway.dispatcher.wake = stay  # type: ignore[method-assign]
     await machine.status_requests.mail.start()
     return machine
 
