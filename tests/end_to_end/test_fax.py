@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 from fax_machine import fax_machine
+from pdf_bombs import circle, many
 from PIL import Image
 from rig import Rig
 
@@ -149,6 +150,17 @@ HOSTILE: Final[dict[str, tuple[Callable[[], bytes], str, int]]] = {
     "loop of IFDs": (lambda: mail(("image/tiff", _loop(), "loop.tif"), Subject="loop of IFDs"), "failed", 0),
     "large page": (lambda: mail(("image/tiff", _bomb(), "bomb.tif"), Subject="large page"), "done", 1),
     "encrypted PDF": (lambda: mail(("application/pdf", _encrypted(), "x.pdf"), Subject="encrypted PDF"), "failed", 0),
+    "PDF bomb": (lambda: mail(("application/pdf", circle(), "x.pdf"), Subject="PDF bomb"), "failed", 0),
+    "60,000 pages": (lambda: mail(("application/pdf", many(), "x.pdf"), Subject="60,000 pages"), "failed", 0),
+    "coded path in the name": (
+        lambda: (
+            b"Subject: coded path in the name\r\nContent-Type: image/tiff\r\nContent-Transfer-Encoding: base64\r\n"
+            b"Content-Disposition: attachment; filename*0*=utf-8''%2Ftmp%2F; filename*1*=evil.tif%00.txt\r\n\r\n"
+            + base64.encodebytes(fax_file(1))
+        ),
+        "done",
+        1,
+    ),
     "a program": (lambda: mail(("image/tiff", b"MZ\x90\0" + bytes(500), "a.tif"), Subject="a program"), "failed", 1),
     "path in the name": (
         lambda: mail(("image/tiff", fax_file(1), "../../../../tmp/evil.tif"), Subject="path in the name"),

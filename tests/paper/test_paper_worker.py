@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from paper_files import A4_100, make_file, sheet
+from pdf_bombs import BOMBS
 from PIL import Image, ImageChops
 
 from valija.paper.process import Limits, PaperProblem, PaperWorker
@@ -221,6 +222,19 @@ async def test_a_bad_file_is_refused_with_a_reason_and_the_next_one_is_read(
             await taken(worker, tmp_path / name, tmp_path / "pages", dpi=300)
         assert problem.value.reason in reasons, name
     assert (await worker.call("count", path=str(make_file(tmp_path / "good.pdf", [1]))))["pages"] == 1
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_a_pdf_bomb_ends_at_its_limits_and_the_next_file_is_read(tmp_path: Path, name: str) -> None:
+    """Whatever it is, it is refused with a reason, in time, within its memory."""
+    (tmp_path / "bomb.pdf").write_bytes(BOMBS[name]())
+    begun = time.monotonic()
+    async with PaperWorker(Limits(memory_mb=700, clock_s=1.5)) as worker:
+        with pytest.raises(PaperProblem) as problem:
+            await taken(worker, tmp_path / "bomb.pdf", tmp_path / "pages")
+        assert problem.value.reason in ("paper_too_hard", "paper_too_large", "paper_unreadable")
+        assert time.monotonic() < begun + 5
+        assert (await worker.call("count", path=str(make_file(tmp_path / "good.pdf", [1]))))["pages"] == 1
 
 
 async def test_memory_has_a_limit(tmp_path: Path) -> None:
