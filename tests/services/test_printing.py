@@ -507,3 +507,5 @@ async def test_a_fax_is_printed_by_rule_when_it_comes(machine: Machine, cups: Cu
     faxes = await machine.store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=10)
     assert (JobWord.PRINTED, str(job.id)) in await words_of(machine, faxes[1].id)
     assert (await machine.jobs.job(job.id)).progress.done == 2
+    kept = [machine.jobs.folder(faxes[1].id) / "kept" / "part-002.pdf"]
+    assert await machine.printing.desk.print_fax(faxes[1], kept, ANA) == job.id, "after a crash, it is the same job"

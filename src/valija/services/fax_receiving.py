@@ -39,6 +39,7 @@ from valija.services.jobs import JobDesk, JobRun, JobStopped
 from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import Letter, MailTaker, Say
 from valija.services.outgoing import Outgoing, OutgoingMail
+from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 from valija.store.queue_port import Body
 
@@ -54,7 +55,7 @@ _TYPES: Final = {
 }
 
 
-PrintFax = Callable[[Sequence[Path], str, str, Actor], Awaitable[int | None]]
+PrintFax = Callable[[StoredJob, Sequence[Path], Actor], Awaitable[int | None]]
 
 
 class FaxReceiver:
@@ -222,7 +223,7 @@ class FaxReceiver:
             return
         files = [run.kept / f"{part.path.stem}.pdf" for part in parts]
         there = [file for file in files if await asyncio.to_thread(file.is_file)]
-        number = await self.print_fax(there, run.job.card.title, sender, Actor("", sender or "fax", Presence.REMOTE))
+        number = await self.print_fax(run.job, there, Actor("", sender or "fax", Presence.REMOTE))
         if number is not None:
             await run.note(JobWord.PRINTED, str(number))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import getaddresses
@@ -25,7 +25,7 @@ from typing import Final
 from valija.domain.account import Actor, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
-from valija.domain.job import Awaited, JobKind, JobWord, Waits
+from valija.domain.job import Awaited, Failed, JobKind, JobWord, Waits
 from valija.domain.print_job import (
     PrintConfirmation,
     PrintOptions,
@@ -45,7 +45,7 @@ from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.events import EventBus
 from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
 from valija.services.mail_parts import PartFile, copy_to, unpack
-from valija.services.mail_taking import Letter, MailTaker, Say
+from valija.services.mail_taking import KNOWN_JOBS, Letter, MailTaker, Say
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.print_line import PrintLine
 from valija.services.print_order import DOCUMENT, PrintOrder, order_of, write_order
@@ -196,14 +196,19 @@ class PrintDesk:
 
     # --- files of other jobs ----------------------------------------------------------------------------------------------
 
-    async def print_fax(self, files: Sequence[Path], title: str, sender: str, actor: Actor) -> int | None:
-        """Print a fax that came, if the rule says so; return the number of its job. Raises store errors, OSError."""
+    async def print_fax(self, fax: StoredJob, files: Sequence[Path], actor: Actor) -> int | None:
+        """Print a fax that came, if the rule says so, once; return the number of its job. Raises store errors, OSError."""
         settings = await self._store.load_print()
-        if not prints_fax(settings, sender) or settings.printer.kind is TargetKind.NONE:
+        if not prints_fax(settings, fax.card.detail("sender")) or settings.printer.kind is TargetKind.NONE:
             return None
-        return (await self.print_files(files, title, actor)).id
+        for job in await self._store.jobs.list_jobs(kind=JobKind.PRINT, state=None, limit=KNOWN_JOBS):
+            if job.card.detail("fax") == str(fax.id) and not isinstance(job.state, Failed):  # before a crash
+                return job.id
+        return (await self.print_files(files, fax.card.title, actor, {"fax": str(fax.id)})).id
 
-    async def print_files(self, files: Sequence[Path], title: str, actor: Actor) -> StoredJob:
+    async def print_files(
+        self, files: Sequence[Path], title: str, actor: Actor, details: Mapping[str, str] | None = None
+    ) -> StoredJob:
         """Print files (PDF, TIFF, JPEG, PNG, ``.txt``), which may go when this returns. Raises store errors, OSError."""
         settings = await self._store.load_print()
         ready = asyncio.Event()
@@ -218,7 +223,7 @@ class PrintDesk:
             async with PaperWorker() as worker:
                 await self._print_parts(run, _Work(settings, usual_options(settings), title), parts, worker)
 
-        job = await self._jobs.begin(card_of(JobKind.PRINT, title, actor, self._clock.now()), work)
+        job = await self._jobs.begin(card_of(JobKind.PRINT, title, actor, self._clock.now(), (), details), work)
         await ready.wait()
         return job
 
