@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from valija.apps.machine import Machine
 from valija.apps.web import (
+    alert_views,
     contact_views,
     device_views,
     fax_views,
@@ -110,6 +111,10 @@ SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/settings/fax", fax_views.FORM.change),
     ("GET", "/settings/print", print_views.FORM.show),
     ("POST", "/settings/print", print_views.FORM.change),
+    ("GET", "/settings/alerts", alert_views.FORM.show),
+    ("POST", "/settings/alerts", alert_views.FORM.change),
+    ("GET", "/settings/alerts/list", alert_views.show_list),
+    ("POST", "/settings/alerts/test", alert_views.test),
     ("GET", "/settings/machine", machine_views.show_machine),
     ("POST", "/settings/machine", machine_views.change_machine),
     ("GET", "/settings/providers", provider_views.show_list),

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
 from valija.apps.language import LANGUAGES
+from valija.apps.web.alert_views import home_alerts
 from valija.apps.web.live import stream_of
 from valija.apps.web.queue_views import HALF_DAY, home_parts, mail_now
 from valija.apps.web.screens import FIRST_START
@@ -45,7 +46,15 @@ async def home(visit: Visit) -> Response:
     mail = await mail_now(visit, HALF_DAY) if sees else None
     stream = await stream_of("/events", partial(home_parts, visit)) if sees else ""
     usual = await visit.machine.scans.usual_recipients() if sees else ()
-    return await visit.render("home.html", first_start=new, begin=begin, mail=mail, usual=usual, stream=stream)
+    return await visit.render(
+        "home.html",
+        first_start=new,
+        begin=begin,
+        mail=mail,
+        machine_alerts=await home_alerts(visit) if sees else [],
+        usual=usual,
+        stream=stream,
+    )
 
 
 async def set_language(visit: Visit) -> Response:

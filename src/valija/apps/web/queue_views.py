@@ -16,6 +16,7 @@ from valija.apps.api.gateway_models import MessageLifeView, QueuedMessageView
 from valija.apps.api.gateway_views import STATE_LABELS, show_accounts, show_life, show_message
 from valija.apps.api.models import QueueAccountView
 from valija.apps.web import chart
+from valija.apps.web.alert_views import home_alerts
 from valija.apps.web.live import Parts, live, stream_of
 from valija.apps.web.visit import Visit, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
@@ -24,7 +25,7 @@ from valija.domain.errors import UnknownName
 from valija.domain.queue import RecipientStateName
 from valija.domain.text import N_, message
 from valija.services.devices import ACCOUNTS
-from valija.services.events import DevicesChanged, QueueChanged, SettingsChanged, TokenChanged
+from valija.services.events import AlertsChanged, DevicesChanged, QueueChanged, SettingsChanged, TokenChanged
 
 BASE: Final = "/queue"
 TITLE: Final = N_("Mail queue")
@@ -79,13 +80,19 @@ def _account(visit: Visit, view: QueueAccountView) -> dict[str, Any]:
 
 async def watch_home(visit: Visit) -> Response:
     """Stream what home says of the mail."""
-    return live(visit, partial(home_parts, visit), *REASONS)
+    return live(visit, partial(home_parts, visit), *REASONS, AlertsChanged)
 
 
 async def home_parts(visit: Visit) -> Parts:
     """Draw what changes on the home page."""
     now = await mail_now(visit, HALF_DAY)
-    return _fragments(visit, now | {"lamps": await lamps(visit)}, "lamps", "alerts", "mail-now")
+    return _fragments(
+        visit,
+        now | {"lamps": await lamps(visit), "machine_alerts": await home_alerts(visit)},
+        "lamps",
+        "alerts",
+        "mail-now",
+    )
 
 
 def _fragments(visit: Visit, values: dict[str, Any], *names: str) -> Parts:

@@ -32,6 +32,7 @@ async def show_tree(visit: Visit) -> Response:
         {"label": visit.text(N_("Guided set-up")), "href": FIRST_START.base, "icon": "onward"},
         {"label": visit.text(N_("Internet fax: sending and receiving")), "href": "/settings/fax", "icon": "fax"},
         {"label": visit.text(N_("E-mail print: printer and senders")), "href": "/settings/print", "icon": "print"},
+        {"label": visit.text(N_("Alert and status")), "href": "/settings/alerts", "icon": "warning"},
         {"label": visit.text(N_("This machine")), "href": "/settings/machine", "icon": "server"},
         {"label": visit.text(N_("Devices")), "href": "/devices", "icon": "print"},
         {"label": visit.text(N_("Mail queue")), "href": "/queue", "icon": "mail"},
