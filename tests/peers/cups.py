@@ -34,6 +34,8 @@ from rig_process import (
 
 HERE: Final = Path(__file__).resolve().parent
 BINARIES: Final = Path("/usr/lib/cups")
+# ends what follows when its standard input ends, so that nothing stays behind when the tests die
+FOLLOWED: Final = ("/bin/sh", "-c", '"$@" </dev/null & pid=$!; read -r _end; kill "$pid"; wait "$pid"', "cups")
 QUEUES: Final = ("office", "second")
 FILES: Final = """
 ServerRoot {directory}
@@ -191,7 +193,7 @@ class Cups:
         ]  # fmt: skip
         with log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*FOLLOWED, *command], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
             )
         end = time.monotonic() + START_LIMIT_S
         while not (answers(self.port) and (self.directory / "cups.sock").is_socket()):
@@ -204,7 +206,8 @@ class Cups:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
+        assert process.stdin is not None
+        process.stdin.close()
         try:
             process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
