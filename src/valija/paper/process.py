@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
+
+from valija.paper import children
 
 LINE_LIMIT: Final = 4_000_000
 MEGABYTE: Final = 1_048_576
@@ -99,7 +100,7 @@ class PaperWorker:
             else:
                 return dict(answer["found"])
         status = await process.wait()
-        self._process = None
+        await self.close()
         raise PaperProblem("paper_too_hard", f"signal {-status}" if status < 0 else f"exit {status}")
 
     async def _start(self) -> asyncio.subprocess.Process:
@@ -123,8 +124,5 @@ class PaperWorker:
     async def close(self) -> None:
         """End the process and what it has started, at once."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
+        if process is not None:
+            await children.end(process)

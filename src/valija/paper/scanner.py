@@ -11,12 +11,12 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from valija.paper import children
 from valija.paper.process import PaperProblem
 
 PROGRAM: Final = "scanimage"
@@ -115,7 +115,7 @@ async def _run(
         if status or (not count and said):
             raise PaperProblem(_meaning(said), _last_line(said))
     finally:
-        await _end(process)
+        await children.end(process)
         words.cancel()
         await asyncio.wait([words])
 
@@ -138,7 +138,7 @@ async def _output(*arguments: str) -> str:
     except TimeoutError:
         raise PaperProblem("scanner_timed_out") from None
     finally:
-        await _end(process)
+        await children.end(process)
     text = out.decode("utf-8", "replace")
     if process.returncode and not text.strip():
         raise PaperProblem(_meaning(said.decode("utf-8", "replace")), _last_line(said.decode("utf-8", "replace")))
@@ -166,13 +166,6 @@ async def _last_words(process: asyncio.subprocess.Process) -> str:
     while process.stderr is not None and (piece := await process.stderr.read(4096)):
         kept = (kept + piece)[-_WORDS_LIMIT:]
     return kept.decode("utf-8", "replace")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
 
 
 def _meaning(said: str) -> str:
