@@ -106,7 +106,7 @@ async def test_a_full_disk_leaves_the_mail_on_the_server(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("valija.services.retrieval._keep", full)
+    monkeypatch.setattr("valija.services.retrieval._Keeper.keep", full)
     with pytest.raises(StoreFull):
         await machine.retrieval.check(FAX)
     monkeypatch.undo()

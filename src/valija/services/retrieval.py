@@ -37,6 +37,7 @@ from valija.store.port import Store, StoredMessage
 
 log: Final = logging.getLogger(__name__)
 MESSAGES_A_CHECK: Final = 500
+BUFFER: Final = 262_144
 MINUTE_S: Final = 60.0
 TICK_S: Final = 5.0
 SLACK_S: Final = 60.0
@@ -194,12 +195,13 @@ class Retrieval:
         target = self._state_dir / relative
         temporary = target.with_suffix(".tmp")
         try:
-            out = await asyncio.to_thread(_create, temporary)
+            keeper = _Keeper(temporary, target)
             try:
-                size, beginning = await self._stream(connection, number, out)
-                await asyncio.to_thread(_keep, out, temporary, target)
+                size, beginning = await self._stream(connection, number, keeper)
+                await asyncio.to_thread(keeper.keep)
             finally:
-                await asyncio.to_thread(_let_go, out, temporary)
+                if keeper.is_open:
+                    await asyncio.to_thread(keeper.let_go)
         except OSError as error:
             raise StoreFull(
                 message(N_("The received message cannot be written: {why}."), why=error.strerror or str(error)),
@@ -213,35 +215,61 @@ class Retrieval:
             await asyncio.to_thread(target.unlink, missing_ok=True)
         return stored
 
-    async def _stream(self, connection: Pop3Connection, number: int, out: BinaryIO) -> tuple[int, bytes]:
+    async def _stream(self, connection: Pop3Connection, number: int, keeper: _Keeper) -> tuple[int, bytes]:
         size, beginning = 0, b""
         async for piece in connection.retrieve(number):
             if len(beginning) < HEADER_LIMIT:
                 beginning += piece[: HEADER_LIMIT - len(beginning)]
             size += len(piece)
-            await asyncio.to_thread(out.write, piece)
+            keeper.waiting += piece
+            if len(keeper.waiting) >= BUFFER:
+                await asyncio.to_thread(keeper.write)
         return size, beginning
 
 
-def _create(path: Path) -> BinaryIO:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+class _Keeper:
+    """Writes a message to disk; all but ``waiting`` is for a thread. A small one takes a thread once."""
 
+    def __init__(self, temporary: Path, target: Path) -> None:
+        self.waiting = bytearray()
+        self._temporary = temporary
+        self._target = target
+        self._out: BinaryIO | None = None
 
-def _keep(out: BinaryIO, temporary: Path, target: Path) -> None:
-    with out:
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(target)
-    sync_directory(target.parent)
+    @property
+    def is_open(self) -> bool:
+        """Tell whether something half lies there."""
+        return self._out is not None
 
+    def write(self) -> None:
+        """Write what waits."""
+        if self._out is None:
+            self._temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._out = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
+        self._out.write(self.waiting)
+        self.waiting.clear()
 
-def _let_go(out: BinaryIO, temporary: Path) -> None:
-    """Close, and leave nothing half behind; what was kept has another name by now."""
-    try:
-        out.close()
-    finally:
-        temporary.unlink(missing_ok=True)
+    def keep(self) -> None:
+        """Write the rest, and keep it durably, whole, under its name."""
+        self.write()
+        if self._out is None:
+            raise RuntimeError("nothing is open")
+        with self._out as out:
+            out.flush()
+            os.fsync(out.fileno())
+        self._temporary.rename(self._target)
+        self._out = None
+        sync_directory(self._target.parent)
+
+    def let_go(self) -> None:
+        """Close, and leave nothing half behind."""
+        try:
+            if self._out is not None:
+                self._out.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+            self._out = None
 
 
 class CheckTimer:
