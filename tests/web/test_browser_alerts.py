@@ -61,7 +61,7 @@ def fetched(asker: Daemon, words: str) -> str:
         asker.run("receive", "internet-fax")
         for received in asker.json("received"):
             if words in received["subject"]:
-                return received["subject"]
+                return str(received["subject"])
         assert time.monotonic() < end, asker.json("received")
         time.sleep(0.2)
 
