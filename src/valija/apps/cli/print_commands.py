@@ -54,7 +54,7 @@ def printer(client: DaemonClient, as_json: bool) -> int:
         return status
     output.print_fields(
         [
-            (_("Printer"), found["target"] or _("none")),
+            (_("Printer"), found["target"] or _("no printer")),
             (_("State"), " ".join(filter(None, (found["state_label"], found["words"])))),
             (_("Model"), found["model"]),
         ]
