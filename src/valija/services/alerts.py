@@ -52,6 +52,7 @@ from valija.store.port import Store
 
 log: Final = logging.getLogger(__name__)
 LOOK_S: Final = 60.0
+FORGET_S: Final = 3600.0
 CLAIM: Final = timedelta(minutes=5)
 AT_ONCE: Final = 20
 KEPT: Final = timedelta(days=30)
@@ -77,6 +78,7 @@ class Alerts:
         self._conditions = conditions
         self._clock = clock
         self._events = events
+        self._forget_at = float("-inf")
 
     async def run(self) -> None:
         """Watch and tell, for ever."""
@@ -127,7 +129,9 @@ class Alerts:
         for _try in range(_TRIES):
             if await self._follow(settings, findings):
                 break
-        await self._store.alerting.forget(self._clock.now() - KEPT)
+        if self._clock.monotonic() >= self._forget_at:
+            self._forget_at = self._clock.monotonic() + FORGET_S
+            await self._store.alerting.forget(self._clock.now() - KEPT)
 
     async def _follow(self, settings: AlertSettings, findings: Findings) -> bool:
         now = self._clock.now()

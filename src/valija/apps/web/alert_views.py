@@ -71,6 +71,7 @@ async def test(visit: Visit) -> Response:
     form = await visit.form()
     channel = form.get("channel", "")
     if channel not in tuple(Channel):
+        visit.notice("bad", N_("There is no such channel."))
         return await _page(visit, 422)
     try:
         report = await tested(visit.machine, Channel(channel))
