@@ -340,6 +340,10 @@ async def test_only_the_token_makes_a_report_an_answer(machine: Machine) -> None
         ("=?utf-8?q?boss=40office=2Eexample=2C?= <evil@example.net>", "evil@example.net"),
         ("=?utf-8?b?PGFuYUBleGFtcGxlLmNvbT4=?=", "ana@example.com"),
         ("nobody", ""),
+        ("ana@example.com <evil@example.net>", "evil@example.net"),
+        ("Ana <ana@example.com>, evil@example.net", ""),
+        ("ana@example.com, evil@example.net", ""),
+        ("Ana <ana@example.com> <evil@example.net>", ""),
     ],
 )
 def test_an_encoded_name_is_not_taken_for_the_senders_address(said: str, sender: str) -> None:

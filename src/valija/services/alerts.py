@@ -88,6 +88,8 @@ class Alerts:
                     await self.turn()
                 except (ValijaError, OSError) as error:
                     log.warning("alerts_not_seen", extra={"fields": {"why": str(error)}})
+                except Exception:  # the watch must outlive whatever it stumbles over
+                    log.exception("alerts_broken_off")
                 await self._wait(queue)
 
     async def turn(self) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parseaddr
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from valija.domain.errors import ValijaError
 from valija.domain.job import JobKind, JobStateName
 from valija.domain.text import N_, Message
 from valija.message.mime_reading import BadMail, MessageHead, readable
-from valija.paper.process import PaperWorker
+from valija.paper.process import Limits, PaperWorker
 from valija.services.events import EventBus, MailReceived
 from valija.services.jobs import JobDesk, JobRun, card_of
 from valija.services.mail_parts import read_head
@@ -38,6 +39,8 @@ KNOWN_JOBS: Final = 500
 RETRY_S: Final = 60.0
 SENDER_LIMIT: Final = 320
 MESSAGE_ID_LIMIT: Final = 990
+STRANGERS: Final = Limits(processor_s=120, clock_s=240.0)  # one bad file must not hold up the others for long
+_IN_BRACKETS: Final = re.compile(r"<([^<>\s]+@[^<>\s]+)>\s*$")
 Say = Callable[[Message | str, str], str]
 
 
@@ -123,7 +126,7 @@ class MailTaker:
                 return 0
             jobs = await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS)
             known = {job.card.detail("received"): job for job in jobs}
-            async with PaperWorker() as worker:
+            async with PaperWorker(STRANGERS) as worker:
                 for stored in new:
                     await self._take_one(stored, known.get(str(stored.id)), worker)
                     await asyncio.to_thread(self._write_cursor, stored.id)
@@ -197,9 +200,13 @@ def sender_of(head: MessageHead) -> str:
     """Return the address that a message says it comes from; empty if it says none.
 
     What stands encoded in the field is a name, whatever it looks like (RFC 2047 section 5), unless there is nothing else.
+    Of several addresses it is the one in angle brackets at the end; where there is a doubt it is none.
     """
     said = head.first("from")
-    address = parseaddr(said)[1]
-    if "@" not in address:
-        address = parseaddr(readable(said))[1]
+    found = [address for _name, address in getaddresses([said]) if "@" in address]
+    if not found:
+        found = [address for _name, address in getaddresses([readable(said)]) if "@" in address]
+    if len(found) > 1:
+        found = _IN_BRACKETS.findall(said) if said.count("<") == 1 else []
+    address = found[0] if len(found) == 1 else ""
     return readable(address)[:SENDER_LIMIT] if "@" in address else ""

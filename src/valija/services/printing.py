@@ -45,7 +45,7 @@ from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.events import EventBus
 from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
 from valija.services.mail_parts import PartFile, copy_to, unpack
-from valija.services.mail_taking import KNOWN_JOBS, Letter, MailTaker, Say
+from valija.services.mail_taking import KNOWN_JOBS, STRANGERS, Letter, MailTaker, Say
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.print_line import PrintLine
 from valija.services.print_order import DOCUMENT, PrintOrder, order_of, write_order
@@ -220,7 +220,7 @@ class PrintDesk:
                 parts = [await asyncio.to_thread(_taken, file, folder, n) for n, file in enumerate(files, 1)]
             finally:
                 ready.set()
-            async with PaperWorker() as worker:
+            async with PaperWorker(STRANGERS) as worker:
                 await self._print_parts(run, _Work(settings, usual_options(settings), title), parts, worker)
 
         job = await self._jobs.begin(card_of(JobKind.PRINT, title, actor, self._clock.now(), (), details), work)
