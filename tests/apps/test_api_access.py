@@ -54,6 +54,8 @@ ANSWERS: Final = {
     "cancel_job": 404,
     "change_fax_settings": 422,
     "change_print_settings": 422,
+    "change_alert_settings": 422,
+    "test_channel": 422,
     "send_fax": 400,
     "list_job_files": 404,
     "download_job_file": 404,

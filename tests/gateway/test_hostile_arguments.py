@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from quick_sender import Client, code
-from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
+from running_gateway import HurryClock, RunningGateway, gateway_fixture, upstream_fixture
 from upstream import Upstream
 
 upstream, gateway = upstream_fixture, gateway_fixture
@@ -169,11 +170,21 @@ RESPONSES = [
 ]
 
 
+@pytest.fixture
+async def hurried(tmp_path: Path, upstream: Upstream) -> AsyncIterator[RunningGateway]:
+    """A gateway where the wait after a wrong password is short."""
+    started = await RunningGateway(tmp_path, upstream.port, clock=HurryClock(20)).start()
+    await started.open_door()
+    yield started
+    await started.stop()
+
+
 @pytest.mark.parametrize("mechanism", [b"PLAIN", b"Login"])
 async def test_whatever_answers_a_challenge_is_no_log_in_and_no_command(
-    gateway: RunningGateway, mechanism: bytes
+    hurried: RunningGateway, mechanism: bytes
 ) -> None:
     """Refused with 5yz, or put off with 4yz; the sightings that are kept of it are short and printable."""
+    gateway = hurried
     await gateway.add_device("Ricoh", tls="offered")
     for response in RESPONSES:
         async with await Client.connect(gateway.port) as client:

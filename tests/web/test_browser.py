@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from panel_driver import (
     ANA,
     LABELS,
@@ -63,23 +62,6 @@ def test_a_token_that_turns_invalid_is_seen_while_the_page_is_open(chromium: Bro
     expect(page.locator("#token-smtp .state")).to_have_text("Invalid")
     expect(page.locator("#token-smtp .cure")).to_be_visible()
     expect(page.locator("#lamps")).to_contain_text("Cannot send")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "es"])
-def test_no_page_has_a_barrier(chromium: Browser, daemon: Daemon, language: str, scheme: str) -> None:
-    """axe-core finds no violation of any impact, in both languages, light and dark."""
-    daemon.set_smtp(ANA)
-    daemon.get_token("smtp", ANA)
-    first, base = panel(chromium, daemon, language)
-    first.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    axe, found = Axe(), []
-    slugs = ["settings", "settings/audit", "settings/password", "status", "send", "", "settings/alert-status"]
-    for path in [*slugs, f"settings/{SMTP_SCREENS[0]}", f"settings/{SMTP_SCREENS[0]}/delete-token"]:
-        first.goto(f"{base}/{path}")
-        results = axe.run(first)
-        found += [(path, v["id"], v["nodes"][0]["html"][:150]) for v in results.response["violations"]]
-    assert found == []
 
 
 def test_a_large_form_can_be_filled_by_keyboard_alone(chromium: Browser, daemon: Daemon) -> None:

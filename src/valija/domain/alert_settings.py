@@ -116,7 +116,7 @@ def may_ask(settings: AlertSettings, sender: str) -> bool:
 
 
 def _addresses(value: Any) -> tuple[str, ...]:
-    found = parse_lines(value.lower() if isinstance(value, str) else value, LIST_LIMIT)
+    found = parse_lines(value, LIST_LIMIT, lower=True)
     for item in found:
         if not _ADDRESS.fullmatch(item):
             raise BadValue(message(N_("must be e-mail addresses, not “{text}”"), text=item[:80]))

@@ -12,13 +12,13 @@ SENDERS_LIMIT: Final = 50
 SENDER: Final = re.compile(r"[^\s@<>,;]{0,64}@[^\s@<>,;]{1,253}")
 
 
-def parse_lines(value: Any, limit: int) -> tuple[str, ...]:
-    """Read a list, or a text with an entry on each line. Raises :class:`BadValue`."""
+def parse_lines(value: Any, limit: int, *, lower: bool = False) -> tuple[str, ...]:
+    """Read a list, or a text with an entry on each line, each once; ``lower``: in small letters. Raises :class:`BadValue`."""
     if isinstance(value, str):
         value = re.split(r"[\n,;]", value)
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise BadValue(message(N_("must be a list of texts")))
-    found = tuple(dict.fromkeys(item.strip() for item in value if item.strip()))
+    found = tuple(dict.fromkeys(item.strip().lower() if lower else item.strip() for item in value if item.strip()))
     if len(found) > limit:
         raise BadValue(message(N_("has {count} entries; at most {limit} fit"), count=len(found), limit=limit))
     return found
@@ -26,13 +26,13 @@ def parse_lines(value: Any, limit: int) -> tuple[str, ...]:
 
 def parse_senders(value: Any, *, everybody: str = "") -> tuple[str, ...]:
     """Read a list of senders; ``everybody``: a word that stands for all. Raises :class:`BadValue`."""
-    found = parse_lines(value, SENDERS_LIMIT)
+    found = parse_lines(value, SENDERS_LIMIT, lower=True)
     for item in found:
         if not SENDER.fullmatch(item) and item != (everybody or None):
             raise BadValue(
                 message(N_("must be addresses or domains such as @example.com, not “{text}”"), text=item[:80])
             )
-    return tuple(dict.fromkeys(item.lower() for item in found))
+    return found
 
 
 def matches(entry: str, sender: str) -> bool:
