@@ -18,13 +18,15 @@ StateValue = Literal["not_retrieved", "awaiting_authorization", "retrieved", "in
 
 
 class Body(BaseModel):
-    """What a client sends: unknown fields are refused."""
+    """What a client sends: unknown fields are refused. All are built when they are first used: a start need not wait for it."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Answer(BaseModel):
     """What the daemon sends."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class SettingChanges(Body):
