@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp
 
@@ -39,21 +42,28 @@ _OTHER: Final = ("http", N_("The request is refused."))
 
 def make_application(machine: Machine, actor_of: Callable[[Request], Actor]) -> Starlette:
     """Return the application for one listener; ``actor_of`` says who asks, and from where (presence)."""
-    return _make(machine, by_listener(actor_of), describe())
+    return _make(machine, by_listener(actor_of), over_network=False)
 
 
 def make_network_application(machine: Machine) -> ASGIApp:
     """Return the application for programs in the network, which send API tokens."""
-    return limit_bodies(_make(machine, by_token(machine.api_access), describe(over_network=True)), UPLOAD_LIMIT)
+    return limit_bodies(_make(machine, by_token(machine.api_access), over_network=True), UPLOAD_LIMIT)
 
 
-def _make(machine: Machine, door: Door, description: dict[str, Any]) -> Starlette:
+@cache
+def _description(*, over_network: bool) -> bytes:
+    """Return the description as it is sent: made when somebody asks, for it takes longer than all else at a start."""
+    return json.dumps(describe(over_network=over_network), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _make(machine: Machine, door: Door, *, over_network: bool) -> Starlette:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for route in ROUTES:
         by_path.setdefault(route.path, {})[route.method] = _endpoint(machine, door, route)
 
     async def openapi(_request: Request) -> Response:
-        return JSONResponse(description)
+        octets = await asyncio.to_thread(_description, over_network=over_network)
+        return Response(octets, media_type="application/json")
 
     async def refused(request: Request, error: Exception) -> Response:
         return _http_problem(machine, request, error)
