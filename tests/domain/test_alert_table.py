@@ -9,38 +9,40 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from valija.domain.alert import (
-    GROUP,
     PATIENCE,
-    REMIND,
-    RETRIES,
-    SPACING,
-    TELLINGS_PER_HOUR,
     TRANSITIONS,
     Alert,
     AlertKind,
     AlertState,
-    Channel,
-    Handing,
-    HandingName,
     Level,
     NotSeen,
     Raised,
     Seen,
     Solved,
     Solving,
-    TellingWord,
     Told,
     WasTold,
-    choose,
     condition,
     ending,
-    handed,
     next_state,
     see,
-    tell,
     worst,
 )
 from valija.domain.alert_settings import AlertSettings, may_ask, parse_alert_settings, parse_syslog
+from valija.domain.alert_telling import (
+    GROUP,
+    REMIND,
+    RETRIES,
+    SPACING,
+    TELLINGS_PER_HOUR,
+    Channel,
+    Handing,
+    HandingName,
+    TellingWord,
+    choose,
+    handed,
+    tell,
+)
 from valija.domain.errors import InvalidFields
 from valija.domain.status_schedule import due
 

@@ -22,7 +22,8 @@ from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
 from valija.domain.account_gate import hold, release
-from valija.domain.alert import AlertKind, Channel, HandingName, Told
+from valija.domain.alert import AlertKind, Told
+from valija.domain.alert_telling import Channel, HandingName
 from valija.domain.job import Failed, Sending
 from valija.domain.record import ReceivedMessage
 from valija.domain.token import Invalid, InvalidCause

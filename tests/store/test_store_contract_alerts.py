@@ -12,20 +12,22 @@ from store_values import NOW, audit_record
 from valija.domain.alert import (
     Alert,
     AlertKind,
-    Channel,
-    Handing,
-    HandingName,
     Level,
     Raised,
     Solved,
+    condition,
+)
+from valija.domain.alert_settings import AlertSettings
+from valija.domain.alert_telling import (
+    Channel,
+    Handing,
+    HandingName,
     Telling,
     TellingKind,
     TellingLine,
     TellingWord,
-    condition,
     tell,
 )
-from valija.domain.alert_settings import AlertSettings
 from valija.domain.queue import Accepted
 from valija.secret import Secret
 from valija.store.alerts_port import StoredAlert

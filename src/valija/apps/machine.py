@@ -48,6 +48,7 @@ from valija.services.jobs import JobDesk
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
+from valija.services.mail_taking import Taking
 from valija.services.neighbours import Neighbours
 from valija.services.outgoing import Outgoing
 from valija.services.passwords import Passwords
@@ -193,26 +194,14 @@ def build(
     outgoing = Outgoing(delivery, gateway.intake, clock)
     contacts, scan_settings = AddressBook(store, clock, events), ScanSettingsDesk(store, clock, events)
     scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock)
-    fax = _fax(store, jobs, outgoing, delivery, gateway, clock, events, state_dir)
-    printing = _printing(store, jobs, outgoing, client_context(*authorities), clock, events, state_dir)
+    taking = Taking(store, jobs, clock, events, translate, state_dir)
+    fax = _fax(taking, outgoing, delivery, gateway)
+    printing = _printing(taking, outgoing, client_context(*authorities))
     fax.receiver.print_fax = printing.desk.print_fax
     status = StatusDesk(store, providers, explainer, clock)
-    report = StatusReport(store, gateway, status, clock, state_dir, printing.printer_state)
-    channels = Channels(
-        store, outgoing, report, explainer, clock, translate, client_context(*authorities), local_name()
+    alerts, status_requests = _telling(
+        taking, outgoing, gateway, providers, status, printing, client_context(*authorities), configuration
     )
-    conditions = Conditions(
-        store,
-        gateway,
-        providers,
-        status,
-        clock,
-        state_dir,
-        local_name(),
-        configuration.certificates(),
-        printing.printer_state,
-    )
-    alert_settings = AlertSettingsDesk(store, clock, events)
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -252,8 +241,8 @@ def build(
         scan_settings=scan_settings,
         scans=scans,
         hot_folder=HotFolder(store, scan_settings, scans, jobs, clock, translate),
-        alerts=Alerts(store, alert_settings, conditions, channels, clock, events),
-        status_requests=StatusRequests(store, jobs, outgoing, channels, report, clock, events, translate, state_dir),
+        alerts=alerts,
+        status_requests=status_requests,
         started_at=clock.now(),
     )
 
@@ -309,45 +298,36 @@ def _gateway(
     return Gateway(store, clock, route, devices, learning, intake, dispatcher, spool, counts, traffic)
 
 
-def _fax(
-    store: Store,
-    jobs: JobDesk,
-    outgoing: Outgoing,
-    delivery: Delivery,
-    gateway: Gateway,
-    clock: Clock,
-    events: EventBus,
-    state_dir: Path,
-) -> Fax:
-    sender = FaxSender(store, jobs, outgoing, delivery, clock, translate)
-    receiver = FaxReceiver(
-        store,
-        jobs,
-        sender,
-        outgoing,
-        delivery,
-        gateway,
-        clock,
-        events,
-        translate,
-        state_dir,
-        host_name=local_name(),
-    )
-    return Fax(FaxSettingsDesk(store, clock, events), sender, receiver)
+def _fax(taking: Taking, outgoing: Outgoing, delivery: Delivery, gateway: Gateway) -> Fax:
+    sender = FaxSender(taking.store, taking.jobs, outgoing, delivery, taking.clock, translate)
+    receiver = FaxReceiver(taking, sender, outgoing, delivery, gateway, host_name=local_name())
+    return Fax(FaxSettingsDesk(taking.store, taking.clock, taking.events), sender, receiver)
 
 
-def _printing(
-    store: Store,
-    jobs: JobDesk,
-    outgoing: Outgoing,
-    tls: ClientContext,
-    clock: Clock,
-    events: EventBus,
-    state_dir: Path,
-) -> Printing:
+def _printing(taking: Taking, outgoing: Outgoing, tls: ClientContext) -> Printing:
+    store, jobs, clock, events = taking.store, taking.jobs, taking.clock, taking.events
     line = PrintLine(store, jobs, Ipp(tls), clock, events, random.Random())  # noqa: S311 - spreads times, no secret
-    desk = PrintDesk(store, jobs, line, outgoing, clock, events, translate, state_dir)
-    return Printing(PrintSettingsDesk(store, clock, events), desk, line)
+    return Printing(PrintSettingsDesk(store, clock, events), PrintDesk(taking, line, outgoing), line)
+
+
+def _telling(
+    taking: Taking,
+    outgoing: Outgoing,
+    gateway: Gateway,
+    providers: ProviderBook,
+    status: StatusDesk,
+    printing: Printing,
+    tls: ClientContext,
+    configuration: Configuration,
+) -> tuple[Alerts, StatusRequests]:
+    store, clock, events, state_dir = taking.store, taking.clock, taking.events, taking.state_dir
+    printer, name = printing.printer_state, local_name()
+    report = StatusReport(store, gateway, status, clock, state_dir, printer)
+    channels = Channels(store, outgoing, report, status.explainer, clock, translate, tls, name)
+    certificates = configuration.certificates()
+    conditions = Conditions(store, gateway, providers, status, clock, state_dir, name, certificates, printer)
+    alerts = Alerts(store, AlertSettingsDesk(store, clock, events), conditions, channels, clock, events)
+    return alerts, StatusRequests(taking, outgoing, channels, report)
 
 
 def local_name() -> str:

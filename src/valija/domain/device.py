@@ -19,10 +19,10 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from valija.domain.preferences import LANGUAGES
-from valija.domain.settings import BadValue, one_line, parse_fields, switch
+from valija.domain.settings import BadValue, one_line, one_of, parse_fields, switch
 from valija.domain.text import N_, message
 from valija.secret import Secret
 
@@ -31,7 +31,6 @@ LOGIN_PATTERN: Final = "[a-z0-9][a-z0-9._-]{0,31}"
 RANGES_LIMIT: Final = 20
 SENDERS_LIMIT: Final = 50
 WIDEST_RANGE: Final = {4: 16, 6: 48}  # prefix bits; a wider range is no office
-E = TypeVar("E", bound=StrEnum)
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
 
@@ -96,7 +95,7 @@ def parse_device(
 ) -> Device:
     """Return ``current`` with ``changes`` applied. Raises :class:`~valija.domain.errors.InvalidFields`, and applies nothing."""
 
-    def one_of(names: Collection[str]) -> Callable[[Any], str]:
+    def named(names: Collection[str]) -> Callable[[Any], str]:
         def parse(value: Any) -> str:
             if value not in names:
                 raise BadValue(message(N_("must be one of {names}"), names=", ".join(sorted(filter(None, names)))))
@@ -107,12 +106,12 @@ def parse_device(
     parsers = {
         "login": _login,
         "name": _name,
-        "account": one_of(accounts),
-        "mailbox": one_of(("", *mailboxes)),
+        "account": named(accounts),
+        "mailbox": named(("", *mailboxes)),
         "ranges": _ranges,
         "senders": _senders,
-        "rewriting": lambda value: _one_of(Rewriting, value),
-        "tls": lambda value: _one_of(TlsPolicy, value),
+        "rewriting": one_of(Rewriting),
+        "tls": one_of(TlsPolicy),
         "language": _language,
         "lf_ends_message": switch,
         "enabled": switch,
@@ -209,13 +208,6 @@ def _language(value: Any) -> str:
     if value not in ("", *LANGUAGES):
         raise BadValue(message(N_("must be one of {names}"), names=", ".join(LANGUAGES)))
     return str(value)
-
-
-def _one_of(kind: type[E], value: Any) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise BadValue(message(N_("must be one of {names}"), names=", ".join(kind))) from None
 
 
 def _list(value: Any, limit: int) -> list[str]:

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from valija.domain.errors import FieldProblem, InvalidFields
 from valija.domain.senders import SENDER, matches, parse_lines, parse_senders
-from valija.domain.settings import BadValue, number, one_line, parse_fields, switch
+from valija.domain.settings import BadValue, number, one_line, one_of, parse_fields, switch
 from valija.domain.text import N_, message
 from valija.message.tiff_fax import FaxGeometry, FaxPaper, FaxProfile, FaxResolution, is_possible
 
@@ -23,7 +23,6 @@ RESEND_RANGE: Final = (0, 15)
 RESEND_RANGE_MIN: Final = (1, 15)
 WAIT_RANGE_H: Final = (1, 240)
 _HOST: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
-E = TypeVar("E", bound=StrEnum)
 
 
 class Confirmation(StrEnum):
@@ -108,16 +107,6 @@ def parse_fax_settings(current: FaxSettings, changes: Mapping[str, Any]) -> FaxS
     return new
 
 
-def _one_of(kind: type[E]) -> Callable[[Any], E]:
-    def parse(value: Any) -> E:
-        try:
-            return kind(value)
-        except ValueError:
-            raise BadValue(message(N_("must be one of {names}"), names=", ".join(kind))) from None
-
-    return parse
-
-
 def _host(value: Any) -> str:
     text = one_line(value, 253).strip().lower()
     if text and not _HOST.fullmatch(text):
@@ -144,18 +133,18 @@ def _forward(value: Any) -> tuple[str, ...]:
 
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "profile": _one_of(FaxProfile),
-    "resolution": _one_of(FaxResolution),
-    "paper": _one_of(FaxPaper),
-    "halftone": _one_of(Halftone),
+    "profile": one_of(FaxProfile),
+    "resolution": one_of(FaxResolution),
+    "paper": one_of(FaxPaper),
+    "halftone": one_of(Halftone),
     "gateway": _host,
     "own_number": _phone,
     "cover": switch,
-    "confirmation": _one_of(Confirmation),
+    "confirmation": one_of(Confirmation),
     "wait": number(*WAIT_RANGE_H),
     "resend": number(*RESEND_RANGE),
     "resend_every": number(*RESEND_RANGE_MIN),
-    "junk": _one_of(JunkRule),
+    "junk": one_of(JunkRule),
     "senders": parse_senders,
     "forward": _forward,
     "answer": switch,

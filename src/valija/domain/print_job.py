@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from valija.domain.printer import PrinterTarget, parse_target
 from valija.domain.senders import matches, parse_senders
-from valija.domain.settings import BadValue, number, one_line, parse_fields, switch
+from valija.domain.settings import BadValue, number, one_line, one_of, parse_fields, switch
 from valija.domain.text import N_, message
 from valija.secret import Secret
 
@@ -20,7 +20,6 @@ WAIT_RANGE_H: Final = (1, 120)
 PASSWORD_RANGE: Final = (4, 64)
 TRAY_LIMIT: Final = 40
 EVERYBODY: Final = "*"
-E = TypeVar("E", bound=StrEnum)
 
 
 class Duplex(StrEnum):
@@ -155,16 +154,6 @@ def parse_print_settings(current: PrintSettings, changes: Mapping[str, Any]) -> 
     return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes))
 
 
-def _one_of(kind: type[E]) -> Callable[[Any], E]:
-    def parse(value: Any) -> E:
-        try:
-            return kind(value)
-        except ValueError:
-            raise BadValue(message(N_("must be one of {names}"), names=", ".join(kind))) from None
-
-    return parse
-
-
 def _target(value: Any) -> str:
     text = one_line(value, 255).strip()
     if parse_target(text) is None:
@@ -208,12 +197,12 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "size_limit": number(*SIZE_RANGE_MB),
     "copies": number(*COPIES_RANGE),
     "copies_limit": number(*COPIES_RANGE),
-    "duplex": _one_of(Duplex),
-    "colour": _one_of(PrintColour),
-    "paper": _one_of(PrintPaper),
+    "duplex": one_of(Duplex),
+    "colour": one_of(PrintColour),
+    "paper": one_of(PrintPaper),
     "tray": _tray,
     "bodies": switch,
-    "confirmation": _one_of(PrintConfirmation),
+    "confirmation": one_of(PrintConfirmation),
     "wait": number(*WAIT_RANGE_H),
     "faxes": _faxes,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from valija.domain.account import Authentication
@@ -17,6 +18,7 @@ from valija.domain.text import N_, Message, message
 from valija.secret import Secret
 
 TEXT_LIMIT: Final = 255
+E = TypeVar("E", bound=StrEnum)
 PORT_RANGE: Final = (1, 65535)
 TIMEOUT_RANGE_S: Final = (1, 600)
 CHECK_INTERVAL_RANGE_MIN: Final = (0, 480)
@@ -135,6 +137,18 @@ def number(low: int, high: int) -> Callable[[Any], int]:
         if not low <= value <= high:
             raise BadValue(message(N_("must be a whole number from {low} to {high}"), low=low, high=high))
         return value
+
+    return parse
+
+
+def one_of(kind: type[E]) -> Callable[[Any], E]:
+    """Return what reads one of these words; it raises :class:`BadValue`."""
+
+    def parse(value: Any) -> E:
+        try:
+            return kind(value)
+        except ValueError:
+            raise BadValue(message(N_("must be one of {names}"), names=", ".join(kind))) from None
 
     return parse
 

@@ -7,8 +7,14 @@ import json
 import ssl
 from typing import Final
 
-from valija.domain.alert import Channel, Level, Telling, TellingKind, TellingLine
+from valija.domain.alert import Level
 from valija.domain.alert_settings import AlertSettings, parse_syslog
+from valija.domain.alert_telling import (
+    Channel,
+    Telling,
+    TellingKind,
+    TellingLine,
+)
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.explanations import Explainer

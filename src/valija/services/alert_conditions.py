@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from valija.domain.account import Authentication, Setting
-from valija.domain.alert import AlertKind, Condition, Level, condition, ending
+from valija.domain.alert import (
+    AlertKind,
+    Condition,
+    Level,
+    condition,
+    ending,
+)
 from valija.domain.alert_settings import AlertSettings, secret_end
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError

@@ -8,7 +8,13 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from valija.domain.account import SETTING_LABELS, Setting
-from valija.domain.alert import LEVEL_LABELS, SENTENCES, WORD_LABELS, AlertKind, Condition, Telling, TellingLine
+from valija.domain.alert import (
+    LEVEL_LABELS,
+    SENTENCES,
+    AlertKind,
+    Condition,
+)
+from valija.domain.alert_telling import WORD_LABELS, Telling, TellingLine
 from valija.domain.explanations import Explainer
 from valija.domain.printer import REASON_TEXTS
 from valija.domain.text import N_, Message, message

@@ -20,25 +20,27 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
 from valija.domain.alert import (
-    LINES_LIMIT,
-    TELLINGS_PER_HOUR,
     Alert,
     AlertKind,
-    Channel,
     Condition,
-    Handing,
-    HandingName,
     Level,
     Solved,
+    condition,
+    see,
+)
+from valija.domain.alert_settings import AlertSettings
+from valija.domain.alert_telling import (
+    LINES_LIMIT,
+    TELLINGS_PER_HOUR,
+    Channel,
+    Handing,
+    HandingName,
     Telling,
     TellingKind,
     choose,
-    condition,
     handed,
-    see,
     tell,
 )
-from valija.domain.alert_settings import AlertSettings
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.status_schedule import due

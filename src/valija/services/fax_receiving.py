@@ -21,7 +21,6 @@ from typing import Final
 
 from valija import __version__
 from valija.domain.account import Actor, Presence, Setting
-from valija.domain.clock import Clock
 from valija.domain.fax import FaxSettings, forward_to, is_wanted
 from valija.domain.job import JobKind, JobWord
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
@@ -31,16 +30,14 @@ from valija.message.mdn import Answer, answer_to, format_answer, is_automatic
 from valija.message.mime_reading import MessageHead, readable
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, sender_address
-from valija.services.events import EventBus
 from valija.services.fax_mailbox import read_report
 from valija.services.fax_sending import FaxSender, parse_name
 from valija.services.gateway import Gateway
-from valija.services.jobs import JobDesk, JobRun, JobStopped
+from valija.services.jobs import JobRun, JobStopped
 from valija.services.mail_parts import PartFile, copy_to, unpack
-from valija.services.mail_taking import Letter, MailTaker, Say
+from valija.services.mail_taking import Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.store.jobs_port import StoredJob
-from valija.store.port import Store
 from valija.store.queue_port import Body
 
 CURSOR: Final = "fax-cursor"
@@ -63,35 +60,25 @@ class FaxReceiver:
 
     def __init__(
         self,
-        store: Store,
-        jobs: JobDesk,
+        taking: Taking,
         sender: FaxSender,
         outgoing: Outgoing,
         delivery: Delivery,
         gateway: Gateway,
-        clock: Clock,
-        events: EventBus,
-        say: Say,
-        state_dir: Path,
         *,
         host_name: str,
     ) -> None:
-        self._store = store
+        self._store = taking.store
         self._sender = sender
         self._outgoing = outgoing
         self._delivery = delivery
         self._gateway = gateway
-        self._clock = clock
-        self._say = say
+        self._clock = taking.clock
+        self._say = taking.say
         self._host_name = host_name
         self.print_fax: PrintFax | None = None
         self.mail = MailTaker(
-            store,
-            jobs,
-            clock,
-            events,
-            say,
-            state_dir,
+            taking,
             setting=Setting.INTERNET_FAX,
             kind=JobKind.FAX_RECEIVE,
             cursor=CURSOR,

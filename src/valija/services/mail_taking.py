@@ -61,6 +61,18 @@ async def _nobody_asked(_letter: Letter) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What all who take mail work with; ``say`` translates a sentence."""
+
+    store: Store
+    jobs: JobDesk
+    clock: Clock
+    events: EventBus
+    say: Say
+    state_dir: Path
+
+
 class MailTaker:
     """Takes what a setting has fetched. Run :meth:`run` as a task.
 
@@ -69,12 +81,7 @@ class MailTaker:
 
     def __init__(
         self,
-        store: Store,
-        jobs: JobDesk,
-        clock: Clock,
-        events: EventBus,
-        say: Say,
-        state_dir: Path,
+        taking: Taking,
         *,
         setting: Setting,
         kind: JobKind,
@@ -83,20 +90,20 @@ class MailTaker:
         is_answer: Answered = _nobody_asked,
         title_of: Callable[[str], str] = str,
     ) -> None:
-        self._store = store
-        self._jobs = jobs
-        self._clock = clock
-        self._events = events
-        self._say = say
-        self._state_dir = state_dir
+        self._store = taking.store
+        self._jobs = taking.jobs
+        self._clock = taking.clock
+        self._events = taking.events
+        self._say = taking.say
+        self._state_dir = taking.state_dir
         self._setting = setting
         self._kind = kind
-        self._cursor = state_dir / cursor
+        self._cursor = taking.state_dir / cursor
         self._receive = receive
         self._is_answer = is_answer
         self._title_of = title_of
         self._lock = asyncio.Lock()
-        jobs.interrupted[kind] = self._leave_to_run
+        taking.jobs.interrupted[kind] = self._leave_to_run
 
     async def start(self) -> None:
         """Begin after what there is, where nothing was ever taken before."""

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Final
 
 from valija.domain.account import Actor, Setting
-from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.job import Awaited, Failed, JobKind, JobWord, Waits
 from valija.domain.print_job import (
@@ -42,16 +41,14 @@ from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import is_answer, is_automatic
 from valija.message.mime_reading import Limits, MessageHead, readable
 from valija.paper.process import PaperProblem, PaperWorker
-from valija.services.events import EventBus
-from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
+from valija.services.jobs import JobRun, JobStopped, card_of
 from valija.services.mail_parts import PartFile, copy_to, unpack
-from valija.services.mail_taking import KNOWN_JOBS, STRANGERS, Letter, MailTaker, Say
+from valija.services.mail_taking import KNOWN_JOBS, STRANGERS, Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.print_line import PrintLine
 from valija.services.print_order import DOCUMENT, PrintOrder, order_of, write_order
 from valija.services.print_settings import PrintSettingsDesk
 from valija.store.jobs_port import StoredJob
-from valija.store.port import Store
 
 log: Final = logging.getLogger(__name__)
 CURSOR: Final = "print-cursor"
@@ -93,36 +90,26 @@ class PrintDesk:
 
     def __init__(
         self,
-        store: Store,
-        jobs: JobDesk,
+        taking: Taking,
         line: PrintLine,
         outgoing: Outgoing,
-        clock: Clock,
-        events: EventBus,
-        say: Say,
-        state_dir: Path,
     ) -> None:
-        self._store = store
-        self._jobs = jobs
+        self._store = taking.store
+        self._jobs = taking.jobs
         self._line = line
         self._outgoing = outgoing
-        self._clock = clock
-        self._say = say
+        self._clock = taking.clock
+        self._say = taking.say
         line.ended = self._ended
         self.mail = MailTaker(
-            store,
-            jobs,
-            clock,
-            events,
-            say,
-            state_dir,
+            taking,
             setting=Setting.EMAIL_PRINT,
             kind=JobKind.PRINT,
             cursor=CURSOR,
             receive=self._receive,
             title_of=title_of,
         )
-        jobs.interrupted[JobKind.PRINT] = self._take_up
+        taking.jobs.interrupted[JobKind.PRINT] = self._take_up
 
     async def _take_up(self, job: StoredJob) -> bool:
         """A mail's job is found again by its message; another one was begun by somebody who is not there any more."""

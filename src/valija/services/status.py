@@ -60,7 +60,7 @@ class StatusDesk:
     def __init__(self, store: Store, providers: ProviderBook, explainer: Explainer, clock: Clock) -> None:
         self._store = store
         self._providers = providers
-        self._explainer = explainer
+        self.explainer = explainer
         self._clock = clock
 
     async def report(self, setting: Setting, *, unsaved: frozenset[str] = frozenset()) -> TokenReport:
@@ -91,11 +91,11 @@ class StatusDesk:
 
     def explain(self, trouble: Trouble) -> ExplainedTrouble:
         """Join a trouble with its explanation."""
-        return ExplainedTrouble(trouble, self._explainer.explain(trouble.reason))
+        return ExplainedTrouble(trouble, self.explainer.explain(trouble.reason))
 
     def meaning(self, reason: str) -> str:
         """Return what a reason means; empty for what is none."""
-        known = self._explainer.by_reason.get(reason)
+        known = self.explainer.by_reason.get(reason)
         return known.meaning if known else ""
 
     def _idle_limit(self, tokens: TokenSet | None, idle_days: int | None) -> datetime | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from valija.domain.account import Setting
 from valija.domain.alert_settings import AlertSettings, may_ask
-from valija.domain.clock import Clock
 from valija.domain.job import JobKind, JobStateName
 from valija.domain.print_job import PrintOptions
 from valija.domain.subject_options import parse_subject
@@ -18,12 +16,10 @@ from valija.message.mdn import is_automatic
 from valija.message.mime_reading import readable
 from valija.paper.process import PaperWorker
 from valija.services.alert_channels import Channels
-from valija.services.events import EventBus
-from valija.services.jobs import JobDesk, JobRun, JobStopped
-from valija.services.mail_taking import Letter, MailTaker, Say
+from valija.services.jobs import JobRun, JobStopped
+from valija.services.mail_taking import Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.status_report import StatusReport
-from valija.store.port import Store
 
 log: Final = logging.getLogger(__name__)
 CURSOR: Final = "status-cursor"
@@ -38,28 +34,18 @@ class StatusRequests:
 
     def __init__(
         self,
-        store: Store,
-        jobs: JobDesk,
+        taking: Taking,
         outgoing: Outgoing,
         channels: Channels,
         report: StatusReport,
-        clock: Clock,
-        events: EventBus,
-        say: Say,
-        state_dir: Path,
     ) -> None:
-        self._store = store
+        self._store = taking.store
         self._outgoing = outgoing
         self._channels = channels
         self.report = report
-        self._clock = clock
+        self._clock = taking.clock
         self.mail = MailTaker(
-            store,
-            jobs,
-            clock,
-            events,
-            say,
-            state_dir,
+            taking,
             setting=Setting.EMAIL_STATUS,
             kind=JobKind.STATUS_REQUEST,
             cursor=CURSOR,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from valija.domain.alert import Alert, Telling
+from valija.domain.alert import Alert
+from valija.domain.alert_telling import Telling
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 from valija.domain.account_gate import Gate
 from valija.domain.address_book import Contact
 from valija.domain.administrator import Lockout, Session
-from valija.domain.alert import Alert, Telling
+from valija.domain.alert import Alert
 from valija.domain.alert_settings import AlertSettings
+from valija.domain.alert_telling import Telling
 from valija.domain.api_token import ApiToken
 from valija.domain.device import Device
 from valija.domain.fax import FaxSettings

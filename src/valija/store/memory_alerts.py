@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from valija.domain.alert import Solved, Telling
+from valija.domain.alert import Solved
+from valija.domain.alert_telling import Telling
 from valija.store.alerts_port import StoredAlert, StoredTelling
 
 

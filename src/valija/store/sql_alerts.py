@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from valija.domain.alert import Alert, Solved, Telling
+from valija.domain.alert import Alert, Solved
+from valija.domain.alert_telling import Telling
 from valija.store.alerts_port import StoredAlert, StoredTelling
 from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.sql_rows import epoch, unreadable

@@ -9,8 +9,16 @@ from valija.apps.api import alert_models as models
 from valija.apps.api.calls import Call
 from valija.apps.api.views import Views
 from valija.apps.machine import Machine
-from valija.domain.alert import LEVEL_LABELS, Alert, Channel, Raised, Solved, Solving, Told
+from valija.domain.alert import (
+    LEVEL_LABELS,
+    Alert,
+    Raised,
+    Solved,
+    Solving,
+    Told,
+)
 from valija.domain.alert_settings import AlertSettings
+from valija.domain.alert_telling import Channel
 from valija.domain.errors import NotReady
 from valija.domain.text import N_, message
 from valija.services.alert_words import Words

@@ -12,8 +12,9 @@ from valija.apps.api.alert_operations import SECRETS, show_alerts, tested
 from valija.apps.web.record_form import RecordForm
 from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
 from valija.apps.web.visit import Visit
-from valija.domain.alert import CHANNEL_LABELS, LEVEL_LABELS, AlertKind, Channel
+from valija.domain.alert import LEVEL_LABELS, AlertKind
 from valija.domain.alert_settings import AlertSettings
+from valija.domain.alert_telling import CHANNEL_LABELS, Channel
 from valija.domain.errors import NotReady
 from valija.domain.text import N_, message
 
