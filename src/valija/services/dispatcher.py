@@ -40,7 +40,8 @@ from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.token import Retrieved, tokens_in_use
 from valija.net.smtp import SmtpConnection
 from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
-from valija.services.lane import LEASE, Lane
+from valija.services.lane import Lane
+from valija.services.lane_leasing import LEASE
 from valija.services.lane_line import Offer
 from valija.services.login import Troubles
 from valija.store.queue_port import Body, QueueStore

@@ -19,20 +19,16 @@ from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.lane_hold import LaneHold
+from valija.services.lane_leasing import Leasing, wait_for_event
 from valija.services.lane_line import LaneLine, Offer
 from valija.services.login import LoginFailed
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
 
 if TYPE_CHECKING:
-    from valija.services.dispatcher import AccountLimits, Dispatcher
+    from valija.services.dispatcher import Dispatcher
 
 log: Final = logging.getLogger(__name__)
-BATCH: Final = 64
-LOW: Final = 16
-IN_HAND: Final = 1000  # messages that come straight from who accepts them
-IN_HAND_OCTETS: Final = 4_194_304
-LEASE: Final = timedelta(hours=2)  # longer than the slowest message takes
 STALE: Final = timedelta(minutes=30)  # what was in hand for so long is leased anew before it is tried
 MOST_CONNECTIONS: Final = 8  # where the provider names no limit
 KEEP_S: Final = 20.0  # an idle connection
@@ -53,70 +49,62 @@ class Lane:
         self._d = dispatcher
         self.account = account
         self._line = LaneLine()
-        self._offered = 0  # messages that are being stored under a lease for this lane
-        self._caught_up = False  # what is due is in hand, and when more will be is known
-        self._news = False  # there may be, since the lane looked
-        self._woken = asyncio.Event()
         self._workers: set[asyncio.Task[None]] = set()
         self._busy = 0
-        self._leasing: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._limits: AccountLimits | None = None
         self._pace = Pace()
         self._place = asyncio.Event()
         self._pauses = 0
         self._settings_age = 0
         self._bad_senders: dict[str, datetime] = {}
         self._null_path_refused = False
-        self.pause: tuple[datetime, str] | None = None
         self.hold = LaneHold(
             dispatcher.queue, dispatcher.clock, account, taken=self._taken, lost=self._lost, changed=self.wake
         )
+        self._leasing = Leasing(
+            dispatcher,
+            account,
+            self._line,
+            self.hold,
+            put=self._put,
+            give_back=self._give_back,
+            busy=lambda: self._busy,
+        )
+
+    @property
+    def pause(self) -> tuple[datetime, str] | None:
+        """Return until when the lane waits for something that passes, and why."""
+        return self._leasing.pause
 
     def start(self) -> None:
         """Begin to lease, once this node has the lane."""
         self.hold.start()
-        self._leasing = asyncio.create_task(self._run(), name=f"lane {self.account}")
+        self._task = asyncio.create_task(self._leasing.run(), name=f"lane {self.account}")
 
     def wake(self) -> None:
         """Look again whether something is due."""
-        self._fall_behind()
-        self._woken.set()
-
-    def _fall_behind(self) -> None:
-        self._caught_up, self._news = False, True
+        self._leasing.wake()
 
     def offer(self) -> Offer | None:
         """Offer to take a message straight from who accepts it; None if it must wait its turn in the store."""
-        full = len(self._line) + self._offered >= IN_HAND or self._line.octets >= IN_HAND_OCTETS
-        ready = self._caught_up and self.hold.held and self._limits is not None and not self._stopping
-        if full or not ready or self.pause is not None or not self._d.gate(self.account).is_open:
-            return None
-        self._offered += 1
-        return Offer(self._d.clock.now() + LEASE, self._take)
-
-    def _take(self, leased: Leased | None) -> None:
-        self._offered -= 1
-        if leased is None:
-            self.wake()
-        elif not self._stopping:  # else the next start ends the lease
-            self._put([leased])
+        return self._leasing.offer()
 
     def settings_changed(self) -> None:
         """Use no connection any more that was opened before, and wait no longer."""
         self._settings_age += 1
-        self._limits = None
+        self._leasing.limits = None
         self._null_path_refused = False
-        self._pauses, self.pause = 0, None
+        self._pauses, self._leasing.pause = 0, None
         self.wake()
 
     async def stop(self) -> None:
         """Finish what is under way, give the rest back."""
         self._stopping = True
-        self._woken.set()
+        self._leasing.stop()
         self._place.set()
         self._line.close()
-        tasks = {task for task in (self._leasing, *self._workers) if task is not None}
+        tasks = {task for task in (self._task, *self._workers) if task is not None}
         if tasks:
             _done, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
             for task in late:
@@ -136,82 +124,7 @@ class Lane:
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._line.clear()
 
-    # --- leasing ----------------------------------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            self._woken.clear()
-            try:
-                wait = await self._fill()
-            except ValijaError as error:
-                log.warning("queue_not_read", extra={"fields": {"account": self.account, "why": str(error)}})
-                wait = timedelta(seconds=PAUSES_S[0])
-            await self._sleep(self._woken, wait)
-        await self._give_back(self._line.clear())
-
-    async def _sleep(self, event: asyncio.Event, wait: timedelta | None) -> None:
-        """Wait for ``event``, or for so long."""
-        if wait is None:
-            await event.wait()
-        elif wait <= timedelta():
-            await asyncio.sleep(0)
-        else:
-            sleeper = asyncio.ensure_future(self._d.clock.sleep(wait.total_seconds()))
-            waiter = asyncio.ensure_future(event.wait())
-            try:
-                await asyncio.wait({sleeper, waiter}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                sleeper.cancel()
-                waiter.cancel()
-
-    async def _fill(self) -> timedelta | None:
-        """Lease what is due; return how long until there may be more, None: until somebody says so."""
-        if not self.hold.held:
-            return None
-        now = self._d.clock.now()
-        if self.pause is not None:
-            if now < self.pause[0]:
-                return self.pause[0] - now
-            self.pause = None
-        gate, self._caught_up, self._news = self._d.gate(self.account), False, False
-        limit, wait = self._room(gate, now)
-        if not limit:
-            return wait
-        if self._limits is None:
-            self._limits = await self._d.route.limits(self.account)
-        taken = self.hold.times
-        batch = await self._d.queue.lease(self.account, now, now + LEASE, limit)
-        self._caught_up = len(batch) < limit and gate.is_open and not self._news
-        if batch:
-            await self._hand_out(batch, taken)
-        if len(batch) == limit:
-            return timedelta() if gate.is_open and len(self._line) <= LOW else None
-        due = await self._d.queue.next_due(self.account)
-        if due is not None and due - now > self._longest_wait():
-            # the clock was set back: nothing is put off for so long
-            await self._hand_out(await self._d.queue.lease(self.account, due, now + LEASE, limit), taken)
-            return timedelta()
-        return None if due is None else max(due - now, timedelta(milliseconds=50))
-
-    def _room(self, gate: gates.Gate, now: datetime) -> tuple[int, timedelta | None]:
-        """Return how many messages to lease; if none, how long until there may be some, None: until somebody says so."""
-        if gate.is_open:
-            limit = BATCH - len(self._line)
-            return (limit, None) if limit >= BATCH - LOW else (0, None)  # a worker wakes when the line is short
-        if gate.may_probe(now) and not self._busy and not len(self._line):
-            return 1, None
-        blocked = gate.blocked
-        under_way = self._busy or len(self._line) or blocked is None or blocked.probe_at <= now
-        return 0, None if gate.held_at is not None or blocked is None or under_way else blocked.probe_at - now
-
-    def _longest_wait(self) -> timedelta:
-        return max(self._d.schedule.longest, WRONG_SENDER_PAUSE)
-
-    async def _hand_out(self, batch: list[Leased], taken: int) -> None:
-        if not self.hold.held or self.hold.times != taken:  # lost meanwhile: these leases may have been ended
-            await self._give_back(batch)
-        else:
-            self._put(batch)
+    # --- what was leased ----------------------------------------------------------------------------------------------------
 
     def _put(self, batch: Sequence[Leased]) -> None:
         now = self._d.clock.now()
@@ -227,12 +140,12 @@ class Lane:
         return connections_allowed(self._pace_limits(), MOST_CONNECTIONS)
 
     def _pace_limits(self) -> PaceLimits:
-        return NO_LIMITS if self._limits is None else self._limits.pace
+        return NO_LIMITS if self._leasing.limits is None else self._leasing.limits.pace
 
     async def _apply(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
         await self._d.apply(events)
         if not all(isinstance(event, Accepted) for _number, event in events):
-            self._fall_behind()  # something is due, now or later
+            self._leasing.fall_behind()  # something is due, now or later
 
     async def _give_back(self, jobs: list[Leased]) -> None:
         events: list[tuple[int, RecipientEvent]] = [
@@ -267,8 +180,7 @@ class Lane:
                     self._busy -= 1
                     if taken.large:
                         self._line.done()
-                if not self._caught_up and len(self._line) <= LOW:
-                    self._woken.set()
+                self._leasing.line_is_short()
         finally:
             await kept.close()
             self.wake()
@@ -295,7 +207,7 @@ class Lane:
         """Try one message, in parts if it has many recipients."""
         if await self._sender_waits(leased, self._d.clock.now()):
             return
-        limit = self._limits.recipients_per_message if self._limits else None
+        limit = self._leasing.limits.recipients_per_message if self._leasing.limits else None
         size = limit or len(leased.entries)
         parts = [leased.entries[at : at + size] for at in range(0, len(leased.entries), size)]
         for number, part in enumerate(parts):
@@ -405,7 +317,7 @@ class Lane:
             await self._connection_failed(str(error.what))
         kept.age, kept.sent = age, 0
         if kept.connection is not None:
-            self._pauses, self.pause = 0, None
+            self._pauses, self._leasing.pause = 0, None
         return kept.connection
 
     # --- what a try tells about the account -------------------------------------------------------------------------------
@@ -447,7 +359,7 @@ class Lane:
     async def _pause_for(self, seconds: float, why: str) -> None:
         until = self._d.clock.now() + timedelta(seconds=seconds)
         if self.pause is None or self.pause[0] < until:
-            self.pause = until, why
+            self._leasing.pause = until, why
         await self._give_back(self._line.clear())
         self._d.changed(self.account)
         self.wake()
@@ -468,7 +380,7 @@ class Lane:
                 await self._pause_for(wait.total_seconds(), "")
                 return False
             self._place.clear()
-            await self._sleep(self._place, wait)
+            await wait_for_event(self._place, wait, self._d.clock)
         return False
 
     async def _sender_waits(self, leased: Leased, now: datetime) -> bool:
