@@ -18,7 +18,7 @@ from valija.net.listeners import Listener, smtp_listener
 from valija.net.visits import LoginAccepted, LoginRefused, Peer, SmtpHandler, SmtpVisit, Transaction, Verdict
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path
-from valija.protocol.smtp_server import SmtpPolicy
+from valija.protocol.smtp_server_events import SmtpPolicy
 
 PATIENCE_S = 10
 

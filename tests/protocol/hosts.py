@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 from talk import Conversation, Talk, cut
 
 from valija.protocol import pop3_server as pop
-from valija.protocol import smtp_server as smtp
+from valija.protocol import smtp_server_events as smtp
 from valija.protocol.dot_stuffing import DotStuffer
 from valija.protocol.sasl_server import MECHANISMS, Shown
+from valija.protocol.smtp_server import SmtpServer
 
 T = TypeVar("T")
 SMTP_POLICY: Final = smtp.SmtpPolicy("mx.test", MECHANISMS, tls_offered=True, size_limit=100_000)
@@ -28,7 +29,7 @@ class SmtpHost:
     """Takes every message, except for recipients whose name begins with ``no``, and keeps what came."""
 
     def __init__(self, policy: smtp.SmtpPolicy = SMTP_POLICY, *, secure: bool = True) -> None:
-        self.core = smtp.SmtpServer(policy, secure=secure)
+        self.core = SmtpServer(policy, secure=secure)
         self.logins: list[Shown] = []
         self.messages: list[tuple[str, tuple[str, ...], bytes]] = []
         self.parameters: list[dict[str, str]] = []

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
-from valija.protocol.smtp_server import COMMAND_LIMIT, LINE_LIMIT, SmtpPolicy, SmtpServer, TlsWanted
+from valija.protocol.smtp_server import COMMAND_LIMIT, LINE_LIMIT, SmtpServer
+from valija.protocol.smtp_server_events import SmtpPolicy, TlsWanted
 
 OPEN = replace(SMTP_POLICY, auth_required=False, auth_needs_tls=False)
 EVIL = b"MAIL FROM:<evil@x.test>\r\nRCPT TO:<victim@x.test>\r\nDATA\r\nsmuggled\r\n.\r\n"

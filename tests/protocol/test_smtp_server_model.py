@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from talk import cut, cuts
 
-from valija.protocol.smtp_server import SmtpPolicy
+from valija.protocol.smtp_server_events import SmtpPolicy
 
 POLICY = replace(SMTP_POLICY, recipients_limit=3, errors_limit=5, auth_failures_limit=3, idle_commands_limit=12)
 GOOD = b"AGFuYQBvcGVuIHNlc2FtZQ=="  # ana, open sesame

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
 from valija.protocol.dot_stuffing import LooseDotUnstuffer
-from valija.protocol.smtp_server import LINE_LIMIT, SmtpPolicy
+from valija.protocol.smtp_server import LINE_LIMIT
+from valija.protocol.smtp_server_events import SmtpPolicy
 
 OPEN = replace(SMTP_POLICY, auth_required=False, auth_needs_tls=False)
 BEGIN = b"EHLO x\r\nMAIL FROM:<ana@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n"

@@ -35,7 +35,7 @@ from valija.domain.text import message
 from valija.domain.trouble import Trouble, WhoActs
 from valija.services.delivery import File
 from valija.services.events import JobChanged
-from valija.services.jobs import JobRun, JobStopped, card_of
+from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.outgoing import OutgoingMail
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from valija.net.sessions import Session
 from valija.net.visits import LoginAccepted, LoginRefused, MessageSink, SmtpHandler, SmtpVisit, Transaction, Verdict
-from valija.protocol import smtp_server as smtp
+from valija.protocol import smtp_server_events as smtp
+from valija.protocol.smtp_server import SmtpServer
 
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
@@ -24,10 +25,10 @@ class SmtpSession(Session):
         self._visit: SmtpVisit
         self._sink: MessageSink | None = None
 
-    def _open(self, *, secure: bool) -> smtp.SmtpServer:
+    def _open(self, *, secure: bool) -> SmtpServer:
         self._visit = self._handler.open(self.peer)
         self.known = not self._visit.policy.auth_required and not self._visit.is_stranger
-        return smtp.SmtpServer(self._visit.policy, secure=secure)
+        return SmtpServer(self._visit.policy, secure=secure)
 
     def _secured(self, version: str) -> None:
         self._visit.secured(version)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from valija.protocol import pop3_server as pop
-from valija.protocol import smtp_server as smtp
+from valija.protocol import smtp_server_events as smtp
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path
 

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from valija.protocol.dot_stuffing import DotUnstuffer, LooseDotUnstuffer
@@ -36,95 +34,25 @@ from valija.protocol.sasl_server import (
     error_challenge,
 )
 from valija.protocol.smtp_path import Path, parse_path
+from valija.protocol.smtp_server_events import (
+    BodyPiece,
+    CredentialsShown,
+    Event,
+    MessageEnds,
+    MessageStarts,
+    RecipientOffered,
+    SenderOffered,
+    SessionEnds,
+    SmtpPolicy,
+    TlsWanted,
+    auth_allowed,
+    ehlo_reply,
+)
 
 LINE_LIMIT: Final = 12288  # AUTH responses (RFC 4954 section 4.1); commands are checked against COMMAND_LIMIT
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 MECHANISM_LIMIT: Final = 20  # letters of a name (RFC 4422 section 3.1)
 COMMAND_LIMIT: Final = 2048  # RFC 5321 says 512; extensions add, and old devices do not count
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpPolicy:
-    """What this server offers and allows. ``size_limit`` and ``endless_after`` in octets."""
-
-    host_name: str
-    mechanisms: tuple[str, ...] = ()
-    tls_offered: bool = False
-    auth_needs_tls: bool = True
-    auth_required: bool = True
-    reports_offered: bool = False  # DSN (RFC 3461)
-    old_auth_line: bool = False  # AUTH=LOGIN PLAIN as well: what was written before RFC 2554
-    size_limit: int = 157_286_400
-    endless_after: int = 1 << 33  # octets of one body
-    recipients_limit: int = 500
-    idle_commands_limit: int = 100  # in a row that bring no message forward
-    errors_limit: int = 20
-    auth_failures_limit: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialsShown:
-    """Question: are these good? Answer with ``accept_login`` or ``refuse_login``."""
-
-    shown: Shown
-
-
-@dataclass(frozen=True, slots=True)
-class SenderOffered:
-    """Question: may this sender? Answer with ``answer``."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientOffered:
-    """Question: may this recipient? Answer with ``answer``."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class MessageStarts:
-    """Question: may the data come? Answer with ``answer`` (354 to go on). Paths come with their parameters."""
-
-    sender: Path
-    recipients: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BodyPiece:
-    """Octets of the message, dots removed."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageEnds:
-    """Question: is it taken? Answer with ``answer``. ``too_large``: it must be dropped; that was answered already."""
-
-    too_large: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TlsWanted:
-    """The client waits for the handshake; call ``tls_started`` after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnds:
-    """Send the output, then close."""
-
-
-Event = (
-    CredentialsShown
-    | SenderOffered
-    | RecipientOffered
-    | MessageStarts
-    | BodyPiece
-    | MessageEnds
-    | TlsWanted
-    | SessionEnds
-)
 
 
 class SmtpServer:
@@ -264,7 +192,7 @@ class SmtpServer:
     def _ehlo(self, argument: str) -> Event | None:
         self._rset_silently()
         self._greeted, self.helo, self.extended = True, argument, True
-        self._out += _offers(self._policy, secure=self.secure)
+        self._out += ehlo_reply(self._policy, secure=self.secure)
         return None
 
     def _helo(self, argument: str) -> Event | None:
@@ -286,7 +214,7 @@ class SmtpServer:
         self.mechanism_tried = name.upper()[:MECHANISM_LIMIT]
         if not self._greeted or self.user is not None or self._sender is not None:
             return self._wrong(503, "5.5.1", "Not now")
-        if not _auth_allowed(self._policy, secure=self.secure):
+        if not auth_allowed(self._policy, secure=self.secure):
             return self._wrong(538, "5.7.11", "Encryption is required: STARTTLS first")
         if name.upper() not in self._policy.mechanisms:
             return self._wrong(504, "5.5.4", "Unrecognised authentication type")
@@ -440,26 +368,6 @@ _COMMANDS: Final[dict[str, Callable[[SmtpServer, str], Event | None]]] = {
     "HELP": SmtpServer._help,
     "QUIT": SmtpServer._quit,
 }
-
-
-def _auth_allowed(policy: SmtpPolicy, *, secure: bool) -> bool:
-    return secure or not policy.auth_needs_tls
-
-
-@lru_cache(100)
-def _offers(policy: SmtpPolicy, *, secure: bool) -> bytes:
-    """Return the reply to EHLO."""
-    offers = ["PIPELINING", f"SIZE {policy.size_limit}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
-    offers += ["DSN"] if policy.reports_offered else []
-    if policy.tls_offered and not secure:
-        offers.append("STARTTLS")
-    if policy.mechanisms and _auth_allowed(policy, secure=secure):
-        offers.append("AUTH " + " ".join(policy.mechanisms))
-        offers += ["AUTH=" + " ".join(policy.mechanisms)] if policy.old_auth_line else []
-    lines = [policy.host_name, *offers]
-    return "".join(
-        f"250{'-' if number < len(lines) else ' '}{text}\r\n" for number, text in enumerate(lines, 1)
-    ).encode()
 
 
 def _path_after(word: str, argument: str) -> Path | None:

@@ -33,7 +33,7 @@ from valija.services.delivery import Delivery, File, sender_address
 from valija.services.fax_mailbox import read_report
 from valija.services.fax_sending import FaxSender, parse_name
 from valija.services.gateway import Gateway
-from valija.services.jobs import JobRun, JobStopped
+from valija.services.job_run import JobRun, JobStopped
 from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail

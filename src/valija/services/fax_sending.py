@@ -56,7 +56,8 @@ from valija.message.fax_mail import FAX_TYPE
 from valija.message.mdn import REQUEST
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, check_mail, sender_address
-from valija.services.jobs import JobDesk, JobRun, JobStopped, card_of
+from valija.services.job_run import JobRun, JobStopped, card_of
+from valija.services.jobs import JobDesk
 from valija.services.mail_taking import Say
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.preferences import zone_of

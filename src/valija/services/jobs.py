@@ -23,9 +23,9 @@ import contextlib
 import logging
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -33,17 +33,12 @@ from valija.domain.account import Actor
 from valija.domain.clock import Clock
 from valija.domain.errors import RequestError, StoreFull, UnknownName, ValijaError
 from valija.domain.job import (
-    TITLE_LIMIT,
     Awaiting,
     CancelAsked,
-    Detail,
     Finished,
-    HandedOn,
     JobCard,
     JobEvent,
     JobKind,
-    JobWord,
-    Noted,
     Preparing,
     Progress,
     Sending,
@@ -56,6 +51,7 @@ from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
 from valija.services.events import EventBus, JobChanged, QueueChanged
 from valija.services.gateway import Gateway
+from valija.services.job_run import KEPT, PICTURE, JobRun, JobStopped
 from valija.services.login import LoginFailed, Troubles
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
@@ -63,86 +59,17 @@ from valija.store.queue_port import StoredQueued
 
 log: Final = logging.getLogger(__name__)
 DIRECTORY: Final = "jobs"
-PICTURE: Final = "first.png"
-KEPT: Final = "kept"
 KEEP_DAYS: Final = 30
 TICK_S: Final = 30.0
 FORGET_S: Final = 3600.0
 FORGET_AT_ONCE: Final = 200
 GONE: Final = timedelta(days=1)
 NODE: Final = "node-name"
-TOLD_S: Final = 0.25  # between two pieces of news of a job's progress
-STORED_S: Final = 2.0
 
 Settled = Callable[[StoredJob, list[StoredQueued]], Awaitable[JobEvent | None]]
 Overdue = Callable[[StoredJob], Awaitable[JobEvent | None]]
 Interrupted = Callable[[StoredJob], Awaitable[bool]]
-Work = Callable[["JobRun"], Awaitable[None]]
-
-
-class JobStopped(Exception):
-    """A work cannot go on: ``reason`` is a key of the explanations, ``words`` are the other side's."""
-
-    def __init__(self, reason: str, words: str = "") -> None:
-        super().__init__(reason, words)
-        self.reason = reason
-        self.words = words
-
-
-@dataclass(slots=True)
-class JobRun:
-    """What a work has of its job."""
-
-    desk: JobDesk
-    job: StoredJob
-    directory: Path
-    _told: float = float("-inf")
-    _stored: float = float("-inf")
-
-    @property
-    def id(self) -> int:
-        """Return the job's number."""
-        return self.job.id
-
-    @property
-    def picture(self) -> Path:
-        """Return where the picture of the first page (PNG) belongs."""
-        return self.directory / PICTURE
-
-    @property
-    def kept(self) -> Path:
-        """Return where files belong that stay when the job has ended."""
-        return self.directory / KEPT
-
-    async def progress(self, done: int, of: int = 0) -> None:
-        """Say how far the job is; cheap enough to be called for each page."""
-        progress, now = Progress(done, of), self.desk.clock.monotonic()
-        self.job = replace(self.job, progress=progress)
-        self.desk.live_progress[self.id] = progress
-        if now - self._stored >= STORED_S:
-            self._stored = now
-            await self.desk.store.jobs.note_progress(self.id, progress)
-        if now - self._told >= TOLD_S:
-            self._told = now
-            self.desk.tell(self.job)
-
-    async def note(self, word: JobWord, about: str = "") -> None:
-        """Write a line into the job's history."""
-        await self.apply(Noted(self.desk.clock.now(), word.value, about))
-
-    async def hand_on(self, messages: Sequence[int]) -> None:
-        """Say that the job is in the mail queue now."""
-        await self.apply(HandedOn(self.desk.clock.now(), tuple(messages)))
-
-    async def finish(self, words: str = "") -> None:
-        """Say that the job has come to its end."""
-        await self.apply(Finished(self.desk.clock.now(), words))
-
-    async def apply(self, event: JobEvent) -> None:
-        """Apply an event to the job."""
-        changed = await self.desk.apply(self.id, event)
-        if changed is not None:
-            self.job = changed
+Work = Callable[[JobRun], Awaitable[None]]
 
 
 class JobDesk:
@@ -436,17 +363,3 @@ class JobDesk:
         for path in self.directory.iterdir() if self.directory.is_dir() else ():
             if not (path.name.isdigit() and int(path.name) in numbers):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def card_of(
-    kind: JobKind,
-    title: str,
-    actor: Actor,
-    now: datetime,
-    recipients: Sequence[str] = (),
-    details: Mapping[str, str] | None = None,
-) -> JobCard:
-    """Return the card of a job that somebody begins; ``title`` is shortened to one line."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in title).split())[:TITLE_LIMIT]
-    known = tuple(Detail(name, value) for name, value in (details or {}).items())
-    return JobCard(kind, actor.who, actor.where, line, now, tuple(recipients), known)

@@ -28,7 +28,8 @@ from valija.domain.text import N_, Message
 from valija.message.mime_reading import BadMail, MessageHead, readable
 from valija.paper.process import Limits, PaperWorker
 from valija.services.events import EventBus, MailReceived
-from valija.services.jobs import JobDesk, JobRun, card_of
+from valija.services.job_run import JobRun, card_of
+from valija.services.jobs import JobDesk
 from valija.services.mail_parts import read_head
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store, StoredMessage

@@ -37,7 +37,8 @@ from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.ipp import Ipp, IppRefused, JobAtPrinter
 from valija.services.events import EventBus, SettingsChanged
-from valija.services.jobs import KEPT, JobDesk
+from valija.services.job_run import KEPT
+from valija.services.jobs import JobDesk
 from valija.services.print_order import DOCUMENT, PrintOrder, read_order, write_order
 from valija.services.print_settings import SUBJECT
 from valija.store.jobs_port import StoredJob

@@ -41,7 +41,7 @@ from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import is_answer, is_automatic
 from valija.message.mime_reading import Limits, MessageHead, readable
 from valija.paper.process import PaperProblem, PaperWorker
-from valija.services.jobs import JobRun, JobStopped, card_of
+from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import KNOWN_JOBS, STRANGERS, Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail

@@ -36,7 +36,7 @@ from valija.domain.scan import (
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.paper.scanner import ScanOptions, list_scanners, scan
 from valija.services.delivery import File
-from valija.services.jobs import JobRun, JobStopped
+from valija.services.job_run import JobRun, JobStopped
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.preferences import zone_of
 from valija.services.scan_pages import FOLDER, PageList, ScanPage, page_path, picture_path, write_list

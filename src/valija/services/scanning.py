@@ -27,7 +27,8 @@ from valija.domain.text import N_, message
 from valija.paper.process import PaperProblem
 from valija.paper.scanner import Scanner, list_scanners
 from valija.services.address_book import AddressBook
-from valija.services.jobs import JobDesk, JobRun, card_of
+from valija.services.job_run import JobRun, card_of
+from valija.services.jobs import JobDesk
 from valija.services.outgoing import Outgoing
 from valija.services.preferences import zone_of
 from valija.services.scan_pages import PageList, picture_path, read_list, write_list

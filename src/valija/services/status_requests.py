@@ -16,7 +16,7 @@ from valija.message.mdn import is_automatic
 from valija.message.mime_reading import readable
 from valija.paper.process import PaperWorker
 from valija.services.alert_channels import Channels
-from valija.services.jobs import JobRun, JobStopped
+from valija.services.job_run import JobRun, JobStopped
 from valija.services.mail_taking import Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.status_report import StatusReport

@@ -29,7 +29,7 @@ from valija.net.visits import (
 )
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path, decode_xtext, is_address
-from valija.protocol.smtp_server import SmtpPolicy
+from valija.protocol.smtp_server_events import SmtpPolicy
 from valija.services.admission import NotAdmitted, admit, known_at_once
 from valija.services.devices import DeviceDesk
 from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin

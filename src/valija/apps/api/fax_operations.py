@@ -21,7 +21,7 @@ from valija.domain.fax import FaxSettings
 from valija.domain.text import N_, message
 from valija.services.delivery import File
 from valija.services.fax_sending import FaxOrder
-from valija.services.jobs import KEPT
+from valija.services.job_run import KEPT
 
 
 async def show_fax_settings(call: Call) -> models.FaxSettingsView:

@@ -28,7 +28,7 @@ from valija.domain.job import (
 )
 from valija.domain.text import N_, Message, message
 from valija.services.fax_sending import parse_line
-from valija.services.jobs import PICTURE
+from valija.services.job_run import PICTURE
 from valija.store.jobs_port import StoredJob
 
 KIND_LABELS: Final = {

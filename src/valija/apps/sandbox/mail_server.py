@@ -29,7 +29,7 @@ from valija.net.visits import (
 from valija.protocol.pop3_server import PopPolicy
 from valija.protocol.sasl_server import MECHANISMS, Shown
 from valija.protocol.smtp_path import Path as SmtpPath
-from valija.protocol.smtp_server import SmtpPolicy
+from valija.protocol.smtp_server_events import SmtpPolicy
 from valija.secret import Secret
 
 HOST: Final = "127.0.0.1"
