@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valija.message.fax_mail import PartKind, kind_of, text_of_html
+from valija.message.mime_fields import parse_parameters, readable
 from valija.message.mime_reading import (
     BadMail,
     Event,
@@ -24,8 +25,6 @@ from valija.message.mime_reading import (
     PartData,
     PartEnded,
     PartHead,
-    parse_parameters,
-    readable,
 )
 
 STEADY: Final = settings(deadline=None, derandomize=True, max_examples=300)

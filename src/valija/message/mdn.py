@@ -24,7 +24,8 @@ from email.utils import format_datetime, getaddresses
 from enum import StrEnum
 from typing import Final
 
-from valija.message.mime_reading import MessageHead, readable
+from valija.message.mime_fields import readable
+from valija.message.mime_reading import MessageHead
 
 REQUEST: Final = "Disposition-Notification-To"
 _DISPOSITION: Final = re.compile(r"([\w-]+)\s*/\s*([\w-]+)\s*;\s*([\w-]+)\s*(?:/\s*([^\r\n]{1,200}))?", re.ASCII)

@@ -15,23 +15,15 @@ Theory of operation
 
 from __future__ import annotations
 
-import binascii
 import re
-from contextlib import suppress
 from dataclasses import dataclass
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from typing import Final
-from urllib.parse import unquote_to_bytes
+
+from valija.message.mime_fields import parse_parameters, readable
+from valija.message.transfer_decoding import TransferDecoder
 
 _FIELD: Final = re.compile(rb"([!-9;-~]{1,100})[ \t]*:[ \t]*(.*)", re.DOTALL)
-_NAME: Final = re.compile(r"[^\x00-\x20;=\"]{1,100}")
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-_TIFF_IN_BASE64: Final = (b"SUkqA", b"TU0AK")
-_VALUE_LIMIT: Final = 4_000
 _LINE_LIMIT: Final = 65_536
-_GUESSED: Final = 256
 
 
 class BadMail(ValueError):
@@ -121,7 +113,7 @@ class MimeReader:
         self._head_size = 0
         self._head_lines = 0
         self._open: list[_Multipart] = []
-        self._decoder: _Decoder | None = None
+        self._decoder: TransferDecoder | None = None
         self._parts = 0
         self._decoded = 0
         self._near = 0
@@ -228,7 +220,7 @@ class MimeReader:
             inside,
             fields,
         )
-        self._decoder = _Decoder(encoding, guess=media_type.startswith(("image/", "application/")))
+        self._decoder = TransferDecoder(encoding, guess=media_type.startswith(("image/", "application/")))
         events.append(PartBegan(head))
 
     # --- bodies -----------------------------------------------------------------------------------------------------------
@@ -315,62 +307,6 @@ class MimeReader:
             events.append(PartData(decoded))
 
 
-class _Decoder:
-    """Content-Transfer-Encoding, in pieces."""
-
-    def __init__(self, encoding: str, *, guess: bool) -> None:
-        self._encoding = encoding
-        self._guess = guess and encoding not in ("base64", "quoted-printable")
-        self._kept = b""
-
-    def feed(self, octets: bytes) -> bytes:
-        """Return what can be decoded."""
-        data = self._kept + octets if self._kept else octets
-        self._kept = b""
-        if self._guess:
-            start = data[:_GUESSED].lstrip()[:5]
-            if len(start) < 5 and len(data) < _GUESSED:
-                self._kept = data
-                return b""
-            self._guess = False
-            if start in _TIFF_IN_BASE64:
-                self._encoding = "base64"
-        if self._encoding == "base64":
-            return self._base64(data, last=False)
-        if self._encoding == "quoted-printable":
-            return self._quoted(data)
-        return data
-
-    def end(self) -> bytes:
-        """Return the rest."""
-        data, self._kept = self._kept, b""
-        if self._encoding == "base64":
-            return self._base64(data, last=True)
-        return binascii.a2b_qp(data) if self._encoding == "quoted-printable" else data
-
-    def _base64(self, data: bytes, *, last: bool) -> bytes:
-        letters = _NOT_BASE64.sub(b"", data)
-        *whole, rest = re.split(rb"=+", letters) if b"=" in letters else [letters]
-        if not last:
-            self._kept = rest[len(rest) - len(rest) % 4 :]
-            rest = rest[: len(rest) - len(rest) % 4]
-        return b"".join([_unpadded(piece) for piece in (*whole, rest)])
-
-    def _quoted(self, data: bytes) -> bytes:
-        end = data.rfind(b"\n") + 1
-        if not end and len(data) > _LINE_LIMIT:
-            end = len(data)
-        self._kept = data[end:]
-        return binascii.a2b_qp(data[:end])
-
-
-def _unpadded(letters: bytes) -> bytes:
-    """Decode base64 without padding; one letter over is nothing."""
-    if len(letters) % 4 == 1:
-        letters = letters[:-1]
-    return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
-
-
 def _field(line: bytes) -> tuple[str, str]:
     match = _FIELD.match(line)
     assert match is not None  # noqa: S101 - only such lines are kept
@@ -387,75 +323,3 @@ def _content_type(fields: tuple[tuple[str, str], ...], inside: str) -> tuple[str
     if found:
         return found[0]
     return ("message/rfc822" if inside == "multipart/digest" else "text/plain"), {}
-
-
-def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
-    """Return a structured field's value (small letters) and its parameters; RFC 2231's forms are joined and decoded."""
-    value = value[:_VALUE_LIMIT]
-    kind, _semicolon, rest = value.partition(";")
-    raw: dict[str, str] = {}
-    at = 0
-    while at < len(rest) and len(raw) < 64:
-        match = _NAME.match(rest, at)
-        if match is None:
-            at += 1
-            continue
-        name, at = match[0].lower(), match.end()
-        equals = re.compile(r"\s*=\s*").match(rest, at)
-        if equals is None:
-            continue
-        text, at = _parameter_value(rest, equals.end())
-        raw.setdefault(name, text)
-    return kind.strip().lower(), _joined(raw)
-
-
-def _parameter_value(rest: str, at: int) -> tuple[str, int]:
-    if rest[at : at + 1] != '"':
-        end = rest.find(";", at)
-        end = len(rest) if end < 0 else end
-        return rest[at:end].strip(), end
-    out: list[str] = []
-    at += 1
-    while at < len(rest) and rest[at] != '"':
-        if rest[at] == "\\" and at + 1 < len(rest):
-            at += 1
-        out.append(rest[at])
-        at += 1
-    return "".join(out), at + 1
-
-
-def _joined(raw: dict[str, str]) -> dict[str, str]:
-    """Return parameters with RFC 2231's pieces put together."""
-    joined = {name: value for name, value in raw.items() if "*" not in name}
-    pieces: dict[str, list[tuple[int, bool, str]]] = {}
-    for name, value in raw.items():
-        base, star, tail = name.partition("*")
-        if star:
-            number = tail.rstrip("*")
-            place = int(number) if re.fullmatch(r"[0-9]{1,2}", number) else 0
-            pieces.setdefault(base, []).append((place, tail.endswith("*") or not tail, value))
-    for base, parts in pieces.items():
-        octets, charset = b"", "utf-8"
-        for place, is_encoded, value in sorted(parts):
-            if is_encoded and place == 0 and value.count("'") >= 2:
-                charset, _language, value = value.split("'", 2)
-            octets += unquote_to_bytes(value) if is_encoded else value.encode("utf-8", "replace")
-        joined[base] = decode_text(octets, charset)
-    return joined
-
-
-def decode_text(octets: bytes, charset: str) -> str:
-    """Return text; an unknown charset or what is not of it never fails."""
-    try:
-        return octets.decode(charset or "utf-8", "replace")
-    except (LookupError, ValueError, UnicodeError):
-        return octets.decode("utf-8", "replace")
-
-
-def readable(value: str) -> str:
-    """Return a raw value as one line for people, encoded words (RFC 2047) decoded. Never fails."""
-    text = value[:_VALUE_LIMIT].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    if "=?" in text:
-        with suppress(HeaderParseError, LookupError, UnicodeError, ValueError):
-            text = str(make_header(decode_header(text)))
-    return _CONTROL.sub(" ", text).strip()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from valija.message.mdn import typed_address
-from valija.message.mime_reading import readable
+from valija.message.mime_fields import readable
 
 FIELDS_LIMIT: Final = 262_144
 RECIPIENTS_LIMIT: Final = 1_000

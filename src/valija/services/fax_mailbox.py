@@ -10,6 +10,7 @@ from typing import Final
 from valija.domain.fax import AnswerKind, FaxAnswer
 from valija.message.fax_mail import PartKind, kind_of
 from valija.message.mdn import parse_notification
+from valija.message.mime_fields import decode_text
 from valija.message.mime_reading import (
     BadMail,
     Limits,
@@ -18,7 +19,6 @@ from valija.message.mime_reading import (
     PartBegan,
     PartData,
     PartEnded,
-    decode_text,
 )
 from valija.message.report_reading import message_id_of, parse_status
 from valija.services.mail_parts import PIECE

@@ -27,7 +27,8 @@ from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.text import N_
 from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import Answer, answer_to, format_answer, is_automatic
-from valija.message.mime_reading import MessageHead, readable
+from valija.message.mime_fields import readable
+from valija.message.mime_reading import MessageHead
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, sender_address
 from valija.services.fax_mailbox import read_report

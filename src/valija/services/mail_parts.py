@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from valija.message.fax_mail import SNIFFED, TEXT_LIMIT, PartKind, kind_of, text_of_html
+from valija.message.mime_fields import decode_text
 from valija.message.mime_reading import (
     BadMail,
     Event,
@@ -19,7 +20,6 @@ from valija.message.mime_reading import (
     PartData,
     PartEnded,
     PartHead,
-    decode_text,
 )
 
 PIECE: Final = 262_144

@@ -25,7 +25,8 @@ from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.job import JobKind, JobStateName
 from valija.domain.text import N_, Message
-from valija.message.mime_reading import BadMail, MessageHead, readable
+from valija.message.mime_fields import readable
+from valija.message.mime_reading import BadMail, MessageHead
 from valija.paper.process import Limits, PaperWorker
 from valija.services.events import EventBus, MailReceived
 from valija.services.job_run import JobRun, card_of

@@ -39,7 +39,8 @@ from valija.domain.text import N_, Message, message
 from valija.domain.trouble import Trouble
 from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import is_answer, is_automatic
-from valija.message.mime_reading import Limits, MessageHead, readable
+from valija.message.mime_fields import readable
+from valija.message.mime_reading import Limits, MessageHead
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.mail_parts import PartFile, copy_to, unpack

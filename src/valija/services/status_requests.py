@@ -13,7 +13,7 @@ from valija.domain.print_job import PrintOptions
 from valija.domain.subject_options import parse_subject
 from valija.domain.text import N_
 from valija.message.mdn import is_automatic
-from valija.message.mime_reading import readable
+from valija.message.mime_fields import readable
 from valija.paper.process import PaperWorker
 from valija.services.alert_channels import Channels
 from valija.services.job_run import JobRun, JobStopped
