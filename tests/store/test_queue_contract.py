@@ -227,6 +227,8 @@ async def test_how_much_mail_passed_is_added_up_slot_by_slot(line: QueueStore) -
     assert await line.traffic() == slots
     await line.add_traffic([TrafficSlot(NOW + 2 * SLOT, 10, 20, 30, 0)], NOW + SLOT)
     assert await line.traffic() == [slots[1], TrafficSlot(NOW + 2 * SLOT, 11, 22, 33, 0)]
+    assert await line.traffic(slots[1].at + SLOT / 2) == await line.traffic()
+    assert await line.traffic(slots[1].at + SLOT) == [TrafficSlot(NOW + 2 * SLOT, 11, 22, 33, 0)]
 
 
 async def test_what_has_ended_is_forgotten_with_its_file_and_nothing_else(line: QueueStore) -> None:

@@ -1,4 +1,4 @@
-"""How much mail passed, in slots of ten minutes: what a picture of the last hours is drawn from. Pure."""
+"""How much mail passed, in slots of ten minutes: what a picture is drawn and a month is counted from. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from valija.domain.queue import (
 )
 
 SLOT: Final = timedelta(minutes=10)
-KEPT: Final = timedelta(hours=48)
+SHOWN: Final = timedelta(hours=48)
+KEPT: Final = timedelta(days=40)  # a status mail tells of a whole month
 
 
 @dataclass(frozen=True, slots=True)

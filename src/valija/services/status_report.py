@@ -19,7 +19,6 @@ from valija.domain.queue import RecipientStateName
 from valija.domain.status_schedule import PERIOD_LABELS, Period
 from valija.domain.text import N_, Message, message
 from valija.domain.token import StateName
-from valija.domain.traffic import KEPT
 from valija.services.alert_words import Words, setting_name
 from valija.services.gateway import Gateway
 from valija.services.status import StatusDesk
@@ -78,7 +77,7 @@ class StatusReport:
             [words.text(message(N_("{machine}, {time}"), machine=await self._name(), time=words.moment(now)))],
             await self._alerts(words),
             await self._tokens(words),
-            await self._mail(max(begin, now - KEPT), now, words),
+            await self._mail(begin, words),
             await self._jobs(begin, words),
             await self._machine(words),
         ]
@@ -106,20 +105,19 @@ class StatusReport:
             lines.append(line)
         return lines
 
-    async def _mail(self, since: datetime, now: datetime, words: Words) -> list[str]:
-        slots = [slot for slot in self._gateway.traffic.picture(KEPT) if slot.at >= since]
+    async def _mail(self, since: datetime, words: Words) -> list[str]:
+        passed = await self._gateway.traffic.counted(since)
         counts: Counter[RecipientStateName] = Counter()
         for (_account, state), count in (await self._gateway.counts.read()).items():
             counts[state] += count
         rows: list[Message] = [
-            message(N_("accepted: {count}"), count=sum(slot.accepted for slot in slots)),
-            message(N_("delivered: {count}"), count=sum(slot.delivered for slot in slots)),
-            message(N_("failed: {count}"), count=sum(slot.failed for slot in slots)),
+            message(N_("accepted: {count}"), count=passed.accepted),
+            message(N_("delivered: {count}"), count=passed.delivered),
+            message(N_("failed: {count}"), count=passed.failed),
             message(N_("waiting now: {count}"), count=sum(counts[state] for state in _WAITING)),
             message(N_("held now: {count}"), count=counts[RecipientStateName.HELD]),
         ]
-        hours = round((now - since).total_seconds() / 3600)
-        head = words.text(message(N_("Mail in the last {hours} hours (recipients):"), hours=hours))
+        head = words.text(message(N_("Mail since {time} (recipients):"), time=words.moment(since)))
         return [head, *(f"  {words.text(row)}" for row in rows)]
 
     async def _jobs(self, since: datetime, words: Words) -> list[str]:

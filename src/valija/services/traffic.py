@@ -1,4 +1,4 @@
-"""How much mail passes: counted in memory, written down every minute, for a picture of the last hours.
+"""How much mail passes: counted in memory, written down every minute, for a picture of the last hours and for status mails.
 
 What is counted since the last minute is added to the slot of the present moment, so a slot is right to a minute.
 """
@@ -13,7 +13,7 @@ from typing import Final
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
-from valija.domain.traffic import KEPT, TrafficSlot, count_ended, plus, series, slot_of
+from valija.domain.traffic import KEPT, SHOWN, TrafficSlot, count_ended, plus, series, slot_of
 from valija.services.queue_counts import QueueCounts
 from valija.store.queue_port import QueueStore
 
@@ -34,7 +34,7 @@ class Traffic:
 
     async def start(self) -> None:
         """Read what is stored."""
-        self._stored = await self._queue.traffic()
+        self._stored = await self._queue.traffic(self._clock.now() - SHOWN)
         self._waiting = self._stored[-1].waiting if self._stored else 0
 
     def accepted(self, recipients: int) -> None:
@@ -55,6 +55,14 @@ class Traffic:
         slots[fresh.at] = plus(slots.get(fresh.at, TrafficSlot(fresh.at)), fresh)
         return series(slots.values(), now, length)
 
+    async def counted(self, since: datetime) -> TrafficSlot:
+        """Return all that passed since then, as if it were one slot. Raises store errors."""
+        now = self._clock.now()
+        whole = TrafficSlot(slot_of(since))
+        for slot in [*await self._queue.traffic(since), self._fresh(now)]:
+            whole = plus(whole, slot)
+        return whole
+
     async def flush(self) -> None:
         """Write down what was counted. Raises store errors; nothing is lost then."""
         counts = await self._counts.read()
@@ -64,7 +72,7 @@ class Traffic:
         self._accepted -= fresh.accepted
         self._delivered -= fresh.delivered
         self._failed -= fresh.failed
-        self._stored = await self._queue.traffic()
+        self._stored = await self._queue.traffic(self._clock.now() - SHOWN)
 
     async def run(self) -> None:
         """Write down what was counted, every minute, for ever."""

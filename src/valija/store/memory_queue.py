@@ -24,7 +24,7 @@ from valija.domain.queue import (
 from valija.domain.queue import Leased as LeaseGiven
 from valija.domain.queue_history import GATE_LINES, GateLine, HistoryLine, gather, keep, line_of
 from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
-from valija.domain.traffic import TrafficSlot, plus
+from valija.domain.traffic import TrafficSlot, plus, slot_of
 from valija.store.queue_port import Body, Leased, StoredQueued
 
 
@@ -204,8 +204,8 @@ class MemoryQueue:
             self._traffic[slot.at] = plus(self._traffic.get(slot.at, TrafficSlot(slot.at)), slot)
         self._traffic = {at: slot for at, slot in self._traffic.items() if at >= forget_before}
 
-    async def traffic(self) -> list[TrafficSlot]:
-        return [slot for _at, slot in sorted(self._traffic.items())]
+    async def traffic(self, since: datetime | None = None) -> list[TrafficSlot]:
+        return [slot for at, slot in sorted(self._traffic.items()) if since is None or at >= slot_of(since)]
 
     async def gates(self) -> Mapping[str, Gate]:
         return dict(sorted(self._gates.items()))

@@ -176,8 +176,8 @@ class QueueStore(Protocol):
         """Add to what is stored of these slots, ``waiting`` in its place; forget what is older."""
         ...
 
-    async def traffic(self) -> list[TrafficSlot]:
-        """Return what is stored of how much mail passed, in order."""
+    async def traffic(self, since: datetime | None = None) -> list[TrafficSlot]:
+        """Return what is stored of how much mail passed, in order; from the slot of ``since`` on."""
         ...
 
     async def gates(self) -> Mapping[str, Gate]:

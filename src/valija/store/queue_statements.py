@@ -75,7 +75,7 @@ ADD_TRAFFIC: Final = (
     "failed = traffic.failed + excluded.failed, waiting = excluded.waiting"
 )
 FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE slot < ?"
-TRAFFIC: Final = "SELECT slot, accepted, delivered, failed, waiting FROM traffic ORDER BY slot"
+TRAFFIC: Final = "SELECT slot, accepted, delivered, failed, waiting FROM traffic WHERE slot >= ? ORDER BY slot"
 
 LOAD_GATE: Final = "SELECT payload FROM queue_gates WHERE account = ?"
 LIST_GATES: Final = "SELECT account, payload FROM queue_gates ORDER BY account"

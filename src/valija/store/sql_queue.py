@@ -28,7 +28,7 @@ from valija.domain.queue import (
 from valija.domain.queue import Leased as LeaseGiven
 from valija.domain.queue_history import FIRST_LINES, GATE_LINES, LINES_LIMIT, GateLine, HistoryLine, gather, line_of
 from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
-from valija.domain.traffic import TrafficSlot
+from valija.domain.traffic import TrafficSlot, slot_of
 from valija.store import queue_statements as sql
 from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.queue_lists import COUNTS, OLDEST, SEARCH_DEPTH, list_query, may_mention
@@ -224,8 +224,9 @@ class SqlQueue(ABC):
 
         await self._db.write(work)
 
-    async def traffic(self) -> list[TrafficSlot]:
-        found = await self._db.read(lambda: rows(sql.TRAFFIC))
+    async def traffic(self, since: datetime | None = None) -> list[TrafficSlot]:
+        first = 0 if since is None else epoch(slot_of(since))
+        found = await self._db.read(lambda: rows(sql.TRAFFIC, first))
         return [TrafficSlot(moment(row[0]), *row[1:]) for row in found]
 
 
