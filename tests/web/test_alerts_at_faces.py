@@ -64,10 +64,16 @@ async def test_settings_are_changed_from_a_desk_all_or_none_and_secrets_are_neve
     ],
 )
 async def test_home_and_the_list_show_what_is_wrong(here: Machinery, language: str, sentence: str, title: str) -> None:
+    await here.machine.alerts.settings.change({"disk_mb": 0}, actor=ANA)
+    async with here.panel(language) as panel:
+        assert "lamp-alerts" not in (await panel.get("/")).text
     here.machine.alerts._conditions.locked_out(GuessingSeen("scanner", "192.0.2.7", here.machine.clock.now()))
     await here.machine.alerts.look()
     async with here.panel(language) as panel:
         assert sentence in (await panel.get("/")).text
+        lamp = f'id="lamp-alerts" data-lamp="wait" href="/" aria-label="{title}: 1"'
+        for page in ("/status", "/jobs"):  # wherever somebody looks
+            assert lamp in (await panel.get(page)).text
         await log_in(panel)
         page = (await panel.get("/settings/alerts/list")).text
         assert sentence in page

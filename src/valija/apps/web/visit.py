@@ -22,6 +22,7 @@ from valija.apps.web.pending import PendingForms
 from valija.apps.web.screens import Screen
 from valija.domain.account import Actor, Authentication, Presence, Setting
 from valija.domain.administrator import Session
+from valija.domain.alert import Level
 from valija.domain.errors import ConfirmationNeeded, RequestError
 from valija.domain.preferences import Preferences
 from valija.domain.text import N_, message
@@ -207,7 +208,7 @@ async def make_visit(
 
 
 async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
-    """Return whether the machine can send and receive, and why not."""
+    """Return whether the machine can send and receive, and why not; how many alerts there are that somebody should act on."""
     send = await _lamp(visit, Setting.SMTP)
     blocked = visit.machine.gateway.dispatcher.gate(Setting.SMTP.value).blocked
     if send["ok"] and blocked is not None:  # the token is good, and the server takes no mail with it
@@ -216,7 +217,13 @@ async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
     receiving = [await _lamp(visit, s) for s in Setting if s.is_pop]
     set_up = [lamp for lamp in receiving if lamp["ok"] is not None]
     receive = next((lamp for lamp in set_up if not lamp["ok"]), set_up[0] if set_up else receiving[0])
-    return {"send": send, "receive": receive}
+    levels = [alert.condition.level for alert in await visit.machine.alerts.all() if alert.is_open]
+    shown = [level for level in levels if level is not Level.INFO]
+    return {
+        "send": send,
+        "receive": receive,
+        "alerts": {"count": len(shown), "critical": Level.CRITICAL in shown},
+    }
 
 
 async def _lamp(visit: Visit, setting: Setting) -> dict[str, Any]:
