@@ -13,6 +13,8 @@ from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, Presence, Setting
 from valija.domain.errors import StoreFull
+from valija.services.events import MailReceived
+from valija.services.fetched import Fetched
 from valija.store.memory import MemoryStore
 
 FAX = Setting.INTERNET_FAX
@@ -57,7 +59,7 @@ async def test_messages_are_kept_whole_and_then_deleted(machine: Machine, serve:
     files = [(machine.state_dir / m.message.file).read_bytes() for m in report.messages]
     assert files == [b"Subject: one\r\n\r\n1\r\n", LONG]
     assert maildrop.messages == {}
-    assert [c.split()[0] for c in maildrop.commands[-5:]] == ["RETR", "DELE", "RETR", "DELE", "QUIT"]
+    assert [c.split()[0] for c in maildrop.commands[-5:]] == ["RETR", "RETR", "DELE", "DELE", "QUIT"]
 
 
 @pytest.mark.parametrize("step", ["CAPA", "USER", "PASS", "UIDL", "RETR 1", "RETR 2", "DELE 1", "DELE 2", "QUIT"])
@@ -106,9 +108,73 @@ async def test_a_full_disk_leaves_the_mail_on_the_server(
     def full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("valija.services.retrieval._Keeper.keep", full)
+    monkeypatch.setattr("valija.services.fetched.Fetched.keep", full)
     with pytest.raises(StoreFull):
         await machine.retrieval.check(FAX)
     monkeypatch.undo()
     assert len(maildrop.messages) == 2
     assert len((await machine.retrieval.check(FAX)).messages) == 2
+
+
+async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(machine: Machine, serve: Serve) -> None:
+    """Made durable some at a time, deleted only then."""
+    many = {f"u{n}": b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 41)}
+    maildrop = Maildrop(messages=dict(many), breaks="RETR 38")
+    await serve(maildrop)
+    first = await machine.retrieval.check(FAX)
+    assert first.trouble is not None
+    assert [m.message.unique_id for m in first.messages] == [f"u{n}" for n in range(1, 38)]
+    assert [m.id for m in first.messages] == sorted(m.id for m in first.messages)
+    deleted = [line for line in maildrop.commands if line.startswith("DELE")]
+    assert deleted == [f"DELE {n}" for n in range(1, 33)]
+    maildrop.breaks = ""
+    second = await machine.retrieval.check(FAX)
+    assert [m.message.unique_id for m in second.messages] == ["u38", "u39", "u40"]
+    assert maildrop.messages == {}
+    kept = [(machine.state_dir / m.message.file).read_bytes() for m in (*first.messages, *second.messages)]
+    assert kept == list(many.values())
+    assert len(list((machine.state_dir / "received").rglob("*.*"))) == 40
+
+
+async def test_one_that_cannot_be_written_holds_up_none_of_those_beside_it(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told of, and known the next time."""
+    maildrop = Maildrop(messages={f"u{n}": b"Subject: %d\r\n\r\n" % n for n in range(5)})
+    await serve(maildrop)
+    keep = Fetched.keep
+
+    def full(fetched: Fetched) -> None:
+        if fetched.unique_id == "u2":
+            raise OSError(28, "No space left on device")
+        keep(fetched)
+
+    async with machine.events.subscribe() as told:
+        monkeypatch.setattr(Fetched, "keep", full)
+        with pytest.raises(StoreFull):
+            await machine.retrieval.check(FAX)
+        monkeypatch.undo()
+        event = await asyncio.wait_for(told.get(), 5)
+        assert isinstance(event, MailReceived)
+        assert event.count == 4
+    assert len(maildrop.messages) == 5
+    assert len(list((machine.state_dir / "received").rglob("*.*"))) == 4
+    assert [m.message.unique_id for m in (await machine.retrieval.check(FAX)).messages] == ["u2"]
+    assert maildrop.messages == {}
+
+
+async def test_who_is_stopped_while_a_message_comes_leaves_nothing_half(machine: Machine, serve: Serve) -> None:
+    """What is on disk has a note; what has none is fetched again."""
+    maildrop = Maildrop(messages={f"u{n}": b"Subject: x\r\n\r\n" + b"x" * 2_000_000 + b"\r\n" for n in range(3)})
+    await serve(maildrop)
+    checking = asyncio.create_task(machine.retrieval.check(FAX))
+    for _look in range(4000):
+        if maildrop.octets_taken >= 2_500_000:
+            break
+        await asyncio.sleep(0.005)
+    checking.cancel()
+    await asyncio.gather(checking, return_exceptions=True)
+    noted = {m.message.file for m in await machine.store.list_received(FAX.value, 10)}
+    there = {str(p.relative_to(machine.state_dir)) for p in (machine.state_dir / "received").rglob("*.*")}
+    assert there == noted
+    assert len(maildrop.messages) == 3

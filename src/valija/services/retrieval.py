@@ -1,21 +1,20 @@
 """Receiving mail with a POP setting: every message is on disk before it is deleted upstream, none is fetched twice.
 
-Order for each message: stream to a file aside → fsync → rename → note in the store → DELE. Deletions happen upstream at
-QUIT. A crash in between leaves at most a message that is known and still upstream: it is deleted there without being
-fetched again.
+Order for each message: stream to a file aside → fsync → rename → note in the store → DELE. Some small ones are made durable
+together: their syncs at one moment, their notes in one commit, in order. Deletions happen upstream at QUIT. A crash in between
+leaves at most a message that is known and still upstream: it is deleted there without being fetched again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
@@ -25,19 +24,21 @@ from valija.domain.settings import PopSettings
 from valija.domain.subject_options import without_password
 from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
-from valija.message.summary import HEADER_LIMIT, summarise
+from valija.message.summary import summarise
 from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.tls import ClientContext
 from valija.services.events import EventBus, MailReceived
+from valija.services.fetched import Fetched, discard, keep_together
 from valija.services.login import Login, LoginFailed, endpoint_of
 from valija.services.providers import ProviderBook
-from valija.store.master_key import sync_directory
 from valija.store.port import Store, StoredMessage
 
 log: Final = logging.getLogger(__name__)
 MESSAGES_A_CHECK: Final = 500
 BUFFER: Final = 262_144
+TOGETHER: Final = 16  # messages
+TOGETHER_OCTETS: Final = 4_194_304
 MINUTE_S: Final = 60.0
 TICK_S: Final = 5.0
 SLACK_S: Final = 60.0
@@ -100,9 +101,11 @@ class Retrieval:
                 connection = await self.open(setting, settings)
             except LoginFailed as failed:
                 return CheckReport((), failed.trouble)
-            trouble = await self._fetch_all(setting, settings, connection, received)
-            if received:
-                self._events.publish(MailReceived(setting.value, len(received), self._clock.now()))
+            try:
+                trouble = await self._fetch_all(setting, settings, connection, received)
+            finally:
+                if received:
+                    self._events.publish(MailReceived(setting.value, len(received), self._clock.now()))
             return CheckReport(tuple(received), trouble)
         finally:
             release()
@@ -169,12 +172,11 @@ class Retrieval:
         try:
             listed = (await connection.unique_ids())[:MESSAGES_A_CHECK]
             known = await self._store.known_unique_ids(setting.value, maildrop, [uid for _n, uid in listed])
+            new = [(number, unique_id) for number, unique_id in listed if unique_id not in known]
+            await self._fetch(setting, maildrop, connection, new, received)
             for number, unique_id in listed:
-                if unique_id not in known:
-                    stored = await self._fetch(setting, maildrop, connection, number, unique_id)
-                    if stored is not None:
-                        received.append(stored)
-                await connection.delete(number)
+                if unique_id in known:
+                    await connection.delete(number)
             status = await connection.quit()
         except NetError as error:
             await connection.close()
@@ -188,88 +190,97 @@ class Retrieval:
         return None if status.ok else troubles.of_pop("quit", status)[0]
 
     async def _fetch(
-        self, setting: Setting, maildrop: str, connection: Pop3Connection, number: int, unique_id: str
-    ) -> StoredMessage | None:
-        now = self._clock.now()
-        relative = Path(DIRECTORY) / setting.value / f"{now:%Y-%m}" / f"{now:%d%H%M%S}-{secrets.token_hex(6)}.eml"
-        target = self._state_dir / relative
-        temporary = target.with_suffix(".tmp")
+        self,
+        setting: Setting,
+        maildrop: str,
+        connection: Pop3Connection,
+        listed: Sequence[tuple[int, str]],
+        received: list[StoredMessage],
+    ) -> None:
+        """Fetch messages, some at a time; what came before a trouble is kept."""
+        some: list[Fetched] = []
+        numbers: list[int] = []
+
+        async def keep() -> None:
+            kept, some[:] = list(some), []
+            await self._keep(setting, maildrop, kept, received)
+
         try:
-            keeper = _Keeper(temporary, target)
-            try:
-                size, beginning = await self._stream(connection, number, keeper)
-                await asyncio.to_thread(keeper.keep)
-            finally:
-                if keeper.is_open:
-                    await asyncio.to_thread(keeper.let_go)
-        except OSError as error:
-            raise StoreFull(
-                message(N_("The received message cannot be written: {why}."), why=error.strerror or str(error)),
-                message(N_("Make space on the disk; the message is still on the server.")),
-            ) from None
-        said = summarise(beginning)
+            for number, unique_id in listed:
+                some.append(await self._stream(setting, connection, number, unique_id))
+                numbers.append(number)
+                if len(some) >= TOGETHER or sum(fetched.size for fetched in some) >= TOGETHER_OCTETS:
+                    await keep()
+                    while numbers:
+                        await connection.delete(numbers.pop(0))
+            await keep()
+            while numbers:
+                await connection.delete(numbers.pop(0))
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.to_thread(discard, some))
+            raise
+        except Exception:
+            await keep()
+            raise
+
+    async def _stream(self, setting: Setting, connection: Pop3Connection, number: int, unique_id: str) -> Fetched:
+        now = self._clock.now()
+        name = Path(DIRECTORY) / setting.value / f"{now:%Y-%m}" / f"{now:%d%H%M%S}-{secrets.token_hex(6)}.eml"
+        fetched = Fetched(unique_id, now, name, self._state_dir)
+        try:
+            async for piece in connection.retrieve(number):
+                fetched.take(piece)
+                if len(fetched.waiting) >= BUFFER:
+                    await asyncio.to_thread(fetched.write)
+        except BaseException as error:
+            await asyncio.shield(asyncio.to_thread(fetched.let_go))
+            if isinstance(error, OSError):
+                raise _not_written(error) from None
+            raise
+        return fetched
+
+    async def _keep(
+        self, setting: Setting, maildrop: str, some: Sequence[Fetched], received: list[StoredMessage]
+    ) -> None:
+        """Make messages durable, then note them, in order; add those that nobody had noted before to ``received``.
+
+        Those that can be written are kept even if others cannot; then :class:`StoreFull` is raised.
+        """
+        outcomes = await asyncio.to_thread(keep_together, some)
+        notes = [
+            self._note(setting, maildrop, fetched)
+            for fetched, error in zip(some, outcomes, strict=True)
+            if error is None
+        ]
+        received += [stored for stored in await asyncio.gather(*notes) if stored is not None]
+        for error in outcomes:
+            if error is not None:
+                raise _not_written(error) from None
+
+    async def _note(self, setting: Setting, maildrop: str, fetched: Fetched) -> StoredMessage | None:
+        said = summarise(fetched.beginning)
         subject = without_password(said.subject) if setting in _MAY_HAVE_PASSWORDS else said.subject
-        record = ReceivedMessage(setting.value, maildrop, unique_id, now, str(relative), size, said.sender, subject)
+        record = ReceivedMessage(
+            setting.value,
+            maildrop,
+            fetched.unique_id,
+            fetched.at,
+            str(fetched.name),
+            fetched.size,
+            said.sender,
+            subject,
+        )
         stored = await self._store.record_received(record)
         if stored is None:  # noted by somebody else meanwhile
-            await asyncio.to_thread(target.unlink, missing_ok=True)
+            await asyncio.to_thread(fetched.let_go)
         return stored
 
-    async def _stream(self, connection: Pop3Connection, number: int, keeper: _Keeper) -> tuple[int, bytes]:
-        size, beginning = 0, b""
-        async for piece in connection.retrieve(number):
-            if len(beginning) < HEADER_LIMIT:
-                beginning += piece[: HEADER_LIMIT - len(beginning)]
-            size += len(piece)
-            keeper.waiting += piece
-            if len(keeper.waiting) >= BUFFER:
-                await asyncio.to_thread(keeper.write)
-        return size, beginning
 
-
-class _Keeper:
-    """Writes a message to disk; all but ``waiting`` is for a thread. A small one takes a thread once."""
-
-    def __init__(self, temporary: Path, target: Path) -> None:
-        self.waiting = bytearray()
-        self._temporary = temporary
-        self._target = target
-        self._out: BinaryIO | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether something half lies there."""
-        return self._out is not None
-
-    def write(self) -> None:
-        """Write what waits."""
-        if self._out is None:
-            self._temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._out = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
-        self._out.write(self.waiting)
-        self.waiting.clear()
-
-    def keep(self) -> None:
-        """Write the rest, and keep it durably, whole, under its name."""
-        self.write()
-        if self._out is None:
-            raise RuntimeError("nothing is open")
-        with self._out as out:
-            out.flush()
-            os.fsync(out.fileno())
-        self._temporary.rename(self._target)
-        self._out = None
-        sync_directory(self._target.parent)
-
-    def let_go(self) -> None:
-        """Close, and leave nothing half behind."""
-        try:
-            if self._out is not None:
-                self._out.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)
-            self._out = None
+def _not_written(error: OSError) -> StoreFull:
+    return StoreFull(
+        message(N_("The received message cannot be written: {why}."), why=error.strerror or str(error)),
+        message(N_("Make space on the disk; the message is still on the server.")),
+    )
 
 
 class CheckTimer:
