@@ -54,7 +54,7 @@ async def _list_values(visit: Visit) -> dict[str, Any]:
     limit = SHOWN if visit.session else SEARCHED
     found = await visit.machine.store.jobs.list_jobs(kind=None, state=None, limit=limit)
     shown = [job for job in found if may_see(visit, job)][:SHOWN]
-    return {"jobs": await show_jobs(visit.machine, visit.views, shown)}
+    return {"jobs": await show_jobs(visit.machine, visit.views, shown), "sees_all": visit.session is not None}
 
 
 async def _list_parts(visit: Visit) -> Parts:
