@@ -250,6 +250,10 @@ class Tour:
         self.look("print")
         self.go("/settings/print")
         self.look("print-settings")
+        self.go("/settings/alerts")
+        self.shoot("alerts")
+        self.go("/settings/alerts/list")
+        self.look("alerts-list")
         self.go("/settings/scan")
         self.look("scan-settings")
 
