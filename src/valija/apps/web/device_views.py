@@ -57,7 +57,7 @@ async def show_list(visit: Visit) -> Response:
 
 async def _list_page(visit: Visit, status: int = 200) -> Response:
     values = await _list_values(visit)
-    stream = await stream_of("/events/devices", partial(_list_parts, visit))
+    stream = stream_of("/events/devices", _parts_of_list(visit, values))
     return await visit.render("devices.html", status, stream=stream, crumbs=_crumbs(visit), **values)
 
 
@@ -67,9 +67,13 @@ async def watch_list(visit: Visit) -> Response:
 
 
 async def _list_parts(visit: Visit) -> Parts:
-    values = await _list_values(visit) | {"zone": visit.zone, "csrf_token": visit.csrf}
+    return _parts_of_list(visit, await _list_values(visit))
+
+
+def _parts_of_list(visit: Visit, values: dict[str, Any]) -> Parts:
+    common = {"zone": visit.zone, "csrf_token": visit.csrf}
     return {
-        part: visit.pages.fragment(visit.language, "devices_live.html", values | {"part": part}).strip()
+        part: visit.pages.fragment(visit.language, "devices_live.html", common | values | {"part": part}).strip()
         for part in ("devices", "learning", "strangers")
     }
 

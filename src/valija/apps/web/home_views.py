@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -11,9 +10,8 @@ from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
 from valija.apps.language import LANGUAGES
-from valija.apps.web.alert_views import home_alerts
 from valija.apps.web.live import stream_of
-from valija.apps.web.queue_views import HALF_DAY, home_parts, mail_now
+from valija.apps.web.queue_views import HALF_DAY, home_parts, home_values, mail_now
 from valija.apps.web.screens import FIRST_START
 from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, demand_utf8, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
@@ -43,17 +41,16 @@ async def home(visit: Visit) -> Response:
     new = not is_set or not (visit.preferences.is_set_up or (await lamps(visit))["send"]["ok"])
     begin = FIRST_START.base if is_set else f"/login?next={FIRST_START.base}"
     sees = visit.face.at_machine or visit.session is not None
-    mail = await mail_now(visit, HALF_DAY) if sees else None
-    stream = await stream_of("/events", partial(home_parts, visit)) if sees else ""
+    now = await home_values(visit) if sees else None
     usual = await visit.machine.scans.usual_recipients() if sees else ()
     return await visit.render(
         "home.html",
         first_start=new,
         begin=begin,
-        mail=mail,
-        machine_alerts=await home_alerts(visit) if sees else [],
+        mail=now,
         usual=usual,
-        stream=stream,
+        lamps=now and now["lamps"],
+        stream=stream_of("/events", home_parts(visit, now)) if now else "",
     )
 
 

@@ -28,6 +28,8 @@ SHOWN: Final = 30
 SEARCHED: Final = 300  # of all, for those that were begun at the panel
 NUMBER_DIGITS: Final = 9
 ACTIONS: Final = ("left", "right", "up", "down", "delete")
+LIST_PARTS: Final = ("lamps", "jobs")
+JOB_PARTS: Final = ("lamps", "job")
 # what the record calls people and places, as people call them
 WHO_WORDS: Final = {
     "administrator": N_("administrator"),
@@ -41,8 +43,9 @@ WHO_WORDS: Final = {
 
 async def show_list(visit: Visit) -> Response:
     """Show the latest jobs."""
-    stream = await stream_of(f"{BASE}/events", partial(_list_parts, visit))
-    return await visit.render("jobs.html", crumbs=crumbs(visit), stream=stream, **await _list_values(visit))
+    values = await _list_values(visit)
+    stream = stream_of(f"{BASE}/events", _fragments(visit, values, *LIST_PARTS))
+    return await visit.render("jobs.html", crumbs=crumbs(visit), stream=stream, **values)
 
 
 async def watch_list(visit: Visit) -> Response:
@@ -54,18 +57,22 @@ async def _list_values(visit: Visit) -> dict[str, Any]:
     limit = SHOWN if visit.session else SEARCHED
     found = await visit.machine.store.jobs.list_jobs(kind=None, state=None, limit=limit)
     shown = [job for job in found if may_see(visit, job)][:SHOWN]
-    return {"jobs": await show_jobs(visit.machine, visit.views, shown), "sees_all": visit.session is not None}
+    return {
+        "jobs": await show_jobs(visit.machine, visit.views, shown),
+        "sees_all": visit.session is not None,
+        "lamps": await lamps(visit),
+    }
 
 
 async def _list_parts(visit: Visit) -> Parts:
-    return _fragments(visit, await _list_values(visit) | {"lamps": await lamps(visit)}, "lamps", "jobs")
+    return _fragments(visit, await _list_values(visit), *LIST_PARTS)
 
 
 async def show_one(visit: Visit) -> Response:
     """Show a job."""
     number = job_number(visit)
     values = await _values(visit, number)
-    stream = "" if values["ended"] else await stream_of(f"{BASE}/{number}/events", partial(_parts, visit, number))
+    stream = "" if values["ended"] else stream_of(f"{BASE}/{number}/events", _fragments(visit, values, *JOB_PARTS))
     return await visit.render("job.html", crumbs=crumbs(visit, values["job"].title), stream=stream, **values)
 
 
@@ -76,7 +83,7 @@ async def watch_one(visit: Visit) -> Response:
 
 
 async def _parts(visit: Visit, number: int) -> Parts:
-    return _fragments(visit, await _values(visit, number) | {"lamps": await lamps(visit)}, "lamps", "job")
+    return _fragments(visit, await _values(visit, number), *JOB_PARTS)
 
 
 async def _values(visit: Visit, number: int) -> dict[str, Any]:
@@ -93,6 +100,7 @@ async def _values(visit: Visit, number: int) -> dict[str, Any]:
         else await kept_files(visit.machine, number),  # a panel has no place for them
         "base": f"{BASE}/{number}",
         "who": {word: visit.text(text) for word, text in WHO_WORDS.items()},
+        "lamps": await lamps(visit),
     }
 
 

@@ -21,9 +21,12 @@ Parts = Mapping[str, str]
 Draw = Callable[[], Awaitable[Parts]]
 
 
-async def stream_of(path: str, draw: Draw) -> str:
-    """Return the address of a page's stream, which says what the page shows already: that is not sent again."""
-    return f"{path}{'&' if '?' in path else '?'}seen={_digest(await draw())}"
+def stream_of(path: str, parts: Parts) -> str:
+    """Return the address of a page's stream, which says what the page shows already: that is not sent again.
+
+    ``parts`` are drawn of the same values as the page: what changes after they were read is sent.
+    """
+    return f"{path}{'&' if '?' in path else '?'}seen={_digest(parts)}"
 
 
 def _digest(parts: Parts) -> str:

@@ -45,6 +45,7 @@ ACCOUNT_STATES: Final = {
 WORST_FIRST: Final = ("failed", "held", "deferred", "in_flight", "queued", "delivered")
 FILTERS: Final = ("queued", "deferred", "held", "failed", "delivered")
 ACTIONS: Final = ("hold", "release", "retry")
+MESSAGE_PARTS: Final = ("lamps", "message")
 WAITING: Final = ("queued", "deferred", "held", "in_flight")
 
 
@@ -80,19 +81,22 @@ def _account(visit: Visit, view: QueueAccountView) -> dict[str, Any]:
 
 async def watch_home(visit: Visit) -> Response:
     """Stream what home says of the mail."""
-    return live(visit, partial(home_parts, visit), *REASONS, AlertsChanged)
+
+    async def draw() -> Parts:
+        return home_parts(visit, await home_values(visit))
+
+    return live(visit, draw, *REASONS, AlertsChanged)
 
 
-async def home_parts(visit: Visit) -> Parts:
-    """Draw what changes on the home page."""
+async def home_values(visit: Visit) -> dict[str, Any]:
+    """Return what home says of the mail and of the machine."""
     now = await mail_now(visit, HALF_DAY)
-    return _fragments(
-        visit,
-        now | {"lamps": await lamps(visit), "machine_alerts": await home_alerts(visit)},
-        "lamps",
-        "alerts",
-        "mail-now",
-    )
+    return now | {"lamps": await lamps(visit), "machine_alerts": await home_alerts(visit)}
+
+
+def home_parts(visit: Visit, values: dict[str, Any]) -> Parts:
+    """Draw what changes on the home page."""
+    return _fragments(visit, values, "lamps", "alerts", "mail-now")
 
 
 def _fragments(visit: Visit, values: dict[str, Any], *names: str) -> Parts:
@@ -141,7 +145,7 @@ async def show_queue(visit: Visit) -> Response:
     values = await _queue_values(visit, wanted)
     devices = [("", visit.text(N_("All devices")))]
     devices += [(device.login, device.name) for device in visit.machine.gateway.devices.all()]
-    stream = await stream_of(wanted.address().replace(BASE, f"{BASE}/events", 1), partial(_queue_parts, visit, wanted))
+    stream = stream_of(wanted.address().replace(BASE, f"{BASE}/events", 1), _parts_of_queue(visit, values))
     return await visit.render("queue.html", devices=devices, stream=stream, crumbs=_crumbs(visit), **values)
 
 
@@ -151,7 +155,10 @@ async def watch_queue(visit: Visit) -> Response:
 
 
 async def _queue_parts(visit: Visit, wanted: Wanted) -> Parts:
-    values = await _queue_values(visit, wanted) | {"lamps": await lamps(visit)}
+    return _parts_of_queue(visit, await _queue_values(visit, wanted))
+
+
+def _parts_of_queue(visit: Visit, values: dict[str, Any]) -> Parts:
     cards = [f"{part}-{a['name']}" for a in values["accounts"] for part in ("account", "counts", "keys")]
     return _fragments(visit, values, "lamps", *cards, "traffic", "traffic-table", "filters", "messages")
 
@@ -183,6 +190,7 @@ async def _queue_values(visit: Visit, wanted: Wanted) -> dict[str, Any]:
         "older": older,
         "newest": newest,
         "hours": chart.hourly(values["chart"].bars),
+        "lamps": await lamps(visit),
     }
 
 
@@ -220,7 +228,7 @@ async def show_one(visit: Visit) -> Response:
     values = await _message_values(visit)
     if "done" in visit.request.query_params:
         visit.notice("good", N_("Done."))
-    stream = await stream_of(f"{values['base']}/events", partial(_message_parts, visit))
+    stream = stream_of(f"{values['base']}/events", _fragments(visit, values, *MESSAGE_PARTS))
     return await visit.render("message.html", stream=stream, **values)
 
 
@@ -231,8 +239,7 @@ async def watch_one(visit: Visit) -> Response:
 
 
 async def _message_parts(visit: Visit) -> Parts:
-    values = await _message_values(visit) | {"lamps": await lamps(visit)}
-    return _fragments(visit, values, "lamps", "message")
+    return _fragments(visit, await _message_values(visit), *MESSAGE_PARTS)
 
 
 async def act_on_one(visit: Visit) -> Response:
@@ -277,6 +284,7 @@ async def _message_values(visit: Visit) -> dict[str, Any]:
         "can": _can(view),
         "crumbs": _crumbs(visit, subject),
         "who": {word: visit.text(text) for word, text in WHO_WORDS.items()},
+        "lamps": await lamps(visit),
     }
 
 

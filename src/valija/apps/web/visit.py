@@ -101,7 +101,7 @@ class Visit:
 
     async def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page in its frame."""
-        values = await self.frame() | values
+        values = await self.frame() | values | {"lamps": values.get("lamps") or await lamps(self)}
         response = self.pages.render(self.language, template, values, status)
         name = self.face.cookie(CSRF_COOKIE)
         if self.session is None and self.request.cookies.get(name) != self.csrf:
@@ -116,7 +116,6 @@ class Visit:
             "signed_in": self.session is not None,
             "csrf_token": self.csrf,
             "here": self.request.url.path,
-            "lamps": await lamps(self),
             "notices": self.notices,
             "stream": "",
             "theme": "",
