@@ -217,6 +217,8 @@ def test_nothing_is_due_for_a_time_before_somebody_wanted_it() -> None:
         ("syslog", "udp://"),
         ("syslog", "http://example.com"),
         ("alert_to", "ana@example.com\r\nBcc: eva@example.com, no address"),
+        ("alert_to", [""] * 51),
+        ("daily_to", ["ana@example.com"] * 51),
         ("status_at", "24:00"),
         ("status_weekday", 7),
         ("secret_dates", "microsoft: 2027-02-30"),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -15,12 +13,11 @@ from asgi_faces import PASSWORD, Machinery, blank, csrf, furnish, log_in, machin
 
 from valija.domain import account_gate
 from valija.domain.device import TlsPolicy
-from valija.domain.queue import Deferred, Failed, Held, HoldAsked, Queued
+from valija.domain.queue import Failed, Held, Queued
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.sighting import Seen
 from valija.domain.trouble import Trouble, WhoActs
 from valija.secret import Secret
-from valija.services.events import Stopping
 from valija.services.passwords import Passwords
 from valija.store.queue_port import Body
 
@@ -321,50 +318,3 @@ async def test_learning_mode_is_begun_and_ended(here: Machinery) -> None:
         assert 'data-until="' in (await panel.get("/devices")).text
         await _press(panel, "/devices", "/learning", learn="off")
         assert not learning.is_on()
-
-
-# --- what changes while a page is open ------------------------------------------------------------------------------------
-
-
-async def _first_news(here: Machinery, browser: httpx2.AsyncClient, page: str) -> str:
-    """Return what the stream of a page says first; the machine stops, so it says no more."""
-    found = re.search(r'"(/[^"]*[?&](?:amp;)?seen=[0-9a-f]+)"', page)
-    assert found
-    here.machine.events.publish(Stopping(here.machine.clock.now()))
-    return (await browser.get(html.unescape(found[1]))).text
-
-
-def _states(text: str) -> set[str]:
-    """Return the states of the mails in a part of a page."""
-    return set(re.findall(r'class="state" data-state="([a-z_]+)"', text))
-
-
-async def test_what_changes_while_a_page_is_made_is_told_by_its_stream(
-    here: Machinery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mail that ends between the reading of the queue and the opening of the stream does not stay on its way."""
-    queue = here.machine.store.queue
-    read = queue.list_messages
-
-    async def read_and_change(**asked: Any) -> Any:
-        found = await read(**asked)
-        waiting = [r.id for m in found for r in m.entries if isinstance(r.state, Deferred)]
-        await queue.apply([(number, HoldAsked(here.machine.clock.now())) for number in waiting])
-        return found
-
-    async with here.web() as web:
-        await log_in(web)
-        monkeypatch.setattr(queue, "list_messages", read_and_change)
-        page = (await web.get("/queue")).text
-        assert "deferred" in _states(page)
-        news = await _first_news(here, web, page)
-    assert "held" in _states(news) and "deferred" not in _states(news)
-
-
-async def test_what_a_page_shows_already_is_not_sent_again(here: Machinery) -> None:
-    """The stream of each page that has one says only that it is there."""
-    async with here.web() as web:
-        await log_in(web)
-        pages = {path: (await web.get(path)).text for path in ("/", "/queue", "/queue/1", "/devices", "/jobs")}
-        for page in pages.values():
-            assert await _first_news(here, web, page) == ": ok\n\n: still here\n\n"

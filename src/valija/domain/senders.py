@@ -14,13 +14,15 @@ SENDER: Final = re.compile(r"[^\s@<>,;]{0,64}@[^\s@<>,;]{1,253}")
 
 def parse_lines(value: Any, limit: int, *, lower: bool = False) -> tuple[str, ...]:
     """Read a list, or a text with an entry on each line, each once; ``lower``: in small letters. Raises :class:`BadValue`."""
-    if isinstance(value, str):
-        value = re.split(r"[\n,;]", value)
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+    lines = re.split(r"[\n,;]", value) if isinstance(value, str) else value
+    if not isinstance(lines, list | tuple) or not all(isinstance(item, str) for item in lines):
         raise BadValue(message(N_("must be a list of texts")))
-    found = tuple(dict.fromkeys(item.strip().lower() if lower else item.strip() for item in value if item.strip()))
-    if len(found) > limit:
-        raise BadValue(message(N_("has {count} entries; at most {limit} fit"), count=len(found), limit=limit))
+    found = tuple(dict.fromkeys(item.strip().lower() if lower else item.strip() for item in lines if item.strip()))
+    count = len(
+        found if isinstance(value, str) else lines
+    )  # who writes a list has counted; who types may leave lines empty
+    if count > limit:
+        raise BadValue(message(N_("has {count} entries; at most {limit} fit"), count=count, limit=limit))
     return found
 
 

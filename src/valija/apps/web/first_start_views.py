@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from valija.apps.web import machine_views, provider_views
 from valija.apps.web.screens import FIRST_START, ROOT_LABEL
-from valija.apps.web.settings_views import run_test, screen_values
+from valija.apps.web.settings_views import run_test, screen_values, token_stream
 from valija.apps.web.visit import Visit, redirect
 from valija.domain.account import Authentication, Setting
 from valija.domain.errors import ConfirmationNeeded, InvalidFields, ValijaError
@@ -196,7 +196,7 @@ async def _smtp(visit: Visit, typed: Typed, error: InvalidFields | None) -> dict
 
 async def _token(visit: Visit, _typed: Typed, _error: InvalidFields | None) -> dict[str, Any]:
     own = await screen_values(visit, FIRST_START)
-    return {"token": own["token"], "base": FIRST_START.base, "stream": f"{FIRST_START.base}/events"}
+    return {"token": own["token"], "base": FIRST_START.base, "stream": token_stream(FIRST_START, own["token"])}
 
 
 async def _test(_visit: Visit, _typed: Typed, _error: InvalidFields | None) -> dict[str, Any]:

@@ -26,10 +26,11 @@ def stream_of(path: str, parts: Parts) -> str:
 
     ``parts`` are drawn of the same values as the page: what changes after they were read is sent.
     """
-    return f"{path}{'&' if '?' in path else '?'}seen={_digest(parts)}"
+    return f"{path}{'&' if '?' in path else '?'}seen={digest(parts)}"
 
 
-def _digest(parts: Parts) -> str:
+def digest(parts: Parts) -> str:
+    """Return what stands for parts of a page in an address."""
     return hashlib.sha256("\0".join(html for pair in sorted(parts.items()) for html in pair).encode()).hexdigest()[:16]
 
 
@@ -45,10 +46,10 @@ async def _changes(visit: Visit, draw: Draw, reasons: tuple[type[Event], ...]) -
     seen = visit.request.query_params.get("seen", "")
     async with visit.machine.events.subscribe() as told:
         yield ": ok\n\n"
-        while await _may_see(visit):
+        while await may_see(visit):
             began = visit.machine.clock.monotonic()
             parts = await draw()
-            if seen == _digest(parts):
+            if seen == digest(parts):
                 shown = parts
             changed, seen = {name: html for name, html in parts.items() if shown.get(name) != html}, ""
             shown = parts
@@ -80,7 +81,7 @@ async def _drain(told: asyncio.Queue[Event]) -> bool:
     return True
 
 
-async def _may_see(visit: Visit) -> bool:
+async def may_see(visit: Visit) -> bool:
     """Tell whether the session that asked is still open; looking is no use of it."""
     if visit.session is None:
         return True

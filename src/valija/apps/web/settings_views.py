@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from valija.apps.api.models import StageView
+from valija.apps.api.models import StageView, TokenView
+from valija.apps.web.live import digest
 from valija.apps.web.provider_views import provider_names
 from valija.apps.web.screens import FIRST_START, ROOT_LABEL, SCREENS, Screen, tree
 from valija.apps.web.visit import Visit, redirect
@@ -126,9 +127,19 @@ async def _screen_page(
             (Authentication.PASSWORD.value, visit.text(N_("Password"))),
             (Authentication.OAUTH2.value, "OAuth 2.0"),
         ],
-        stream=f"{screen.base}/events",
+        stream=token_stream(screen, own["token"]),
         **own,
     )
+
+
+def token_digest(token: TokenView) -> str:
+    """Return what stands for a token as a page shows it."""
+    return digest({"token": token.model_dump_json()})
+
+
+def token_stream(screen: Screen, token: TokenView) -> str:
+    """Return the address of the stream of a page that shows ``token``: what is another by then is told at once."""
+    return f"{screen.base}/events?seen={token_digest(token)}{'&waits=1' if token.authorization else ''}"
 
 
 async def screen_values(visit: Visit, screen: Screen) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from valija.apps.api.views import REVOCATION_TEXTS
+from valija.apps.web.live import may_see
 from valija.apps.web.screens import Screen
-from valija.apps.web.settings_views import screen_values
+from valija.apps.web.settings_views import screen_values, token_digest, token_stream
 from valija.apps.web.visit import Visit, lamps, redirect
 from valija.domain.account import GrantKind
 from valija.domain.errors import NotAtTheMachine, ValijaError
@@ -53,7 +54,8 @@ async def show_authorization(visit: Visit, screen: Screen) -> Response:
     if values["token"].authorization is None:
         return redirect(screen.base)
     others = await _other_grants(visit, screen, values["token"].authorization.grant)
-    return await visit.render("authorization.html", stream=f"{screen.base}/events", others=others, **values)
+    stream = token_stream(screen, values["token"])
+    return await visit.render("authorization.html", stream=stream, others=others, **values)
 
 
 async def _other_grants(visit: Visit, screen: Screen, present: str) -> list[str]:
@@ -103,20 +105,20 @@ async def events(visit: Visit, screen: Screen) -> Response:
 
 
 async def _changes(visit: Visit, screen: Screen) -> AsyncIterator[str]:
-    token = await visit.token(screen.setting)
+    asked = visit.request.query_params
+    seen, waited = asked.get("seen", ""), "waits" in asked
     async with visit.machine.events.subscribe() as queue:
         yield ": ok\n\n"
-        while True:
+        while await may_see(visit):
+            token = await visit.token(screen.setting)
+            if token_digest(token) != seen:
+                yield _event(await _fragment(visit, screen, token, waited=waited))
+            seen, waited = token_digest(token), token.authorization is not None
             try:
-                event = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
+                if isinstance(await asyncio.wait_for(queue.get(), HEARTBEAT_S), Stopping):
+                    return
             except TimeoutError:
                 yield ": still here\n\n"
-                continue
-            if isinstance(event, Stopping):
-                return
-            before, token = token, await visit.token(screen.setting)
-            if token != before:
-                yield _event(await _fragment(visit, screen, token, waited=before.authorization is not None))
 
 
 async def _fragment(visit: Visit, screen: Screen, token: Any, *, waited: bool) -> str:
