@@ -22,7 +22,7 @@ from valija.domain.text import message
 from valija.domain.token import NotRetrieved, Retrieved, TokenSet
 from valija.domain.trouble import Trouble, WhoActs
 from valija.net.data_files import read_explainer
-from valija.protocol.smtp_client import Stage
+from valija.protocol.smtp_client import Capabilities, Stage
 from valija.protocol.smtp_reply import ReplyReader
 from valija.protocol.smtp_transaction import Envelope, RecipientOutcome, SendOutcome, Verdict
 from valija.services.dispatcher import AccountLimits, Dispatcher
@@ -73,6 +73,7 @@ class Connection:
 
     def __init__(self, upstream: Upstream) -> None:
         self._up = upstream
+        self.capabilities = Capabilities({"8BITMIME": ""})
 
     async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
         """Take a while for a message."""

@@ -25,6 +25,7 @@ class QueuedMessage:
     ``envelope_id`` and ``ret`` are DSN parameters. ``stopped`` is how long the account's gate had been closed altogether when
     the message was accepted: the time since then, less what was added, is its waiting time. ``report_to`` is who is told of
     trouble where that is not the reverse path (a sender that was rewritten); ``is_report``: nobody is told of its trouble.
+    ``long_lines``: some are longer than a server must take (RFC 5322 section 2.1.1).
     ``address``, ``via`` (RFC 3848: ESMTPSA ...) and ``tls`` (version, empty for none) say how it was handed in.
     """
 
@@ -37,6 +38,7 @@ class QueuedMessage:
     recipients: tuple[QueuedRecipient, ...]
     subject: str = ""
     eight_bit: bool = False
+    long_lines: bool = False
     envelope_id: str = ""
     ret: str = ""
     stopped: timedelta = timedelta()

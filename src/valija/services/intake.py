@@ -22,6 +22,7 @@ from valija.domain.errors import StoreError, StoreFull, ValijaError
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.unheard import Unheard
 from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
+from valija.message.transfer_encoding import LineLengths
 from valija.net.visits import Verdict
 from valija.services.lane_line import Offer
 from valija.store.queue_port import Body, QueueStore
@@ -107,6 +108,7 @@ class IncomingMail:
         self._file: BodyFile | None = None
         self._size = 0
         self._ascii = True
+        self._lines = LineLengths()
         self._failure: Verdict | None = None
         self._offer: Offer | None = None  # of the lane that sends it
         self.id: int | None = None
@@ -193,6 +195,7 @@ class IncomingMail:
     def _add(self, data: bytes) -> Awaitable[None] | None:
         self._size += len(data)
         self._ascii = self._ascii and data.isascii()
+        self._lines.feed(data)
         self._kept += data
         return self._flush() if len(self._kept) > (INLINE if self._file is None else BUFFER) else None
 
@@ -235,6 +238,7 @@ class IncomingMail:
             recipients=envelope.recipients,
             subject=head.subject if head else "",
             eight_bit=not self._ascii,
+            long_lines=self._lines.any_long,
             envelope_id=envelope.envelope_id,
             ret=envelope.ret,
             stopped=self._intake.stopped(envelope.account),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from valija.domain import account_gate as gates
@@ -18,6 +19,7 @@ from valija.domain.trouble import Trouble, WhoActs
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
+from valija.services.fitting import fit
 from valija.services.lane_hold import LaneHold
 from valija.services.lane_leasing import Leasing, wait_for_event
 from valija.services.lane_line import LaneLine, Offer
@@ -279,7 +281,10 @@ class Lane:
             if connection is None:
                 return None
             try:
-                found = await connection.send(envelope, self._d.octets(leased.body))
+                fitting, octets = await fit(
+                    message, envelope, connection.capabilities, partial(self._d.octets, leased.body)
+                )
+                found = await connection.send(fitting, octets)
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
                 await self._connection_failed(error.words or error.reason)
