@@ -165,7 +165,7 @@ async def test_openssl_agrees(opened: Callable[..., Any]) -> None:
     old = ("-tls1", "-cipher", OLD_CIPHERS)
     assert "TLSv1\n" in await asyncio.to_thread(talk, "-bind", OLD_PLACE, *old)
     assert "CONNECTION ESTABLISHED" not in await asyncio.to_thread(talk, "-bind", ELSEWHERE, *old)
-    assert "id-ecPublicKey" in await asyncio.to_thread(talk, "-tls1_2") or "ECDSA" in await asyncio.to_thread(talk)
+    assert "ecdsa" in (await asyncio.to_thread(talk, "-tls1_2")).lower()
     assert RSA_EXCHANGE in await asyncio.to_thread(talk, "-tls1_2", "-cipher", RSA_EXCHANGE)
 
 
@@ -243,6 +243,7 @@ def test_the_self_test_tells_what_a_context_cannot_do(tmp_path: Path) -> None:
     assert what_old_devices_lack(device_context(pairs)) == ["TLS 1.0"]
     modern = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     modern.load_cert_chain(*pairs[0])
+    modern.set_ciphers("ECDHE+AESGCM")
     assert what_old_devices_lack(modern) == ["TLS 1.0", "AES128-SHA"]
 
 

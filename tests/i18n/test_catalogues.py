@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gettext
 import importlib.util
 import re
@@ -102,6 +103,19 @@ def _pairs() -> Iterator[tuple[str, str]]:
 def _entry(sentence: str | tuple[str, str]) -> Message | None:
     entry: Message | None = CATALOGUE.get(sentence[0] if isinstance(sentence, tuple) else sentence)
     return entry
+
+
+def test_no_sentence_hides_inside_another() -> None:
+    """What is marked inside an f-string is found by some Pythons and not by others."""
+    hidden = [
+        f"{path.name}:{call.lineno}"
+        for path in messages.SOURCE.rglob("*.py")
+        for outer in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(outer, ast.JoinedStr)
+        for call in ast.walk(outer)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("N_", "_", "ngettext")
+    ]
+    assert hidden == []
 
 
 def test_every_sentence_is_in_spanish_too() -> None:

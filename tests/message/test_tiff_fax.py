@@ -89,7 +89,8 @@ def test_libtiff_makes_pdf_and_postscript_of_it(profile: FaxProfile, tmp_path: P
     file = tmp_path / "fax.tif"
     file.write_bytes(written(FaxGeometry(profile, FaxResolution.FINE, FaxPaper.A4), 3)[0])
     done = subprocess.run(["tiff2pdf", "-o", str(tmp_path / "fax.pdf"), str(file)], capture_output=True, check=True)
-    assert done.stderr == b""
+    # libtiff 4.7 complains of the PDF that it writes itself
+    assert [line for line in done.stderr.splitlines() if not line.startswith(b"TIFFWriteDirectorySec")] == []
     told = subprocess.run(["pdfinfo", str(tmp_path / "fax.pdf")], capture_output=True, text=True, check=True).stdout
     assert re.search(r"Pages: +3\n", told)
     width, height = map(float, re.findall(r"Page size: +([\d.]+) x ([\d.]+)", told)[0])

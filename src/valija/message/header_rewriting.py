@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from email.header import Header
-from email.utils import formataddr, getaddresses
+from email.utils import formataddr
 from typing import Final
 from urllib.parse import quote
 
+from valija.message.addresses import read_addresses
 from valija.message.mime_fields import parse_parameters
 from valija.message.transfer_encoding import LINE_LIMIT
 
@@ -58,7 +59,7 @@ def _text(octets: bytes) -> str:
 
 
 def _addresses(value: str) -> list[str]:
-    found = [(name, address) for name, address in getaddresses([value]) if address]
+    found = [(name, address) for name, address in read_addresses([value]) if address]
     if not found:
         return _folded(value.encode("ascii", "replace").decode("ascii"))
     mailboxes = [formataddr((name, address.encode("ascii", "replace").decode("ascii"))) for name, address in found]

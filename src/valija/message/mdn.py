@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 from enum import StrEnum
 from typing import Final
 
+from valija.message.addresses import read_addresses
 from valija.message.mime_fields import readable
 from valija.message.mime_reading import MessageHead
 
@@ -114,7 +115,7 @@ def is_answer(head: MessageHead) -> bool:
 
 def _addresses(values: Sequence[str]) -> set[str]:
     """Return addresses, the domain in small letters."""
-    pairs = getaddresses([value[:4_000] for value in values[:10]])
+    pairs = read_addresses([value[:4_000] for value in values[:10]])
     return {f"{a.rpartition('@')[0]}@{a.rpartition('@')[2].lower()}" for _name, a in pairs if "@" in a}
 
 

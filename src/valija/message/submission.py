@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from email.utils import format_datetime, formataddr, getaddresses
+from email.utils import format_datetime, formataddr
 from typing import Final
+
+from valija.message.addresses import read_addresses
 
 HEAD_LIMIT: Final = 262_144  # octets
 HOPS_LIMIT: Final = 50  # Received fields; more is a loop (RFC 5321 section 6.3)
@@ -147,7 +149,7 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
 def _as_mailbox(kept: list[tuple[bytes, bytes]], mailbox: str) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
     """Return the fields without the sender, and the new ones that name the mailbox."""
     named = _decoded(_first(kept, b"from"))
-    found = [(name, address) for name, address in getaddresses([named]) if address]
+    found = [(name, address) for name, address in read_addresses([named]) if address]
     name, address = found[0] if found else ("", "")
     added = [_field("From", _address(name, mailbox))]
     if address and address.casefold() != mailbox.casefold():

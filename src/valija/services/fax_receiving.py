@@ -228,6 +228,7 @@ class FaxReceiver:
         sentence = (
             N_("The fax cannot be shown as pages.") if unreadable else N_("The fax has arrived, and was made pages of.")
         )
+        fax = self._say(N_("Fax"), language)
         octets = format_answer(
             Answer(
                 machine=f"Valija {__version__}",
@@ -235,7 +236,7 @@ class FaxReceiver:
                 sender_name=settings.sender_name,
                 sender_address=address,
                 recipient=to,
-                subject=f"{self._say(N_('Fax'), language)}: {run.job.card.title}",
+                subject=f"{fax}: {run.job.card.title}",
                 text=f"{preferences.name}: {self._say(sentence, language)}\n",
                 date=self._clock.now(),
                 message_id=f"{secrets.token_hex(16)}@{address.rpartition('@')[2] or self._host_name}",

@@ -16,7 +16,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import getaddresses
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
 from valija.domain.job import JobKind, JobStateName
 from valija.domain.text import N_, Message
+from valija.message.addresses import read_addresses
 from valija.message.mime_fields import readable
 from valija.message.mime_reading import BadMail, MessageHead
 from valija.paper.process import Limits, PaperWorker
@@ -212,9 +212,9 @@ def sender_of(head: MessageHead) -> str:
     Of several addresses it is the one in angle brackets at the end; where there is a doubt it is none.
     """
     said = head.first("from")
-    found = [address for _name, address in getaddresses([said]) if "@" in address]
+    found = [address for _name, address in read_addresses([said]) if "@" in address]
     if not found:
-        found = [address for _name, address in getaddresses([readable(said)]) if "@" in address]
+        found = [address for _name, address in read_addresses([readable(said)]) if "@" in address]
     if len(found) > 1:
         found = _IN_BRACKETS.findall(said) if said.count("<") == 1 else []
     address = found[0] if len(found) == 1 else ""

@@ -18,7 +18,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from email.utils import getaddresses
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,7 @@ from valija.domain.printer import PrinterState, PrinterStateName, TargetKind
 from valija.domain.subject_options import parse_subject, title_of
 from valija.domain.text import N_, Message, message
 from valija.domain.trouble import Trouble
+from valija.message.addresses import read_addresses
 from valija.message.fax_mail import PAGES, PartKind
 from valija.message.mdn import is_answer, is_automatic
 from valija.message.mime_fields import readable
@@ -141,7 +141,7 @@ class PrintDesk:
         if not letter.head.fields:
             raise JobStopped("print_bad_mail")
         said = letter.head.all("from")
-        found = [address for _name, address in getaddresses(said[:2]) if address]
+        found = [address for _name, address in read_addresses(said[:2]) if address]
         if len(said) != 1 or len(found) != 1 or "@" not in found[0]:
             raise JobStopped("print_sender_unclear", readable(", ".join(said))[:200])
         if not may_print(settings, found[0]):

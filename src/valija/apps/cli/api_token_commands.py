@@ -89,7 +89,8 @@ def list_tokens(client: DaemonClient, as_json: bool) -> None:
 
 
 def _row(token: dict[str, Any]) -> list[str]:
-    end = _day(token["expires_at"]) + (f" ({_('ended')})" if token["ended"] else "")
+    ended = _("ended")
+    end = _day(token["expires_at"]) + (f" ({ended})" if token["ended"] else "")
     return [token["name"], " ".join(token["scopes"]), end, output.moment(token["last_used_at"]), token["created_by"]]
 
 

@@ -79,7 +79,8 @@ async def take_in(visit: Visit) -> Response:
         raise RequestError(message(N_("The form cannot be read: {why}."), why=error.detail)) from None
     except InvalidFields as error:
         problem = visit.views.problem(error).problems[0]
-        visit.notice("bad", f"{visit.text(N_('The file'))} {problem.problem}.")
+        file = visit.text(N_("The file"))
+        visit.notice("bad", f"{file} {problem.problem}.")
         return await _page(visit, {}, 422)
     return redirect(f"{BASE}?taken={len(found.contacts)}")
 
