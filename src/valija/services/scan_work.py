@@ -259,12 +259,11 @@ class ScanWork:
         pages, runs = await self._fit(run, request, pages, worker)
         if len(runs) > 1:
             await run.note(JobWord.SPLIT, str(len(runs)))
-        done, documents = 0, []
+        documents = []
         for number, pages_of in enumerate(runs, 1):
             numbered = f"{name}-{number}" if len(runs) > 1 else name
             documents.append(await self._document(run, request, [pages[p][0] for p in pages_of], worker, numbered))
-            done += len(pages_of)
-            await run.progress(done, len(pages))
+        await run.progress(len(pages), len(pages))
         return documents
 
     async def _fit(
@@ -311,7 +310,9 @@ class ScanWork:
         await _asked(
             worker,
             "assemble",
-            run,
+            run
+            if choices.format is ScanFormat.PDF_SEARCHABLE
+            else None,  # all others take no time that anybody would see
             pages=pages,
             out=str(out),
             kind=choices.format.value,
