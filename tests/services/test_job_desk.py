@@ -262,3 +262,64 @@ async def test_old_jobs_and_their_files_are_forgotten(machine: Machine) -> None:
     assert not machine.jobs.folder(job.id).exists()
     with pytest.raises(UnknownName):
         await machine.jobs.job(job.id)
+
+
+async def test_a_job_whose_file_is_gone_fails_and_the_others_are_followed(machine: Machine) -> None:
+    """So are those after one that fails of what nobody foresaw."""
+
+    async def waits(run: JobRun) -> None:
+        await run.apply(Waits(START, Awaited.CONFIRMATION, START + timedelta(hours=1)))
+
+    async def late(job: StoredJob) -> Any:
+        if job.id == odd.id:
+            raise ZeroDivisionError
+        path = machine.jobs.folder(job.id) / "kept" / "fax.tif"
+        return await asyncio.to_thread(path.stat)
+
+    machine.jobs.overdue[JobKind.FAX_SEND] = late
+    fax, status = (replace(CARD, kind=kind) for kind in (JobKind.FAX_SEND, JobKind.STATUS_REQUEST))
+    odd, gone, last = [await ended(machine, await machine.jobs.begin(card, waits)) for card in (fax, fax, status)]
+    machine.clock.jump(3601)  # type: ignore[attr-defined]
+    await machine.jobs._look()
+    states = [(await machine.jobs.job(job.id)).state for job in (odd, gone, last)]
+    assert isinstance(states[0], Awaiting), "it is looked at again"
+    assert [s.trouble.reason for s in states[1:] if isinstance(s, Failed)] == ["job_file", "job_no_answer"]
+    assert isinstance(states[1], Failed)
+    assert states[1].trouble.server_words == "No such file or directory: fax.tif"
+
+
+async def test_a_job_that_has_no_folder_has_failed_and_its_caller_knows(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_number: int) -> Path:
+        raise OSError(28, "No space left on device")
+
+    async def work(_run: JobRun) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(machine.jobs, "_make_folder", full)
+    with pytest.raises(OSError, match="No space"):
+        await machine.jobs.begin(CARD, work)
+    (job,) = await machine.store.jobs.list_jobs(kind=None, state=None, limit=9)
+    assert isinstance(job.state, Failed)
+    assert job.state.trouble.reason == "disk_full"
+
+
+async def test_what_cannot_be_taken_over_now_does_not_end_the_desk(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old jobs are forgotten all the same."""
+    forgot = []
+
+    async def adopt() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async def forget() -> None:
+        forgot.append(1)
+
+    monkeypatch.setattr(machine.jobs, "_adopt", adopt)
+    monkeypatch.setattr(machine.jobs, "_forget", forget)
+    task = asyncio.create_task(machine.jobs.run())
+    await settle()
+    assert (forgot, task.done()) == ([1], False)
+    task.cancel()

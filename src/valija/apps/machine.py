@@ -45,6 +45,7 @@ from valija.services.hot_folder import HotFolder
 from valija.services.importing import Importer
 from valija.services.intake import Intake
 from valija.services.jobs import JobDesk
+from valija.services.keeping_up import kept_up
 from valija.services.learning import LearningDesk
 from valija.services.login import Login, Troubles
 from valija.services.mail_settings import MailSettingsDesk
@@ -143,18 +144,19 @@ class Machine:
         await self.printing.line.start()
         await self.status_requests.mail.start()
         await self.jobs.start()
-        self._tasks = [
-            asyncio.create_task(self.refresher.run(), name="refresher"),
-            asyncio.create_task(self.check_timer.run(), name="check timer"),
-            asyncio.create_task(self.neighbours.run(), name="neighbours"),
-            asyncio.create_task(self.jobs.run(), name="jobs"),
-            asyncio.create_task(self.fax.receiver.mail.run(), name="faxes"),
-            asyncio.create_task(self.printing.desk.mail.run(), name="e-mail print"),
-            asyncio.create_task(self.printing.line.run(), name="printer"),
-            asyncio.create_task(self.hot_folder.run(), name="hot folder"),
-            asyncio.create_task(self.status_requests.mail.run(), name="status requests"),
-            asyncio.create_task(self.alerts.run(), name="alerts"),
-        ]
+        works = {
+            "refresher": self.refresher.run,
+            "check timer": self.check_timer.run,
+            "neighbours": self.neighbours.run,
+            "jobs": self.jobs.run,
+            "faxes": self.fax.receiver.mail.run,
+            "e-mail print": self.printing.desk.mail.run,
+            "printer": self.printing.line.run,
+            "hot folder": self.hot_folder.run,
+            "status requests": self.status_requests.mail.run,
+            "alerts": self.alerts.run,
+        }
+        self._tasks = [asyncio.create_task(kept_up(work, name, self.clock), name=name) for name, work in works.items()]
 
     async def stop(self) -> None:
         """Stop the background and finish what is in the air; whoever opened the store closes it."""

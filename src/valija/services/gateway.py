@@ -32,6 +32,7 @@ from valija.services.delivery import Delivery, mailbox_of
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.intake import Intake
+from valija.services.keeping_up import kept_up
 from valija.services.learning import LearningDesk
 from valija.services.providers import ProviderBook
 from valija.services.queue_counts import QueueCounts
@@ -127,12 +128,13 @@ class Gateway:
         await self.learning.start()
         await self.traffic.start()
         await self.dispatcher.start()
-        self._tasks = [
-            asyncio.create_task(self.dispatcher.run(), name="dispatcher"),
-            asyncio.create_task(self.devices.run(), name="devices"),
-            asyncio.create_task(self.traffic.run(), name="traffic"),
-            asyncio.create_task(self.learning.run(), name="learning mode"),
-        ]
+        works = {
+            "dispatcher": self.dispatcher.run,
+            "devices": self.devices.run,
+            "traffic": self.traffic.run,
+            "learning mode": self.learning.run,
+        }
+        self._tasks = [asyncio.create_task(kept_up(work, name, self.clock), name=name) for name, work in works.items()]
 
     async def stop(self) -> None:
         """End the tries that are under way; what waits stays."""

@@ -109,3 +109,9 @@ def card_of(
     line = " ".join("".join(c if c.isprintable() else " " for c in title).split())[:TITLE_LIMIT]
     known = tuple(Detail(name, value) for name, value in (details or {}).items())
     return JobCard(kind, actor.who, actor.where, line, now, tuple(recipients), known)
+
+
+def words_of(error: OSError) -> str:
+    """Return what an error of a file says, with the file's name but not where it lies."""
+    name = Path(str(error.filename)).name if error.filename else ""
+    return f"{error.strerror or type(error).__name__}: {name}".rstrip(": ")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import secrets
 import shutil
@@ -51,7 +52,7 @@ from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
 from valija.services.events import EventBus, JobChanged, QueueChanged
 from valija.services.gateway import Gateway
-from valija.services.job_run import KEPT, PICTURE, JobRun, JobStopped
+from valija.services.job_run import KEPT, PICTURE, JobRun, JobStopped, words_of
 from valija.services.login import LoginFailed, Troubles
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
@@ -106,10 +107,14 @@ class JobDesk:
     # --- what a job's keeper does -----------------------------------------------------------------------------------------
 
     async def begin(self, card: JobCard, work: Work) -> StoredJob:
-        """Store a job and start its work. Raises store errors."""
+        """Store a job and start its work. Raises store errors, OSError."""
         job = await self.store.jobs.add(card, Preparing(card.created_at), await self.node())
         self.tell(job)
-        await self.go_on(job, work)
+        try:
+            await self.go_on(job, work)
+        except OSError as error:
+            await self._lost_a_file(job.id, error)
+            raise
         return job
 
     async def go_on(self, job: StoredJob, work: Work) -> None:
@@ -229,12 +234,19 @@ class JobDesk:
                 await self._look()
                 if self.clock.monotonic() >= forget_at:
                     forget_at = self.clock.monotonic() + FORGET_S
-                    await self._safely(self._adopt())
-                    await self._safely(self._forget())
+                    await self._keep_house()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
                         while not isinstance(await queue.get(), QueueChanged):
                             pass
+
+    async def _keep_house(self) -> None:
+        """Do what is due now and then; what goes wrong with one of it is tried again the next time."""
+        for chore in (self._adopt, self._forget):
+            try:
+                await self._safely(chore())
+            except Exception:
+                log.exception("jobs_not_kept")
 
     async def stop(self) -> None:
         """End the works that are under way; their jobs are taken up at the next start, or said to have failed."""
@@ -282,9 +294,24 @@ class JobDesk:
         self.live_progress.pop(number, None)
 
     async def _look(self) -> None:
-        """See what became of the jobs that are in the mail queue or wait."""
+        """See what became of the jobs that are in the mail queue or wait; what one stumbles over is no other one's matter."""
         for number in sorted(self._followed):
-            await self._safely(self._look_at(number))
+            try:
+                await self._safely(self._look_at(number))
+            except OSError as error:
+                await self._lost_a_file(number, error)
+            except Exception:
+                log.exception("job_not_looked_at", extra={"fields": {"job": number}})
+
+    async def _lost_a_file(self, number: int, error: OSError) -> None:
+        """End a job whose files cannot be used."""
+        reason = "disk_full" if error.errno == errno.ENOSPC else "job_file"
+        words = words_of(error)
+        log.warning("job_without_its_file", extra={"fields": {"job": number, "why": words}})
+        try:
+            await self.fail(number, reason, words)
+        except (ValijaError, OSError) as why:
+            log.warning("job_not_stored", extra={"fields": {"job": number, "why": str(why)}})
 
     async def _look_at(self, number: int) -> None:
         job = await self.store.jobs.load(number)

@@ -1,0 +1,30 @@
+"""Work in the background that never ends: what breaks it off is logged at once, and it is begun again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from valija.domain.clock import Clock
+
+log: Final = logging.getLogger(__name__)
+FIRST_PAUSE_S: Final = 1.0
+LAST_PAUSE_S: Final = 300.0
+
+
+async def kept_up(work: Callable[[], Awaitable[None]], name: str, clock: Clock) -> None:
+    """Do a work; begin it anew when it raises, after a pause that doubles until it has gone well for LAST_PAUSE_S."""
+    pause = FIRST_PAUSE_S
+    while True:
+        began = clock.monotonic()
+        try:
+            await work()
+        except Exception:
+            if clock.monotonic() - began > LAST_PAUSE_S:
+                pause = FIRST_PAUSE_S
+            log.exception("background_broken_off", extra={"fields": {"name": name, "again_in_s": pause}})
+            await clock.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE_S)
+        else:
+            return
