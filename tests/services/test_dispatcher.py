@@ -25,6 +25,7 @@ from valija.net.data_files import read_explainer
 from valija.protocol.smtp_client import Capabilities, Stage
 from valija.protocol.smtp_reply import ReplyReader
 from valija.protocol.smtp_transaction import Envelope, RecipientOutcome, SendOutcome, Verdict
+from valija.services import lane
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.events import EventBus, SettingsChanged, TokenChanged
 from valija.services.login import LoginFailed, Troubles
@@ -229,6 +230,35 @@ async def test_what_waits_in_the_store_is_not_overtaken(office: Office) -> None:
     await office.until(lambda states: isinstance(states[-1], Delivered), timedelta(seconds=5))
     assert office.handed_over == (before + 2 if office.hands_over else 0)
     await office.until(all_delivered, timedelta(minutes=2))
+
+
+async def test_mail_that_comes_while_the_last_connection_is_closed_does_not_wait_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is slow to say goodbye keeps the only place taken."""
+    closing, gone = asyncio.Event(), asyncio.Event()
+
+    async def slow_goodbye(_connection: Connection, **_how: bool) -> None:
+        closing.set()
+        await gone.wait()
+
+    monkeypatch.setattr(lane, "KEEP_S", 0)
+    monkeypatch.setattr(Connection, "close", slow_goodbye)
+    for hands_over in (True, False):
+        closing.clear()
+        gone.clear()
+        office = Office(tmp_path, PaceLimits(connections=2))  # one of them is left to others
+        office.hands_over = hands_over
+        await office.start()
+        office.dispatcher.wake(ACCOUNT)
+        await settle()
+        await office.put("first@example.org")
+        await office.until(lambda states: closing.is_set() and all_delivered(states))
+        await office.put("second@example.org")
+        await settle()
+        gone.set()
+        await office.until(all_delivered, timedelta(seconds=30))
+        await office.stop()
 
 
 async def test_what_is_long_in_hand_is_leased_anew(office: Office) -> None:

@@ -121,6 +121,7 @@ class Lane:
 
     async def _lost(self) -> None:
         """Break off what is under way, before another node begins with it."""
+        self._line.clear()
         for task in self._workers:
             task.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
@@ -132,11 +133,21 @@ class Lane:
         now = self._d.clock.now()
         for leased in batch:
             self._line.put(leased, now)
+        self._fill()
+
+    def _fill(self) -> None:
+        """Begin as many workers as there is work for."""
         wanted = min(len(self._line) - self._line.idle, self._places() - len(self._workers))
         for _number in range(wanted):
             task = asyncio.create_task(self._work(), name=f"worker {self.account}")
             self._workers.add(task)
-            task.add_done_callback(self._workers.discard)
+            task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        """Do without a worker: mail may have come to the line while it ended, and counted on it."""
+        self._workers.discard(task)
+        if not self._stopping:
+            self._fill()
 
     def _places(self) -> int:
         return connections_allowed(self._pace_limits(), MOST_CONNECTIONS)
@@ -154,7 +165,7 @@ class Lane:
             (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
         ]
         if events:
-            await self._apply(events)
+            await self._d.keep_at("lease", lambda: self._apply(events))
             self._d.changed(self.account)
 
     # --- a worker ---------------------------------------------------------------------------------------------------------
