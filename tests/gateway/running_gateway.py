@@ -92,7 +92,7 @@ class RunningGateway:
         return await self._begin()
 
     async def _open(self) -> None:
-        self.store = await open_store(self.store_url, self.directory, None, {}, ssl.create_default_context())
+        self.store = await open_store(self.store_url, self.directory, None, {}, ssl.create_default_context)
 
     async def _begin(self) -> RunningGateway:
         with _few_authorities():

@@ -33,7 +33,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 async def _fill(directory: Path) -> None:
-    store = await open_store("", directory, None, {}, ssl.create_default_context())
+    store = await open_store("", directory, None, {}, ssl.create_default_context)
     for begin in range(1, WAITING + 1, AT_ONCE):
         some = [_message(number) for number in range(begin, begin + AT_ONCE)]
         await asyncio.gather(*(store.queue.accept(message, body) for message, body in some))

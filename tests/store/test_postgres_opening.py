@@ -150,7 +150,7 @@ async def test_the_password_comes_from_outside_and_is_never_repeated(
         {"PGPASSWORD": PASSWORD},
     ]
     for environment in ways:
-        store = await open_store(url, nodes.new_state_dir(), None, environment, TRUST)
+        store = await open_store(url, nodes.new_state_dir(), None, environment, lambda: TRUST)
         assert PASSWORD not in repr(vars(store._postgres.connections))  # type: ignore[attr-defined]
         await store.close()
         assert "VALIJA_STORE_PASSWORD" not in environment
@@ -225,7 +225,9 @@ async def test_the_wire_to_another_machine_is_tls_with_a_certificate_that_is_che
         url = server.url("valija", port=True)
 
         async def open_with(trust: ssl.SSLContext, name: str = "127.0.0.1") -> str:
-            store = await open_store(url.replace("127.0.0.1", name), tmp_path / "state", None, environment, trust)
+            store = await open_store(
+                url.replace("127.0.0.1", name), tmp_path / "state", None, environment, lambda: trust
+            )
             row = await store._db.read(lambda: one("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))
             await store.close()
             assert row is not None
@@ -253,5 +255,5 @@ async def test_without_what_it_needs_it_is_said_how_to_install_it(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("valija.store.postgres")
     with pytest.raises(ConfigurationError, match=r"pip install 'valija\[postgres\]'"):
-        await open_store("postgresql://v@db.example.com/mail", tmp_path, None, {}, TRUST)
-    await (await open_store("", tmp_path, None, {}, TRUST)).close()
+        await open_store("postgresql://v@db.example.com/mail", tmp_path, None, {}, lambda: TRUST)
+    await (await open_store("", tmp_path, None, {}, lambda: TRUST)).close()

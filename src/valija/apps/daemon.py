@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ async def _stop_faces(faces: Faces, machine: Machine) -> None:
 async def _start_machine(
     configuration: Configuration, state_dir: Path, sandbox: bool, stack: AsyncExitStack
 ) -> Machine:
-    tls = client_context(configuration.tls.ca_file)
+    tls = partial(client_context, configuration.tls.ca_file)
     store = await open_store(configuration.store.url, state_dir, configuration.master_key.file, os.environ, tls)
     stack.push_async_callback(store.close)
     if not sandbox:

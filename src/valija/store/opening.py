@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
 from valija.domain.errors import ConfigurationError
@@ -14,9 +14,13 @@ from valija.store.sql_store import SqlStore
 
 
 async def open_store(
-    url: str, state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str], tls: ssl.SSLContext
+    url: str,
+    state_dir: Path,
+    key_file: Path | None,
+    environment: MutableMapping[str, str],
+    tls: Callable[[], ssl.SSLContext],
 ) -> SqlStore:
-    """Open the store at ``url``; empty: SQLite in ``state_dir``. ``tls`` is for a server on another machine.
+    """Open the store at ``url``; empty: SQLite in ``state_dir``. ``tls`` makes the context for a server on another machine.
 
     Raises :class:`ConfigurationError` and the errors below :class:`~valija.domain.errors.StoreError`.
     """
@@ -29,4 +33,4 @@ async def open_store(
             message(N_("The configuration names a PostgreSQL, but what Valija needs for it is not installed.")),
             message(N_("Install it: {command}"), command="pip install 'valija[postgres]'"),
         ) from None
-    return await postgres.open_store(url, state_dir, key_file, environment, tls)
+    return await postgres.open_store(url, state_dir, key_file, environment, tls())
