@@ -17,15 +17,18 @@ from fax_pages import fax_file
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
-from valija.domain.errors import InvalidFields
+from valija.domain.errors import InvalidFields, StoreFull
 from valija.domain.fax import AnswerKind, FaxAnswer
-from valija.domain.job import Awaited, Awaiting, Done, Failed, JobKind, JobWord, Sending
+from valija.domain.job import Awaited, Awaiting, Done, Failed, HandedOn, JobKind, JobWord, Noted, Preparing, Sending
 from valija.domain.queue import Accepted, Leased, Refused
 from valija.domain.record import ReceivedMessage
+from valija.domain.text import message
 from valija.domain.trouble import Trouble, WhoActs
 from valija.message.mime_reading import MessageHead
 from valija.services.delivery import File
-from valija.services.fax_sending import FaxName, FaxOrder, name_of, parse_line, parse_name
+from valija.services.fax_names import FaxName, name_of, parse_line, parse_name
+from valija.services.fax_sending import QUEUE_TRIES, FaxOrder
+from valija.services.job_run import JobRun
 from valija.services.mail_taking import sender_of
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
@@ -202,6 +205,112 @@ async def test_a_late_report_about_an_earlier_try_changes_nothing(machine: Machi
     before = job.state
     assert (await answered(machine, job, AnswerKind.NOT_DELIVERED, "eva@example.com", attempt=0)).state == before
     assert isinstance((await answered(machine, job, AnswerKind.PROCESSED, "eva@example.com", attempt=1)).state, Done)
+
+
+async def test_an_answer_that_comes_while_the_queue_says_it_is_done_is_judged(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for a job as it was a moment ago, or written down just before the job begins to wait for it."""
+    answer = FaxAnswer("luis@example.com", AnswerKind.PROCESSED)
+    job = await sent(machine, "luis@example.com", confirmation="processing")
+    await left(machine, job)
+    await machine.fax.sender.answered(job, 0, (answer,))
+    assert isinstance((await machine.jobs.job(job.id)).state, Done)
+
+    real, job = machine.jobs.apply, await sent(machine, "luis@example.com", confirmation="processing")
+
+    async def at_the_same_time(number: int, event: Any) -> Any:
+        monkeypatch.undo()
+        await machine.fax.sender.answered(job, 0, (answer,))
+        return await real(number, event)
+
+    monkeypatch.setattr(machine.jobs, "apply", at_the_same_time)
+    assert isinstance((await left(machine, job)).state, Done)
+
+
+async def test_a_fax_that_was_processed_at_one_and_delivered_to_the_other_has_arrived(machine: Machine) -> None:
+    job = await sent(machine, "luis@example.com", "eva@example.com", confirmation="processing", wait=2)
+    await left(machine, job)
+    await answered(machine, job, AnswerKind.PROCESSED, "luis@example.com")
+    job = await answered(machine, job, AnswerKind.DELIVERED, "eva@example.com")
+    assert isinstance(job.state, Awaiting)
+    state = (await later(machine, job, 121)).state
+    assert isinstance(state, Done)
+    assert state.words == "delivered"
+
+
+async def lines(machine: Machine, job: StoredJob, word: JobWord) -> int:
+    return [line.word for line in await machine.store.jobs.history(job.id)].count(word)
+
+
+async def test_what_cannot_be_queued_again_is_tried_later_and_later_and_uses_up_no_try(machine: Machine) -> None:
+    job = await left(machine, await sent(machine, "eva@example.com", resend=1, resend_every=1), "eva@example.com")
+    await machine.settings.change(Setting.SMTP, {"sender_address": ""}, confirm=True, actor=ANA)
+    job = await later(machine, job, 1)
+    for _look in range(5):
+        await machine.jobs._look()
+    assert isinstance(job.state, Awaiting)
+    assert await lines(machine, job, JobWord.WAITS) == 2, "one more, however often it is looked at"
+    assert await lines(machine, job, JobWord.SENT_AGAIN) == 0
+    await machine.settings.change(Setting.SMTP, {"sender_address": OWN}, confirm=True, actor=ANA)
+    job = await later(machine, job, 1)
+    assert isinstance(job.state, Sending)
+    assert await lines(machine, job, JobWord.SENT_AGAIN) == 1
+    assert isinstance((await left(machine, job, "eva@example.com")).state, Failed)
+
+
+async def test_what_cannot_be_queued_again_at_all_fails_with_its_reason(machine: Machine) -> None:
+    job = await left(machine, await sent(machine, "eva@example.com", resend=1, resend_every=1), "eva@example.com")
+    await machine.settings.change(Setting.SMTP, {"sender_address": ""}, confirm=True, actor=ANA)
+    for pause in range(QUEUE_TRIES):
+        assert isinstance(job.state, Awaiting), pause
+        job = await later(machine, job, 2**pause)
+    assert isinstance(job.state, Failed)
+    assert job.state.trouble.reason == "job_refused"
+    assert "sender" in job.state.trouble.server_words.lower()
+    assert await lines(machine, job, JobWord.WAITS) == QUEUE_TRIES
+
+
+@pytest.mark.parametrize("lost", [Noted, HandedOn])
+async def test_a_crash_while_it_is_sent_again_sends_it_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, lost: type
+) -> None:
+    """Queued, and not written down; or written down, and not handed on."""
+    job = await left(machine, await sent(machine, "eva@example.com", resend=3, resend_every=1), "eva@example.com")
+    real = machine.store.jobs.apply
+
+    async def without(number: int, event: Any) -> Any:
+        if isinstance(event, lost):
+            raise StoreFull(message("full"))
+        return await real(number, event)
+
+    monkeypatch.setattr(machine.store.jobs, "apply", without)
+    assert isinstance((await later(machine, job, 2)).state, Awaiting)
+    await machine.jobs._look()
+    monkeypatch.undo()
+    job = await later(machine, job, 1)
+    assert isinstance(job.state, Sending)
+    assert len(await queued(machine)) == 2
+    assert await lines(machine, job, JobWord.SENT_AGAIN) == 1
+    assert await machine.fax.sender.attempts(job) == 1
+
+
+async def test_a_crash_after_a_fax_was_queued_the_first_time_sends_it_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def died(*_told: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(JobRun, "hand_on", died)
+    job = await sent(machine, "luis@example.com")
+    assert isinstance(job.state, Preparing)
+    monkeypatch.undo()
+    await machine.jobs.start()
+    await machine.jobs.wait(job.id)
+    (mail,) = await queued(machine)
+    state = (await machine.jobs.job(job.id)).state
+    assert isinstance(state, Sending)
+    assert state.messages == (mail.id,)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ from valija.message.mime_reading import MessageHead
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, sender_address
 from valija.services.fax_mailbox import read_report
-from valija.services.fax_sending import FaxSender, parse_name
+from valija.services.fax_names import parse_name
+from valija.services.fax_sending import FaxSender
 from valija.services.gateway import Gateway
 from valija.services.job_run import JobRun, JobStopped
 from valija.services.mail_parts import PartFile, copy_to, unpack

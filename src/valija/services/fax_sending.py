@@ -8,13 +8,15 @@ Theory of operation
    comes back with one of them, and with the right token, is an answer (:meth:`FaxSender.answered`).
 3. When the queue is done with it: refused is sent again after a while, to those alone, ``resend`` times; delivered waits for
    the confirmation that was asked for, if the machine can get one (a POP3 server is set for Internet fax).
+   A try's mail that is in the queue already, since a process that ended there, is that try's; what cannot be queued is tried
+   again later and later, ``QUEUE_TRIES`` times.
 4. A confirmation that does not come in time: what was delivered is done, with that said; the rest has failed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ from typing import Any, BinaryIO, Final
 from valija import __version__
 from valija.domain.account import Actor, Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import FieldProblem, InvalidFields
+from valija.domain.errors import FieldProblem, InvalidFields, StoreError, StoreFull, ValijaError
 from valija.domain.fax import (
     AnswerKind,
     Confirmation,
@@ -56,16 +58,19 @@ from valija.message.fax_mail import FAX_TYPE
 from valija.message.mdn import REQUEST
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, check_mail, sender_address
+from valija.services.fax_names import FaxName, format_line, name_of, parse_line, parse_name
 from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.jobs import JobDesk
 from valija.services.mail_taking import Say
-from valija.services.outgoing import Outgoing, OutgoingMail
+from valija.services.outgoing import ACCOUNT, Outgoing, OutgoingMail
 from valija.services.preferences import zone_of
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
 
+log: Final = logging.getLogger(__name__)
 FILE_NAME: Final = "fax.tif"
+QUEUE_TRIES: Final = 8  # after 1, 2, 4 ... minutes: two hours
 _FROM_SETTINGS: Final = (
     "profile",
     "resolution",
@@ -79,27 +84,6 @@ _FROM_SETTINGS: Final = (
 )
 NOTIFY: Final = "SUCCESS,FAILURE"
 KINDS: Final = frozenset({".pdf", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".txt"})
-_NAME: Final = re.compile(r"valija-fax\.([0-9]{1,12})\.([0-9]{1,3})\.([0-9a-f]{16})(?:@|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class FaxName:
-    """What a fax's mail is called: the job's number, which try, the job's token."""
-
-    job: int
-    attempt: int
-    token: str
-
-
-def name_of(name: FaxName) -> str:
-    """Return ENVID, and what stands before the @ of the Message-ID."""
-    return f"valija-fax.{name.job}.{name.attempt}.{name.token}"
-
-
-def parse_name(text: str) -> FaxName | None:
-    """Read an ENVID or a Message-ID; None if it is no fax's."""
-    match = _NAME.match(text.strip("<> "))
-    return FaxName(int(match[1]), int(match[2]), match[3]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +147,10 @@ class FaxSender:
 
     async def take_up(self, job: StoredJob) -> bool:
         """Go on with a fax that was being drawn when the process ended; False if its files were not there yet."""
+        number = await self._in_queue(job, 0)
+        if number is not None:
+            await self._jobs.apply(job.id, HandedOn(self._clock.now(), (number,)))
+            return True
         sources = await asyncio.to_thread(_sources, self._jobs.folder(job.id))
         if not sources:
             return False
@@ -212,6 +200,14 @@ class FaxSender:
         )
         return (await self._outgoing.queue(mail)).id
 
+    async def _in_queue(self, job: StoredJob, attempt: int) -> int | None:
+        """Return the number that the mail of a try has in the queue, if it is there."""
+        name = FaxName(job.id, attempt, job.card.detail("token"))
+        found = await self._store.queue.list_messages(
+            account=ACCOUNT, state=None, limit=1, device="", text=name_of(name)
+        )
+        return next((stored.id for stored in found if parse_name(stored.message.envelope_id) == name), None)
+
     async def _confirmation(self, settings: FaxSettings) -> Confirmation:
         """Return what is asked for: nothing, if no answer could be fetched."""
         pop = (await self._store.load_settings(Setting.INTERNET_FAX)).value
@@ -250,12 +246,14 @@ class FaxSender:
         now = self._clock.now()
         return Waits(now, Awaited.RETRY, now + timedelta(minutes=int(job.card.detail("resend_every"))))
 
-    async def _await_answers(self, job: StoredJob) -> JobEvent:
+    async def _await_answers(self, job: StoredJob) -> JobEvent | None:
+        """Let a fax wait, and then see what has come: who takes an answer from now on judges it."""
         now = self._clock.now()
         if Confirmation(job.card.detail("confirmation")) is Confirmation.NONE:
             return Finished(now)
-        answered = await self.verdict(job)
-        return answered or Waits(now, Awaited.CONFIRMATION, now + timedelta(hours=int(job.card.detail("wait"))))
+        until = now + timedelta(hours=int(job.card.detail("wait")))
+        await self._jobs.apply(job.id, Waits(now, Awaited.CONFIRMATION, until))
+        return await self.verdict(job)
 
     async def overdue(self, job: StoredJob) -> JobEvent | None:
         """Return what follows when the time to wait is over."""
@@ -264,12 +262,37 @@ class FaxSender:
             return await self._unconfirmed(job)
         attempt = await self.attempts(job) + 1
         to = await self.unsettled(job, state.messages)
-        await self._jobs.apply(job.id, Noted(self._clock.now(), JobWord.SENT_AGAIN.value, ", ".join(to)[:300]))
-        return HandedOn(self._clock.now(), (await self._queue(job, attempt, to),))
+        try:
+            number = await self._in_queue(job, attempt)
+            number = await self._queue(job, attempt, to) if number is None else number
+        except StoreError:
+            raise  # there is nowhere to write down that it failed
+        except ValijaError as error:
+            return await self._not_queued(job, error)
+        words = [line.word for line in await self._store.jobs.history(job.id)]
+        if words.count(JobWord.SENT_AGAIN) < attempt:
+            await self._jobs.apply(job.id, Noted(self._clock.now(), JobWord.SENT_AGAIN.value, ", ".join(to)[:300]))
+        return HandedOn(self._clock.now(), (number,))
+
+    async def _not_queued(self, job: StoredJob, error: ValijaError) -> JobEvent:
+        """Return what follows when the mail of a try could not be put into the queue, as it may not have been before."""
+        tries, now = 0, self._clock.now()
+        for line in await self._store.jobs.history(job.id):
+            retries = line.word is JobWord.WAITS and line.about == Awaited.RETRY.value
+            tries = 0 if line.word is JobWord.HANDED_ON else tries + retries
+        if tries >= QUEUE_TRIES:
+            reason = "disk_full" if isinstance(error, StoreFull) else "job_refused"
+            trouble = self._jobs.troubles.of_reason(reason, str(error))
+            return TroubleCame(trouble.at, trouble)
+        log.warning("fax_not_queued", extra={"fields": {"job": job.id, "why": str(error)}})
+        return Waits(now, Awaited.RETRY, now + timedelta(minutes=2 ** (tries - 1)))
 
     async def _unconfirmed(self, job: StoredJob) -> JobEvent:
+        judged = await self.verdict(job)
+        if judged is not None:
+            return judged
         answers = await self.answers(job)
-        delivered = all(a.kind is AnswerKind.DELIVERED for a in answers.values()) and bool(answers)
+        delivered = all(a.kind in (AnswerKind.DELIVERED, AnswerKind.PROCESSED) for a in answers.values())
         if delivered and len(answers) == len(job.card.recipients):
             return Finished(self._clock.now(), AnswerKind.DELIVERED.value)
         trouble = self._jobs.troubles.of_reason("fax_no_answer")
@@ -285,8 +308,9 @@ class FaxSender:
         return [who for who in job.card.recipients if who in wanted] or list(job.card.recipients)
 
     async def attempts(self, job: StoredJob) -> int:
-        """Return how often a fax was sent again."""
-        return sum(line.word is JobWord.SENT_AGAIN for line in await self._store.jobs.history(job.id))
+        """Return how often a fax was sent again: each time it was put into the queue, after the first one."""
+        history = await self._store.jobs.history(job.id)
+        return max(sum(line.word is JobWord.HANDED_ON for line in history) - 1, 0)
 
     async def answers(self, job: StoredJob) -> dict[str, FaxAnswer]:
         """Return what was answered since it was sent last, by recipient."""
@@ -316,22 +340,11 @@ class FaxSender:
     async def answered(self, job: StoredJob, attempt: int, answers: Sequence[FaxAnswer]) -> None:
         """Take answers to a fax; they may come before the queue has said that it is done, and after the job has ended."""
         for answer in answers:
-            await self._jobs.apply(job.id, Noted(self._clock.now(), JobWord.ANSWERED.value, format_line(answer)))
+            noted = Noted(self._clock.now(), JobWord.ANSWERED.value, format_line(answer))
+            job = await self._jobs.apply(job.id, noted) or job  # the queue may have been done with it meanwhile
         waits = isinstance(job.state, Awaiting) and job.state.what is Awaited.CONFIRMATION
         if waits and attempt >= await self.attempts(job) and (event := await self.verdict(job)) is not None:
             await self._jobs.apply(job.id, event)
-
-
-def format_line(answer: FaxAnswer) -> str:
-    """Return what stands in the history of an answer."""
-    return f"{answer.recipient}: {answer.kind.value}" + (f": {answer.words}" if answer.words else "")
-
-
-def parse_line(line: str) -> FaxAnswer | None:
-    """Read what :func:`format_line` wrote; None for anything else."""
-    recipient, colon, rest = line.partition(": ")
-    kind, _colon, words = rest.partition(": ")
-    return FaxAnswer(recipient, AnswerKind(kind), words) if colon and kind in list(AnswerKind) else None
 
 
 def _addresses(to: Sequence[str], gateway: str) -> list[FaxAddress]:

@@ -27,7 +27,7 @@ from valija.domain.job import (
     Sending,
 )
 from valija.domain.text import N_, Message, message
-from valija.services.fax_sending import parse_line
+from valija.services.fax_names import parse_line
 from valija.services.job_run import PICTURE
 from valija.store.jobs_port import StoredJob
 
