@@ -131,6 +131,33 @@ def test_heads_are_written_by_the_rules_of_each_field() -> None:
     assert read["References"].split() == ["<1234567890@example.com>"] * 100
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("Informe =?utf-8?Q?a=C3=B1o?= ñ", "Informe año ñ"),
+        (" ".join(["=?utf-8?B?w7HDsQ==?="] * 60), "ññ" * 60),
+        ("ñ =?x-none?Q?a=C3?= =?utf-8?B?w7E?= =?utf-8?Q?a?=", "ñ =?x-none?Q?a=C3?==?utf-8?B?w7E?=a"),
+        ("ñ =?utf-8?Q?a=0D=0ABcc:_eva@example.com?=", "ñ a Bcc: eva@example.com"),
+        ("x" * 2000, "x" * 2000),
+    ],
+)
+def test_words_that_are_encoded_already_are_not_encoded_twice(value: str, shown: str) -> None:
+    """A reader sees the same; no line end comes out of one."""
+    written = rewrite(f"Subject: {value}\r\n\r\nHi\r\n".encode())
+    assert takes(written)
+    assert b"\r\nBcc" not in written
+    read = email.message_from_bytes(written)
+    assert str(make_header(decode_header(read["Subject"].replace("\r\n", "")))).replace("  ", " ") == shown
+
+
+def test_names_that_are_encoded_already_stay_names() -> None:
+    """A dot in one makes no quotes about it."""
+    many = ", ".join(f"=?utf-8?Q?J._Do=C3=A9?= <a{n}@example.com>" for n in range(40))
+    read: Any = email.message_from_bytes(rewrite(f"To: {many}\r\n\r\nHi\r\n".encode()), policy=email.policy.default)
+    assert {address.display_name for address in read["To"].addresses} == {"J. Doé"}
+    assert len(read["To"].addresses) == 40
+
+
 def test_old_letters_are_read_as_windows_writes_them() -> None:
     """What is not UTF-8 is what devices of that age send."""
     written = rewrite(b"Subject: Ma\xf1ana \x80 5\r\n\r\nHi\r\n")

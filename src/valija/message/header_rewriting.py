@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from valija.message.addresses import read_addresses
-from valija.message.mime_fields import parse_parameters
+from valija.message.mime_fields import decode_words, parse_parameters
 from valija.message.transfer_encoding import LINE_LIMIT
 
 _ADDRESSES: Final = frozenset(
@@ -42,8 +42,10 @@ def in_ascii(field: bytes) -> bytes:
         lines = _parameters(value)
     elif _STRUCTURED.fullmatch(key):
         lines = _folded(value.encode("ascii", "replace").decode("ascii"))
+    elif value.isascii() and all(len(word) <= _FOLD_AT for word in value.split()):
+        lines = _folded(value)
     else:
-        lines = Header(value, "utf-8", maxlinelen=75, header_name=name).encode(linesep="\n").split("\n ")
+        lines = Header(decode_words(value), "utf-8", maxlinelen=75, header_name=name).encode(linesep="\n").split("\n ")
     lines = [short for line in lines for short in (_folded(line) if len(line) > _FOLD_AT else [line])]
     return (f"{name}: " + "\r\n ".join(lines) + "\r\n").encode("ascii", "replace")
 
@@ -62,7 +64,9 @@ def _addresses(value: str) -> list[str]:
     found = [(name, address) for name, address in read_addresses([value]) if address]
     if not found:
         return _folded(value.encode("ascii", "replace").decode("ascii"))
-    mailboxes = [formataddr((name, address.encode("ascii", "replace").decode("ascii"))) for name, address in found]
+    mailboxes = [
+        formataddr((decode_words(name), address.encode("ascii", "replace").decode("ascii"))) for name, address in found
+    ]
     return [mailbox + "," for mailbox in mailboxes[:-1]] + mailboxes[-1:]
 
 

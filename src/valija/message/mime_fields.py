@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import re
 from contextlib import suppress
 from email.errors import HeaderParseError
@@ -11,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 _NAME: Final = re.compile(r"[^\x00-\x20;=\"]{1,100}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+_WORD: Final = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
+_BETWEEN_WORDS: Final = re.compile(r"(\?=)\s+(?==\?)")
 _VALUE_LIMIT: Final = 4_000
 
 
@@ -75,6 +78,20 @@ def decode_text(octets: bytes, charset: str) -> str:
         return octets.decode(charset or "utf-8", "replace")
     except (LookupError, ValueError, UnicodeError):
         return octets.decode("utf-8", "replace")
+
+
+def decode_words(value: str) -> str:
+    """Return a text with its encoded words decoded (RFC 2047 section 6.2); what cannot be decoded stays as it is."""
+    return _WORD.sub(_decoded_word, _BETWEEN_WORDS.sub(r"\1", value))
+
+
+def _decoded_word(found: re.Match[str]) -> str:
+    charset, how, text = found[1], found[2].lower(), found[3]
+    try:
+        octets = binascii.a2b_base64(text) if how == "b" else binascii.a2b_qp(text, header=True)
+        return _CONTROL.sub(" ", octets.decode(charset))  # no line end comes into a field that way
+    except (LookupError, ValueError):
+        return found[0]
 
 
 def readable(value: str) -> str:

@@ -20,6 +20,7 @@ from typing import Final
 
 from valija.message.header_rewriting import in_ascii
 from valija.message.mime_fields import parse_parameters
+from valija.message.submission import whole_fields
 from valija.message.transfer_encoding import (
     AsItIs,
     Base64,
@@ -103,10 +104,7 @@ class _Walk:
         line = data[at:after]
         goes_on = bool(self._head) and line[:1] in (b" ", b"\t")
         if (goes_on or _FIELD.match(line)) and end >= 0 and self._head_size + len(line) <= HEAD_LIMIT:
-            if goes_on:
-                self._head[-1] += line
-            else:
-                self._head.append(line)
+            self._head.append(line)
             self._head_size += len(line)
             return after
         yield from self._end_head()
@@ -116,8 +114,9 @@ class _Walk:
         return (yield from self._body(data, at, last))  # no field: the body has begun without an empty line
 
     def _end_head(self) -> Iterator[tuple[_What, bytes]]:
-        kind = _kind(self._head)
-        yield _What.HEAD, b"".join(self._head)
+        head = b"".join(self._head)
+        kind = _kind(whole_fields(head))
+        yield _What.HEAD, head
         self._head, self._head_size = [], 0
         self._in_head, self._at_start = False, True
         if kind.boundary and len(self._open) < DEPTH_LIMIT:
@@ -266,7 +265,7 @@ class SevenBit:
         return before + self._encoder.end()
 
     def _head(self, octets: bytes) -> bytes:
-        fields = _fields(octets)
+        fields = whole_fields(octets)
         kind = _kind(fields)
         if not kind.is_leaf:
             encoding = "7bit" if kind.encoding in ("8bit", "binary") else ""
@@ -297,17 +296,6 @@ def _encoder_for(kind: _Kind) -> tuple[TransferEncoder, str]:
     if kind.media_type.startswith("text/"):
         return QuotedPrintable(), "quoted-printable"
     return Base64(), "base64"
-
-
-def _fields(head: bytes) -> list[bytes]:
-    """Return fields, each with the lines that go on with it."""
-    fields: list[bytes] = []
-    for line in head.split(b"\r\n")[:-1]:
-        if fields and line[:1] in (b" ", b"\t"):
-            fields[-1] += line + b"\r\n"
-        else:
-            fields.append(line + b"\r\n")
-    return fields
 
 
 def _named(field: bytes, name: bytes) -> bool:

@@ -168,14 +168,19 @@ def _address(name: str, address: str) -> str:
 
 def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
     """Return fields as (name in small letters, octets with their line ends)."""
-    fields: list[tuple[bytes, bytes]] = []
-    for line in head.split(b"\r\n")[:-1] if head else ():
+    named = ((_FIELD_NAME.match(field), field) for field in whole_fields(head))
+    return [(match[1].lower(), field) for match, field in named if match]
+
+
+def whole_fields(head: bytes) -> list[bytes]:
+    """Return a head's fields, each with the lines that go on with it; lines end with CRLF."""
+    fields: list[list[bytes]] = []
+    for line in head.split(b"\r\n")[:-1]:
         if fields and line[:1] in (b" ", b"\t"):
-            name, octets = fields[-1]
-            fields[-1] = name, octets + line + b"\r\n"
-        elif match := _FIELD_NAME.match(line):
-            fields.append((match[1].lower(), line + b"\r\n"))
-    return fields
+            fields[-1].append(line)
+        else:
+            fields.append([line])
+    return [b"\r\n".join(lines) + b"\r\n" for lines in fields]
 
 
 def _first(fields: list[tuple[bytes, bytes]], wanted: bytes) -> bytes:
