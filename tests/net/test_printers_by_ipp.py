@@ -178,6 +178,24 @@ async def test_what_is_no_printer_is_an_error_with_a_reason(answer: bytes, reaso
         assert not (await ipp.printer_state(where)).can_print
 
 
+@pytest.mark.parametrize(
+    ("status", "is_final"),
+    [(0x0400, True), (0x0409, True), (0x040B, True), (0x040E, True), (0x0411, True), (0x041B, True)]
+    + [(0x0401, False), (0x0403, False), (0x0404, False), (0x040D, False), (0x0500, False), (0x0507, False)],
+    ids=hex,
+)
+async def test_what_is_about_one_job_is_told_from_what_is_about_the_printer(
+    status: int, is_final: bool, document: Path
+) -> None:
+    words = b"\x01\x47\x00\x12attributes-charset\x00\x05utf-8\x48\x00\x1battributes-natural-language\x00\x02en"
+    body = b"\x02\x00" + status.to_bytes(2) + b"\x00\x00\x00\x01" + words + b"\x03"
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as where:
+        await asyncio.to_thread(document.write_bytes, b"%PDF-1.4\n")
+        with pytest.raises(IppRefused) as refused:
+            await Ipp(client_context(), cups="").print_file(where, PrintTicket("one"), document)
+    assert (refused.value.status, refused.value.is_final) == (status, is_final)
+
+
 ASK = """{
   OPERATION Get-Printer-Attributes
   GROUP operation-attributes-tag

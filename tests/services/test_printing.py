@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,9 +24,12 @@ from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
 from valija.domain.job import Awaited, Awaiting, Cancelled, Done, Failed, JobKind, JobState, JobWord
+from valija.domain.print_job import PrintOptions
 from valija.domain.printer import PrinterStateName
 from valija.domain.record import ReceivedMessage
-from valija.services.print_order import read_order
+from valija.net.ipp import IppRefused
+from valija.services import print_line
+from valija.services.print_order import order_of, read_order
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
 
@@ -466,6 +470,67 @@ async def test_a_crash_between_handing_over_and_writing_it_down_prints_nothing_t
         await again.http.close()
         line._orders.clear()
         assert len(cups.output()) == before + 1
+
+
+async def test_what_one_job_cannot_do_does_not_hold_the_others(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A document that the printer refuses, one that is not there any more, an order that cannot be written."""
+    jobs = await came(machine, *(a_mail(("a.pdf", pdf(1)), subject=f"Nº {n}") for n in range(4)))
+    line = machine.printing.line
+    real = line.ipp.print_file
+
+    async def refused_once(target: Any, ticket: Any, path: Path) -> Any:
+        if ticket.name.startswith("Nº 0 "):
+            raise IppRefused(0x0411, "not a page in it")
+        return await real(target, ticket, path)
+
+    monkeypatch.setattr(line.ipp, "print_file", refused_once)
+    await asyncio.to_thread((machine.jobs.folder(jobs[1].id) / "kept" / "print.pdf").unlink)
+    await asyncio.to_thread(shutil.rmtree, machine.jobs.folder(jobs[2].id))
+    await line.turn()
+    ended = [await machine.jobs.job(job.id) for job in jobs[:3]]
+    assert [reason_of(job) for job in ended] == ["print_not_taken", "job_file", "job_file"]
+    assert [s.trouble.server_words for s in (job.state for job in ended) if isinstance(s, Failed)] == [
+        "not a page in it",
+        "No such file or directory: print.pdf",
+        "No such file or directory: order.new",
+    ]
+    await until(machine, jobs[3].id, is_done)
+    assert [printed.title.split(" (")[0] for printed in cups.await_output(1)] == ["Nº 3"]
+
+
+async def test_a_full_disk_keeps_the_line_waiting(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+
+    def full(*_told: Any) -> None:
+        raise OSError(28, "No space left on device", "/x/order.new")
+
+    monkeypatch.setattr(print_line, "write_order", full)
+    await machine.printing.line.turn()
+    assert (JobWord.PRINTER_SAYS, "disk_full No space left on device: order.new") in await words_of(machine, job.id)
+    monkeypatch.undo()
+    await until(machine, job.id, is_done)
+    assert len(cups.await_output(1)) == 1
+
+
+async def test_a_document_that_is_gone_is_not_the_folders_trouble(machine: Machine, tmp_path: Path) -> None:
+    await change(machine, target=str(tmp_path))
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    await asyncio.to_thread((machine.jobs.folder(job.id) / "kept" / "print.pdf").unlink)
+    await machine.printing.line.turn()
+    assert reason_of(await machine.jobs.job(job.id)) == "job_file"
+
+
+@pytest.mark.parametrize("title", ["Acta", "会議録" * 60, "ñ" * 119 + "x" * 20, "\ud800" * 3, "👩‍👩‍👧" * 40])
+def test_a_jobs_name_fits_a_printer_with_its_token(title: str) -> None:
+    """255 octets, in UTF-8: what a printer cuts off, nobody finds again."""
+    name = order_of(10**9, title, "0123456789ab", PrintOptions()).name
+    assert name.endswith(" (valija 1000000000-0123456789ab)")
+    assert len(name.encode()) <= 255
+    assert name.startswith(title[:4].replace("\ud800", "?"))
 
 
 async def test_a_folder_gets_each_document_once_under_a_name_that_tells_it(machine: Machine, tmp_path: Path) -> None:

@@ -67,7 +67,25 @@ _ASKED: Final = (
     "marker-levels",
     "marker-low-levels",
 )
-_FORMAT_REFUSED, _TOO_LARGE, _NO_SUCH_THING, _GONE, _NOT_POSSIBLE = 0x040A, 0x0408, 0x0406, 0x0407, 0x0404
+_NO_SUCH_THING, _GONE, _NOT_POSSIBLE = 0x0406, 0x0407, 0x0404
+_OF_THE_JOB: Final = frozenset(
+    {  # RFC 8011 appendix B.1.4; the last four are of PWG 5100.13
+        0x0400,  # bad-request
+        0x0408,  # request-entity-too-large
+        0x0409,  # request-value-too-long
+        0x040A,  # document-format-not-supported
+        0x040B,  # attributes-or-values-not-supported
+        0x040E,  # conflicting-attributes
+        0x040F,  # compression-not-supported
+        0x0410,  # compression-error
+        0x0411,  # document-format-error
+        0x0412,  # document-access-error
+        0x0418,  # document-password-error
+        0x0419,  # document-permission-error
+        0x041A,  # document-security-error
+        0x041B,  # document-unprintable-error
+    }
+)
 
 
 class IppRefused(Exception):
@@ -80,8 +98,8 @@ class IppRefused(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Tell whether the same document would be refused again, whenever it is sent."""
-        return self.status in (_FORMAT_REFUSED, _TOO_LARGE)
+        """Tell whether it is about this job: the same document would be refused again, and another one perhaps taken."""
+        return self.status in _OF_THE_JOB
 
     @property
     def is_unknown(self) -> bool:

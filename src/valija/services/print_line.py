@@ -6,7 +6,8 @@ Theory of operation
    One job at a time is handed over, the oldest first; those that the printer has are followed side by side.
 2. A printer that is off, paused, or refuses for now keeps the line waiting: it is tried again after a while that grows to
    minutes, not at the same moment as by others. What the printer says is a line in the history whenever it changes. A job
-   waits so long as the setting says, then it has failed.
+   waits so long as the setting says, then it has failed. What it says of one job, and a job whose files are gone, end that job
+   alone.
 3. Before a document goes out, the order says so (``begun``). Who finds such an order without the printer's number, after a
    crash or a connection that was lost, looks for the job by its name before anything is sent again. A printer that cannot tell
    its jobs gets nothing twice: the job fails, and says that it may have been printed.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -37,7 +39,7 @@ from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.ipp import Ipp, IppRefused, JobAtPrinter
 from valija.services.events import EventBus, SettingsChanged
-from valija.services.job_run import KEPT
+from valija.services.job_run import KEPT, words_of
 from valija.services.jobs import JobDesk
 from valija.services.print_order import DOCUMENT, PrintOrder, read_order, write_order
 from valija.services.print_settings import SUBJECT
@@ -56,6 +58,7 @@ _CANCELLED, _ABORTED, _COMPLETED = 7, 8, 9
 _WORKING: Final = (5, 6)
 _NEVER_SENT: Final = frozenset({"connection_refused", "name_not_found"})
 _NOT_SUPPORTED: Final = 0x0501  # server-error-operation-not-supported
+_FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 Ended = Callable[[PrintOrder, Trouble | None], Awaitable[None]]
 
 
@@ -130,13 +133,30 @@ class PrintLine:
             order = self._orders.get(number)
             if order is None or not self._is_due(number, order):
                 continue
-            if not await self._still_waits(number):
-                self._drop(number)
-            elif order.at_printer:
-                await self._follow(number, order)
-            else:
-                await self._hand_over(number, order)
+            try:
+                await self._serve(number, order)
+            except OSError as error:
+                await self._broken(number, order, error)
         return self._pause()
+
+    async def _serve(self, number: int, order: PrintOrder) -> None:
+        if not await self._still_waits(number):
+            self._drop(number)
+        elif order.at_printer:
+            await self._follow(number, order)
+        else:
+            await self._hand_over(number, order)
+
+    async def _broken(self, number: int, order: PrintOrder, error: OSError) -> None:
+        """Go on without a job's files: a full disk is for all to wait for, anything else is this job's end."""
+        words = words_of(error)
+        log.warning("print_without_its_file", extra={"fields": {"job": number, "why": words}})
+        if order.at_printer:  # the printer has all of it
+            return
+        if error.errno in _FOR_ALL:
+            await self._wait(number, "disk_full", words)
+        else:
+            await self._fail(number, "job_file", words)
 
     def _is_due(self, number: int, order: PrintOrder) -> bool:
         at = self._look_at.get(number, (0.0, 0.0))[0] if order.at_printer else self._retry_at
@@ -191,7 +211,7 @@ class PrintLine:
         except NetError as error:
             await self._wait(number, error.reason, error.words)
         except IppRefused as refused:
-            await self._refused(number, refused)
+            await self._wait(number, "printer_refused", refused.words or f"{refused.status:#06x}")
         else:
             self._tries, self._retry_at = 0, float("-inf")
 
@@ -205,7 +225,13 @@ class PrintLine:
                 return
             order = replace(order, target=target.where, begun=True)
             await self._keep(number, order)
-            found = await self._print(number, order, target)
+            try:
+                found = await self._print(number, order, target)
+            except IppRefused as refused:
+                if not refused.is_final:
+                    raise
+                await self._fail(number, "print_not_taken", refused.words or f"{refused.status:#06x}")
+                return
         await self._keep(number, replace(order, at_printer=found.id))
         self._look_at[number] = (self._clock.monotonic() + FIRST_LOOK_S, FIRST_LOOK_S)
         await self._note(number, JobWord.AT_PRINTER, f"{target.where} ({found.id})")
@@ -225,7 +251,7 @@ class PrintLine:
         try:
             return await self.ipp.find(target, order.name)
         except IppRefused as refused:
-            if refused.status == _NOT_SUPPORTED:
+            if refused.status == _NOT_SUPPORTED or refused.is_final:  # or it does not understand the question
                 await self._fail(number, "print_unsure")
                 return None
             raise
@@ -234,6 +260,7 @@ class PrintLine:
         job = await self._jobs.job(number)
         name = f"{job.card.created_at:%Y%m%d}-{number:06}-{safe_file_name(order.title, '', 'print')[:80]}.pdf"
         source = self._jobs.folder(number) / KEPT / DOCUMENT
+        await asyncio.to_thread(source.stat)  # what is wrong with the job is not wrong with the folder
         try:
             await asyncio.to_thread(_copy_durably, source, Path(target.where) / name)
         except OSError as error:
@@ -241,12 +268,6 @@ class PrintLine:
             return
         await self._note(number, JobWord.FILED, name)
         await self._finish(number, order)
-
-    async def _refused(self, number: int, refused: IppRefused) -> None:
-        if refused.is_final:
-            await self._fail(number, "print_not_taken", refused.words or f"{refused.status:#06x}")
-        else:
-            await self._wait(number, "printer_refused", refused.words or f"{refused.status:#06x}")
 
     async def _wait(self, number: int, reason: str, words: str) -> None:
         """Let the whole line wait, longer each time, and say why."""

@@ -15,6 +15,9 @@ from valija.store.master_key import sync_directory
 ORDER: Final = "order.json"
 DOCUMENT: Final = "print.pdf"  # in the job's kept/
 NAME_LIMIT: Final = 120
+NAME_OCTETS: Final = (
+    255  # of a job's name (RFC 8011 section 5.1.3): a printer may cut off what is more, and the token with it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class PrintOrder:
 
 def order_of(number: int, title: str, token: str, options: PrintOptions) -> PrintOrder:
     """Return the order of a job."""
+    which = f" (valija {number}-{token})"
+    shown = title[:NAME_LIMIT].encode("utf-8", "replace")[: NAME_OCTETS - len(which)].decode("utf-8", "ignore")
     return PrintOrder(
         title=title,
-        name=f"{title[:NAME_LIMIT]} (valija {number}-{token})",
+        name=shown + which,
         copies=options.copies,
         duplex=options.duplex.value,
         colour=options.colour.value,
