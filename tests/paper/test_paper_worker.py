@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -275,3 +276,16 @@ async def test_a_request_that_is_cancelled_ends_the_process_at_once(worker: Pape
     assert time.monotonic() - before < 2
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_who_stops_all_processes_does_not_stop_a_request_before_the_daemon(
+    worker: PaperWorker, tmp_path: Path
+) -> None:
+    """It would look as if the file were bad."""
+    source = make_file(tmp_path / "a.pdf", [1])
+    await worker.call("count", path=str(source))
+    pid = worker.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    assert (await worker.call("count", path=str(source)))["pages"] == 1
+    assert worker.pid == pid

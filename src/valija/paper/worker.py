@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import sys
 from typing import Any, Final, TextIO
 
@@ -63,7 +64,8 @@ def answer(request: dict[str, Any], operations: dict[str, Operation], out: TextI
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until the input ends, or the daemon kills it: who stops all of a machine's processes stops the daemon."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     limit(int(sys.argv[1]), int(sys.argv[2]))
     from valija.paper.operations import OPERATIONS  # under the limits, since it brings the decoders
 

@@ -155,6 +155,21 @@ class JobDesk:
         if task is not None:
             await asyncio.wait([task])
 
+    async def stay_with(self, number: int) -> StoredJob | None:
+        """Wait so, for who lends the work what it needs; return the job then, None if it is gone. Raises store errors.
+
+        Who is cancelled meanwhile ends the work first: it must not take the end of what it was lent for the job's own.
+        """
+        task = self._running.get(number)
+        if task is not None:
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                task.cancel()
+                await asyncio.wait([task])
+                raise
+        return await self.store.jobs.load(number)
+
     # --- what people do ---------------------------------------------------------------------------------------------------
 
     async def job(self, number: int) -> StoredJob:

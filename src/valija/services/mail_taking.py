@@ -175,7 +175,7 @@ class MailTaker:
         else:
             job = known
             await self._jobs.go_on(job, work)
-        await self._jobs.wait(job.id)
+        await self._jobs.stay_with(job.id)
 
     async def _card(
         self, stored: StoredMessage, letter: Letter
