@@ -4,9 +4,11 @@ Theory of operation
 -------------------
 1. A file is taken when its size and time were the same at two looks, it has something in it, and its name is not one of a
    file that is still being written (``.part``, ``.tmp``, a dot in front). It is taken by renaming it into ``sending/``: who
-   still has it open on a network folder makes that fail, and it is tried again.
+   still has it open on a network folder makes that fail, and it is tried again. There it has a name of its own, by which its
+   job is found: many devices call all their scans the same. The recipient sees the device's, which it has again afterwards.
 2. When its job is in the mail queue it goes to ``done/``; when its job has failed, to ``failed/`` with a note beside it.
-3. What a former process left in ``sending/`` is what its job says: one that got no further is put back.
+3. What a former process left in ``sending/``, or a look that broke off, is what its job says: one that got no further is put
+   back.
 4. Where several nodes share a store, one of them looks.
 """
 
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -40,6 +44,8 @@ SUFFIXES: Final = (".pdf", ".tif", ".tiff", ".jpg", ".jpeg", ".png")
 AT_ONCE: Final = 20  # files under way
 SENDING, DONE, FAILED = "sending", "done", "failed"
 ACTOR: Final = Actor("valija", "folder", Presence.AT_MACHINE)
+NAME_OCTETS: Final = 240  # of a file: 255, less the number that it may get
+_OWN: Final = re.compile(r"^[0-9]{8}T[0-9]{6}-[0-9a-f]{8} (?=.)")
 Seen = tuple[int, int]
 
 
@@ -67,18 +73,29 @@ class HotFolder:
             await self.clock.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Look once."""
+        """Look once. Raises store errors, OSError; the next look goes through what this one left in ``sending/``."""
+        try:
+            await self._look()
+        except Exception:
+            self._began = ""
+            raise
+
+    async def _look(self) -> None:
         settings = await self.settings.load()
         if not settings.folder or not await self.store.have_duty("hot folder", HAVE_S):
             return
         folder = Path(settings.folder)
         await asyncio.to_thread(_make_folders, folder)
         if self._began != settings.folder:
-            self._began = settings.folder
             await self._take_up(folder)
+            self._began = settings.folder
         for number, path in list(self._under_way.items()):
             job = await self.store.jobs.load(number)
-            if await self._put_away(job, path):
+            try:
+                away = await self._put_away(job, path)
+            except FileNotFoundError:  # somebody took it
+                away = True
+            if away:
                 del self._under_way[number]
         if not settings.folder_to:
             return
@@ -95,7 +112,7 @@ class HotFolder:
 
     async def _take(self, path: Path, settings: ScanSettings) -> None:
         try:
-            mine = await asyncio.to_thread(_move, path, path.parent / SENDING / path.name)
+            mine = await asyncio.to_thread(_move, path, path.parent / SENDING / self._own_name(path.name))
         except OSError:
             return  # it is in use: next time
         asked = {"to": list(settings.folder_to), "review": False}
@@ -104,13 +121,20 @@ class HotFolder:
         except ValijaError as error:
             await self._fail(mine, error.what)
             return
-        await self.jobs.apply(job.id, Noted(self.clock.now(), JobWord.TAKEN_FROM_FOLDER.value, mine.name))
         self._under_way[job.id] = mine
+        await self.jobs.apply(job.id, Noted(self.clock.now(), JobWord.TAKEN_FROM_FOLDER.value, path.name))
+
+    def _own_name(self, name: str) -> str:
+        """Return a name that no other file ever had, with the device's at its end, as much of it as a file system takes."""
+        stem, suffix = Path(name).stem, Path(name).suffix
+        own = f"{self.clock.now():%Y%m%dT%H%M%S}-{secrets.token_hex(4)} "
+        room = NAME_OCTETS - len(own) - len(suffix.encode())
+        return own + stem.encode()[:room].decode("utf-8", "ignore") + suffix
 
     async def _put_away(self, job: StoredJob | None, path: Path) -> bool:
         """Move a file whose job has got where it should, or never will; tell whether it was."""
         if job is None or isinstance(job.state, Sending | Awaiting | Done):
-            await asyncio.to_thread(_move, path, path.parent.parent / DONE / path.name)
+            await asyncio.to_thread(_move, path, path.parent.parent / DONE / given_name(path.name))
             return True
         if isinstance(job.state, Failed):
             explained = self.jobs.troubles.explainer.explain(job.state.trouble.reason)
@@ -128,15 +152,21 @@ class HotFolder:
 
     async def _take_up(self, folder: Path) -> None:
         """See what became of the files that a former process had."""
-        left = await asyncio.to_thread(lambda: [path for path, _seen in _files(folder / SENDING)])
+        found = await asyncio.to_thread(lambda: [path for path, _seen in _files(folder / SENDING)])
+        left = [path for path in found if path not in self._under_way.values()]
         jobs = await self.store.jobs.list_jobs(kind=JobKind.SCAN, state=None, limit=500) if left else []
         for path in left:
             job = next((j for j in jobs if j.card.where == f"folder {path.name}"), None)
             again = job is None or (isinstance(job.state, Failed) and job.state.trouble.reason == "job_interrupted")
             if again:
-                await asyncio.to_thread(_move, path, folder / path.name)
+                await asyncio.to_thread(_move, path, folder / given_name(path.name))
             elif job is not None and not await self._put_away(job, path):
                 self._under_way[job.id] = path
+
+
+def given_name(name: str) -> str:
+    """Return what the device called a file of ``sending/``."""
+    return _OWN.sub("", name)
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Seen]]:
@@ -165,5 +195,5 @@ def _move(path: Path, to: Path) -> Path:
 
 
 def _put_aside(path: Path, note: str) -> Any:
-    moved = _move(path, path.parent.parent / FAILED / path.name)
+    moved = _move(path, path.parent.parent / FAILED / given_name(path.name))
     return moved.with_name(moved.name + ".txt").write_text(note, "utf-8")
