@@ -243,11 +243,11 @@ def test_hostile_mail_is_kept_and_said_and_nothing_falls(tmp_path: Path) -> None
 def test_a_fax_of_200_pages_tells_its_progress_and_can_be_cancelled_at_any_moment(tmp_path: Path) -> None:
     """While it is drawn: its process is gone at once, no mail leaves; in the queue: it is taken from it."""
     machine = Daemon(tmp_path).start()
-    machine.set_smtp()
-    machine.ok("fax", "set", "--resolution", "standard", "--confirmation", "none")
     (tmp_path / "long.pdf").write_bytes(pdf(200))
     (tmp_path / "short.pdf").write_bytes(pdf(1))
     try:
+        machine.set_smtp()
+        machine.ok("fax", "set", "--resolution", "superfine", "--profile", "f", "--confirmation", "none")
         job = machine.json("fax", "send", "long.pdf", "--to", "luis@sandbox.test")
         seen = until(lambda: machine.json("job", "show", str(job["id"])) if _workers(machine) else None)
         far = until(lambda: [j for j in [machine.json("job", "show", str(job["id"]))] if j["done"] > 3])[0]
