@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from paper_files import make_file
 from playwright.sync_api import Browser, Page, ViewportSize
 
@@ -100,11 +100,13 @@ class Tour:
 
     def _look_for_barriers(self, name: str) -> None:
         """axe-core finds no violation of any impact; nor, in dark colours, of what colours can do wrong in any language."""
+        self.page.evaluate(AXE_SCRIPT)
         for scheme, rules in SCHEMES.items():
             if rules and self._language != "en":
                 continue
             self.page.emulate_media(color_scheme=scheme)
-            for found in Axe().run(self.page, options=rules).response["violations"]:
+            options = {"resultTypes": ["violations"], **rules}
+            for found in self.page.evaluate("options => axe.run(options).then(found => found.violations)", options):
                 self.faults.append((f"{name} {scheme}", (found["id"], found["nodes"][0]["html"][:200])))
 
     def walk(self) -> None:
