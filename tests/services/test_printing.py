@@ -23,12 +23,12 @@ from long_pdf import pdf
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
-from valija.domain.job import Awaited, Awaiting, Cancelled, Done, Failed, JobKind, JobState, JobWord
+from valija.domain.job import Awaited, Awaiting, Cancelled, Done, Failed, JobKind, JobState, JobWord, Preparing
 from valija.domain.print_job import PrintOptions
 from valija.domain.printer import PrinterStateName
 from valija.domain.record import ReceivedMessage
 from valija.net.ipp import IppRefused
-from valija.services import print_line
+from valija.services import print_line, printing
 from valija.services.print_order import order_of, read_order
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
@@ -574,3 +574,43 @@ async def test_a_fax_is_printed_by_rule_when_it_comes(machine: Machine, cups: Cu
     assert (await machine.jobs.job(job.id)).progress.done == 2
     kept = [machine.jobs.folder(faxes[1].id) / "kept" / "part-002.pdf"]
     assert await machine.printing.desk.print_fax(faxes[1], kept, ANA) == job.id, "after a crash, it is the same job"
+
+
+@pytest.mark.parametrize("all_there", [True, False])
+async def test_a_fax_whose_pages_were_being_made_when_the_process_ended_is_printed(
+    machine: Machine, cups: Cups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_there: bool
+) -> None:
+    """Once all of its files were taken over: the fax's own job has ended by then. Else the fax's job asks for it again."""
+    source = tmp_path / "part-002.pdf"
+    await asyncio.to_thread(source.write_bytes, pdf(2))
+    stuck = asyncio.Event()
+
+    async def makes_pages(*_told: Any) -> None:
+        stuck.set()
+        await asyncio.sleep(60)
+
+    def breaks_off(*_told: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(machine.printing.desk, "_print_parts", makes_pages)
+    if not all_there:
+        monkeypatch.setattr(printing, "write_parts", breaks_off)
+    job = await machine.printing.desk.print_files([source], "Fax ñ", ANA, {"fax": "7"})
+    if all_there:
+        await stuck.wait()
+    await machine.jobs.stop()
+    await asyncio.to_thread(source.unlink)
+    assert isinstance((await machine.jobs.job(job.id)).state, Preparing)
+
+    again = a_machine(machine.state_dir, machine.store)  # type: ignore[arg-type]
+    await again.jobs.start()
+    await again.jobs.wait(job.id)
+    if all_there:
+        await until(again, job.id, is_done)
+        (printed,) = cups.await_output(1)
+        assert printed.title.startswith("Fax ñ (valija ")
+        assert pages_of(printed.path) == ["Page 1", "Page 2"]
+    else:
+        assert reason_of(await again.jobs.job(job.id)) == "job_interrupted"
+    await again.jobs.stop()
+    await again.http.close()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from valija.domain.print_job import COLOUR_MODES, MEDIA, SIDES, Duplex, PrintColour, PrintOptions, PrintPaper
+from valija.message.fax_mail import PartKind
 from valija.net.ipp import PrintTicket
+from valija.services.mail_parts import PartFile
 from valija.store.master_key import sync_directory
 
 ORDER: Final = "order.json"
+PARTS: Final = "parts.json"
 DOCUMENT: Final = "print.pdf"  # in the job's kept/
 NAME_LIMIT: Final = 120
 NAME_OCTETS: Final = (
@@ -74,14 +78,7 @@ def order_of(number: int, title: str, token: str, options: PrintOptions) -> Prin
 
 def write_order(folder: Path, order: PrintOrder) -> None:
     """Write it durably. Blocking; raises OSError."""
-    path = folder / ORDER
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(asdict(order), file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_directory(folder)
+    _write(folder / ORDER, asdict(order))
 
 
 def read_order(folder: Path) -> PrintOrder | None:
@@ -90,3 +87,30 @@ def read_order(folder: Path) -> PrintOrder | None:
         return replace(PrintOrder("", ""), **json.loads((folder / ORDER).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def write_parts(folder: Path, parts: Sequence[PartFile]) -> None:
+    """Write down durably which files are to be printed; all of them lie in the folder. Blocking; raises OSError."""
+    sync_directory(folder)
+    _write(folder / PARTS, [[part.path.name, part.kind.value, part.name] for part in parts])
+
+
+def read_parts(folder: Path) -> list[PartFile]:
+    """Read what is to be printed; nothing if it was not all there. Blocking."""
+    try:
+        return [
+            PartFile(folder / file, PartKind(kind), name)
+            for file, kind, name in json.loads((folder / PARTS).read_text("utf-8"))
+        ]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _write(path: Path, value: object) -> None:
+    new = path.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_directory(path.parent)

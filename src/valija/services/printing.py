@@ -47,12 +47,13 @@ from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import KNOWN_JOBS, STRANGERS, Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.print_line import PrintLine
-from valija.services.print_order import DOCUMENT, PrintOrder, order_of, write_order
+from valija.services.print_order import DOCUMENT, PrintOrder, order_of, read_parts, write_order, write_parts
 from valija.services.print_settings import PrintSettingsDesk
 from valija.store.jobs_port import StoredJob
 
 log: Final = logging.getLogger(__name__)
 CURSOR: Final = "print-cursor"
+PARTS_FOLDER: Final = "parts"
 MEGABYTE: Final = 1_000_000
 ENCODED: Final = 1.4  # how much larger a file is in a mail
 
@@ -113,8 +114,18 @@ class PrintDesk:
         taking.jobs.interrupted[JobKind.PRINT] = self._take_up
 
     async def _take_up(self, job: StoredJob) -> bool:
-        """A mail's job is found again by its message; another one was begun by somebody who is not there any more."""
-        return bool(job.card.detail("received"))
+        """A mail's job is found again by its message; files are there once all of them were taken over."""
+        if job.card.detail("received"):
+            return True
+        parts = await asyncio.to_thread(read_parts, self._jobs.folder(job.id) / PARTS_FOLDER)
+        if not parts:
+            return False
+
+        async def work(run: JobRun) -> None:
+            await self._print_files(run, parts)
+
+        await self._jobs.go_on(job, work)
+        return True
 
     # --- mail -------------------------------------------------------------------------------------------------------------
 
@@ -168,7 +179,7 @@ class PrintDesk:
         limit = settings.size_limit * MEGABYTE
         if (await asyncio.to_thread(letter.path.stat)).st_size > limit * ENCODED + MEGABYTE:
             raise JobStopped("print_too_large", f"> {settings.size_limit} MB")
-        folder = run.directory / "parts"
+        folder = run.directory / PARTS_FOLDER
         await asyncio.to_thread(folder.mkdir, exist_ok=True)
         parts, why = await asyncio.to_thread(unpack, letter.path, folder, Limits(decoded=limit))
         if why:
@@ -198,22 +209,23 @@ class PrintDesk:
         self, files: Sequence[Path], title: str, actor: Actor, details: Mapping[str, str] | None = None
     ) -> StoredJob:
         """Print files (PDF, TIFF, JPEG, PNG, ``.txt``), which may go when this returns. Raises store errors, OSError."""
-        settings = await self._store.load_print()
         ready = asyncio.Event()
 
         async def work(run: JobRun) -> None:
             try:
-                folder = run.directory / "parts"
-                await asyncio.to_thread(folder.mkdir, exist_ok=True)
-                parts = [await asyncio.to_thread(_taken, file, folder, n) for n, file in enumerate(files, 1)]
+                parts = await asyncio.to_thread(_take_over, files, run.directory / PARTS_FOLDER)
             finally:
                 ready.set()
-            async with PaperWorker(STRANGERS) as worker:
-                await self._print_parts(run, _Work(settings, usual_options(settings), title), parts, worker)
+            await self._print_files(run, parts)
 
         job = await self._jobs.begin(card_of(JobKind.PRINT, title, actor, self._clock.now(), (), details), work)
         await ready.wait()
         return job
+
+    async def _print_files(self, run: JobRun, parts: Sequence[PartFile]) -> None:
+        settings = await self._store.load_print()
+        async with PaperWorker(STRANGERS) as worker:
+            await self._print_parts(run, _Work(settings, usual_options(settings), run.job.card.title), parts, worker)
 
     # --- pages ------------------------------------------------------------------------------------------------------------
 
@@ -348,6 +360,14 @@ _KINDS: Final = {
     ".png": PartKind.PNG,
     ".txt": PartKind.TEXT,
 }
+
+
+def _take_over(files: Sequence[Path], folder: Path) -> list[PartFile]:
+    """Link files into a folder, and write down that all are there. Raises :class:`JobStopped`, OSError."""
+    folder.mkdir(exist_ok=True)
+    parts = [_taken(file, folder, number) for number, file in enumerate(files, 1)]
+    write_parts(folder, parts)
+    return parts
 
 
 def _taken(file: Path, folder: Path, number: int) -> PartFile:
