@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from fakes import FakeClock, settle
 
+from valija.apps.config import Configuration
+from valija.apps.machine import build
+from valija.services.dispatcher import CHECK_S
 from valija.services.keeping_up import FIRST_PAUSE_S, LAST_PAUSE_S, kept_up
+from valija.store.memory import MemoryStore
 
 
 async def test_what_broke_off_is_logged_and_begun_again_after_longer_and_longer(
@@ -35,6 +42,59 @@ async def test_what_broke_off_is_logged_and_begun_again_after_longer_and_longer(
     assert pauses[:4] == [1, 2, 4, 8]
     assert pauses[9:12] == [LAST_PAUSE_S] * 3
     assert pauses[12:] == [LAST_PAUSE_S + 1 + FIRST_PAUSE_S, 2 * FIRST_PAUSE_S]
+
+
+async def test_everything_that_a_machine_does_in_the_background_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, began = FakeClock(by_itself=False), Counter[str]()
+    machine = build(Configuration(), MemoryStore(), clock, tmp_path)
+    works = {
+        "jobs": machine.jobs,
+        "printer": machine.printing.line,
+        "faxes": machine.fax.receiver.mail,
+        "folder": machine.hot_folder,
+        "refresher": machine.refresher,
+        "dispatcher": machine.gateway.dispatcher,
+        "devices": machine.gateway.devices,
+    }
+
+    def breaking_off(name: str) -> Callable[..., Awaitable[None]]:
+        async def work(*_self: object) -> None:
+            began[name] += 1
+            raise ZeroDivisionError
+
+        return work
+
+    for name, service in works.items():
+        monkeypatch.setattr(type(service), "run", breaking_off(name))
+    await machine.start()
+    for _second in range(4):
+        await clock.advance(1)
+    await machine.stop()
+    assert set(began) >= set(works)
+    assert min(began.values()) >= 3, began
+
+
+async def test_a_queue_that_could_not_be_tidied_once_is_tidied_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tries = FakeClock(by_itself=False), 0
+    machine = build(Configuration(), MemoryStore(), clock, tmp_path)
+
+    async def forget(*_told: object) -> list[str]:
+        nonlocal tries
+        tries += 1
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(machine.gateway.dispatcher.queue, "forget_ended", forget)
+    task = asyncio.create_task(machine.gateway.dispatcher.run())
+    for _minute in range(5):
+        await clock.advance(CHECK_S + 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await machine.http.close()
+    assert tries >= 3
 
 
 async def test_what_is_cancelled_ends() -> None:

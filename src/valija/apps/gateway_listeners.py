@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from valija.apps.config import Configuration
@@ -12,6 +13,7 @@ from valija.apps.machine import Machine, local_name
 from valija.net.addresses import local_addresses
 from valija.net.listeners import Listener, pop3_listener, smtp_listener
 from valija.services.collection import Collection
+from valija.services.keeping_up import kept_up
 from valija.services.login import Troubles
 from valija.services.submission import Submission
 
@@ -74,7 +76,8 @@ class GatewayListeners:
                     address_limit=self._sessions_of,
                 )
                 await self._listen(listener, name, max(port, 0), implicit_tls=name == "pop3s")
-        self._watch = asyncio.create_task(self._tls.run(self._machine.gateway.devices.changed), name="certificates")
+        watch = partial(self._tls.run, self._machine.gateway.devices.changed)
+        self._watch = asyncio.create_task(kept_up(watch, "certificates", self._machine.clock), name="certificates")
         self._tell_machine()
 
     def _sessions_of(self, address: str) -> int:

@@ -40,6 +40,7 @@ from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.token import Retrieved, tokens_in_use
 from valija.net.smtp import SmtpConnection
 from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
+from valija.services.keeping_up import kept_up
 from valija.services.lane import Lane
 from valija.services.lane_leasing import LEASE
 from valija.services.lane_line import Offer
@@ -156,7 +157,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Follow what happens to accounts, and tidy up now and then, for ever."""
         async with self._events.subscribe() as told:
-            tidy = asyncio.create_task(self._tidy())
+            tidy = asyncio.create_task(kept_up(self._tidy, "queue", self.clock))
             try:
                 while not isinstance(event := await told.get(), Stopping):
                     if isinstance(event, TokenChanged) and isinstance(event.after, Retrieved):
