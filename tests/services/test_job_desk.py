@@ -303,6 +303,10 @@ async def test_a_job_that_has_no_folder_has_failed_and_its_caller_knows(
     (job,) = await machine.store.jobs.list_jobs(kind=None, state=None, limit=9)
     assert isinstance(job.state, Failed)
     assert job.state.trouble.reason == "disk_full"
+    with pytest.raises(OSError, match="No space"):
+        await machine.jobs.begin(card_of(JobKind.FAX_RECEIVE, "Fax", ANA, START, (), {"received": "7"}), work)
+    (mail, _job) = await machine.store.jobs.list_jobs(kind=None, state=None, limit=9)
+    assert isinstance(mail.state, Preparing), "it is taken again"
 
 
 async def test_what_cannot_be_taken_over_now_does_not_end_the_desk(

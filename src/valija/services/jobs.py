@@ -113,7 +113,8 @@ class JobDesk:
         try:
             await self.go_on(job, work)
         except OSError as error:
-            await self._lost_a_file(job.id, error)
+            if not card.detail("received"):  # what came by mail is taken again, as the same job
+                await self._lost_a_file(job.id, error)
             raise
         return job
 
