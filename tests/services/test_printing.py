@@ -614,3 +614,18 @@ async def test_a_fax_whose_pages_were_being_made_when_the_process_ended_is_print
         assert reason_of(await again.jobs.job(job.id)) == "job_interrupted"
     await again.jobs.stop()
     await again.http.close()
+
+
+async def test_who_asks_for_a_print_that_is_cancelled_at_once_does_not_wait_for_ever(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = machine.jobs.go_on
+
+    async def cancelled(job: StoredJob, work: Any) -> None:
+        await real(job, work)
+        machine.jobs._running[job.id].cancel()
+
+    monkeypatch.setattr(machine.jobs, "go_on", cancelled)
+    async with asyncio.timeout(5):
+        job = await machine.printing.desk.print_files([tmp_path / "a.pdf"], "Acta", ANA)
+    assert isinstance((await machine.jobs.job(job.id)).state, Preparing)

@@ -219,7 +219,10 @@ class PrintDesk:
             await self._print_files(run, parts)
 
         job = await self._jobs.begin(card_of(JobKind.PRINT, title, actor, self._clock.now(), (), details), work)
-        await ready.wait()
+        waits = [asyncio.create_task(ready.wait()), asyncio.create_task(self._jobs.wait(job.id))]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)  # it may be cancelled before it has begun
+        for task in waits:
+            task.cancel()
         return job
 
     async def _print_files(self, run: JobRun, parts: Sequence[PartFile]) -> None:
