@@ -177,8 +177,7 @@ def build(
     """Build the machine. Raises :class:`~valija.domain.errors.ConfigurationError` for a CA file that cannot be used."""
     authorities = (configuration.tls.ca_file, sandbox_ca)
     tls = client_context(*authorities)
-    web = client_context(*authorities)  # its own: HTTP announces itself by ALPN, and a POP3 server refuses that
-    http = HttpDriver(web, timeout_s=configuration.provider.timeout_s)
+    http = HttpDriver(tls, timeout_s=configuration.provider.timeout_s)
     events, explainer = EventBus(), read_explainer()
     providers = ProviderBook(store, read_catalogue(), clock, events)
     client = ProviderClient(store, providers, http, read_error_table(), clock)
@@ -198,10 +197,10 @@ def build(
     scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock)
     taking = Taking(store, jobs, clock, events, translate, state_dir)
     fax = _fax(taking, outgoing, delivery, gateway)
-    printing = _printing(taking, outgoing, web)
+    printing = _printing(taking, outgoing, tls)
     fax.receiver.print_fax = printing.desk.print_fax
     status = StatusDesk(store, providers, explainer, clock)
-    alerts, status_requests = _telling(taking, outgoing, gateway, providers, status, printing, web, configuration)
+    alerts, status_requests = _telling(taking, outgoing, gateway, providers, status, printing, tls, configuration)
     return Machine(
         state_dir=state_dir,
         store=store,

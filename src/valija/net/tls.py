@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,9 @@ class ClientContext(ssl.SSLContext):
     silent: set[Place]
     addresses: Memory[Place, list[str]]
     capabilities: Memory[Place, PopCapabilities]
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """Announce no protocol (RFC 7301): HTTP/1.1 needs none, and a POP3 server refuses who announces HTTP."""
 
 
 def client_context(*ca_files: Path | None) -> ClientContext:
