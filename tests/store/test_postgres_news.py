@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from nodes import Nodes, nodes_fixture
 from queue_engines import NOW, queued
-from store_values import audit_record, registration, smtp_settings, token_set
+from store_values import audit_record, received, registration, smtp_settings, token_set
 
 from valija.domain import queue as q
 from valija.domain.account import Setting
@@ -157,6 +159,47 @@ async def test_a_refresh_of_another_node_is_not_waited_for_without_end(
     async with one.refreshing("smtp"):
         with pytest.raises(StoreError):
             await two.refreshing("smtp").__aenter__()
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["two nodes", "one node"])
+async def test_who_takes_received_mail_by_its_number_passes_none_over(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """A number whose transaction is slow is not seen after a higher one."""
+    one, run = await nodes.open(), postgres_engine.run
+    two = one if same else await nodes.open()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow_once(connection: Any, work: Any) -> Any:
+        value = await run(connection, work)
+        if connection.is_in_transaction() and not begun.is_set():
+            begun.set()
+            await may_end.wait()
+        return value
+
+    monkeypatch.setattr(postgres_engine, "run", slow_once)
+    first = asyncio.create_task(one.record_received(received("u1")))
+    await begun.wait()
+    second = asyncio.create_task(two.record_received(received("u2")))
+    await asyncio.wait([second], timeout=0.3)
+    seen = await two.received_after("internet-fax", 0, 10)
+    may_end.set()
+    await asyncio.gather(first, second)
+    seen += await two.received_after("internet-fax", seen[-1].id if seen else 0, 10)
+    assert [stored.message.unique_id for stored in seen] == ["u1", "u2"]
+
+
+async def test_one_message_that_cannot_be_noted_holds_up_none_of_those_beside_it(nodes: Nodes) -> None:
+    """PostgreSQL has no NUL in a text."""
+    node = await nodes.open()
+    asked = [replace(received(f"u{n}"), subject="\0" if n == 2 else "Fax") for n in range(4)]
+    found = await asyncio.gather(*(node.record_received(one) for one in asked), return_exceptions=True)
+    assert isinstance(found[2], StoreError)
+    assert [stored.message.unique_id for stored in await node.received_after("internet-fax", 0, 10)] == [
+        "u0",
+        "u1",
+        "u3",
+    ]
 
 
 async def test_a_duty_is_one_nodes_for_its_time(nodes: Nodes) -> None:

@@ -68,6 +68,29 @@ async def test_received_messages_are_listed_latest_first_and_limited(store: Stor
     assert uids(await store.list_received("email-status", 10)) == []
 
 
+async def test_received_messages_of_an_account_come_after_a_number_in_order(store: Store) -> None:
+    for n in range(6):
+        await store.record_received(received(f"u{n}", account="email-print" if n == 3 else "internet-fax"))
+    second, *later = [stored for stored in (await store.list_received(FAX[0], 10))[::-1][1:]]
+    assert await store.received_after(FAX[0], second.id, 10) == later
+    assert await store.received_after(FAX[0], second.id, 2) == later[:2]
+    assert await store.received_after(FAX[0], later[-1].id, 10) == []
+    assert [stored.message.unique_id for stored in await store.received_after("email-print", 0, 10)] == ["u3"]
+
+
+async def test_messages_recorded_at_one_moment_have_numbers_in_order_and_those_known_have_none(store: Store) -> None:
+    """Twice in one batch is once; the same identifier in another mailbox is another message."""
+    known = await store.record_received(received("u1"))
+    assert known is not None
+    asked = [received(uid) for uid in ("u0", "u1", "u2", "u2")]
+    asked += [received("u0", maildrop="other@x"), received("u0", account="email-print")]
+    found = await asyncio.gather(*(store.record_received(one) for one in asked))
+    assert [stored and stored.message for stored in found] == [asked[0], None, asked[2], None, *asked[4:]]
+    numbers = [stored.id for stored in found if stored]
+    assert numbers == sorted(numbers)
+    assert numbers[0] > known.id
+
+
 async def test_audit_records_come_back_latest_first_with_rising_numbers(store: Store) -> None:
     records = [audit_record(str(n), action) for n, action in enumerate(AuditAction)]
     for record in records:

@@ -185,6 +185,9 @@ class MemoryStore:
         wanted = [m for m in reversed(self._received) if account in (None, m.message.account)]
         return wanted[:limit]
 
+    async def received_after(self, account: str, after: int, limit: int) -> list[StoredMessage]:
+        return [m for m in self._received if m.id > after and m.message.account == account][:limit]
+
     async def load_received(self, message_id: int) -> StoredMessage | None:
         return next((m for m in self._received if m.id == message_id), None)
 

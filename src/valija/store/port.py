@@ -216,6 +216,13 @@ class Store(Protocol):
         """Return received messages, latest first."""
         ...
 
+    async def received_after(self, account: str, after: int, limit: int) -> list[StoredMessage]:
+        """Return an account's received messages with numbers above ``after``, in order.
+
+        Numbers are seen in order: none that is below one that was returned is seen later.
+        """
+        ...
+
     async def load_received(self, message_id: int) -> StoredMessage | None:
         """Return one received message."""
         ...

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from valija.domain.errors import MasterKeyError, ValijaError
+from valija.domain.record import ReceivedMessage
 from valija.domain.text import N_, message
 from valija.store.key_check import check_key, has_key
 from valija.store.lock import StateLock
 from valija.store.master_key import load_master_key
-from valija.store.port import Change, ChangeKind
+from valija.store.port import Change, ChangeKind, StoredMessage
 from valija.store.postgres_address import Address, find_password, parse_address
 from valija.store.postgres_connections import Connections, explain_refusal
-from valija.store.postgres_engine import PostgresEngine, migrate, run
+from valija.store.postgres_engine import ADVISORY, PostgresEngine, migrate, run
 from valija.store.postgres_nodes import Node
 from valija.store.postgres_queue import PostgresQueue
 from valija.store.postgres_spool import PostgresSpool
 from valija.store.spool_port import BodySpool
-from valija.store.sql_store import SqlStore
+from valija.store.sql_store import SqlStore, received_values
+from valija.store.statements import RECORD_RECEIVED
+from valija.store.together import Together
 from valija.store.vault import BoxNotOpened, Vault
-from valija.store.work import Work
+from valija.store.work import Work, do, each
 
+_IN_ORDER: Final = "SELECT pg_advisory_xact_lock(?, ?)"
 _COPY_THE_KEY: Final = N_("Copy the key of a machine that uses this store already. Nothing was changed.")
 
 
@@ -59,6 +63,7 @@ class PostgresStore(SqlStore):
     def __init__(self, database: PostgresEngine, vault: Vault, lock: StateLock | None = None) -> None:
         self._node = Node()
         self._postgres = database
+        self._notes: Together[ReceivedMessage, StoredMessage | None] = Together(database, _note)
         super().__init__(database, PostgresQueue(database, self._node), vault, lock)
 
     async def close(self) -> None:
@@ -80,6 +85,9 @@ class PostgresStore(SqlStore):
 
     async def have_duty(self, name: str, seconds: float) -> bool:
         return await self._postgres.write(lambda: self._node.take(name, seconds))
+
+    async def record_received(self, message: ReceivedMessage) -> StoredMessage | None:
+        return await self._notes.write(message)
 
     def _tell(self, kind: ChangeKind, name: str = "") -> Work[None]:
         yield from self._node.tell(kind, name)
@@ -104,6 +112,15 @@ async def _prepare(
     except Exception as error:
         raise explain_refusal(error, address) from None
     return vault
+
+
+def _note(messages: Sequence[ReceivedMessage]) -> Work[list[StoredMessage | None]]:
+    """Note messages, those of other nodes before or after: a number that is taken first is seen first."""
+    yield from do(_IN_ORDER, ADVISORY + 2, 0)
+    noted = yield from each(RECORD_RECEIVED, [received_values(message) for message in messages])
+    numbers = {(account, maildrop, unique_id): number for number, account, maildrop, unique_id in noted}
+    found = [(numbers.pop((m.account, m.maildrop, m.unique_id), None), m) for m in messages]
+    return [None if number is None else StoredMessage(number, message) for number, message in found]
 
 
 def _other_key(address: Address) -> MasterKeyError:

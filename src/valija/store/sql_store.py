@@ -221,15 +221,15 @@ class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
         return {row[0] for row in await self._db.read(lambda: each(sql.KNOWN, asked))}
 
     async def record_received(self, message: ReceivedMessage) -> StoredMessage | None:
-        m = message
-        at = epoch(m.received_at)
-        values = (m.account, m.maildrop, m.unique_id, at, m.file, m.size, m.sender, m.subject)
-        row = await self._db.write(lambda: one(sql.RECORD_RECEIVED, *values))
+        row = await self._db.write(lambda: one(sql.RECORD_RECEIVED, *received_values(message)))
         return StoredMessage(row[0], message) if row else None
 
     async def list_received(self, account: str | None, limit: int) -> list[StoredMessage]:
         query, values = (sql.LIST_RECEIVED, (limit,)) if account is None else (sql.LIST_RECEIVED_OF, (account, limit))
         return [_message(row) for row in await self._db.read(lambda: rows(query, *values))]
+
+    async def received_after(self, account: str, after: int, limit: int) -> list[StoredMessage]:
+        return [_message(row) for row in await self._db.read(lambda: rows(sql.RECEIVED_AFTER, account, after, limit))]
 
     async def load_received(self, message_id: int) -> StoredMessage | None:
         row = await self._db.read(lambda: one(sql.LOAD_RECEIVED, message_id))
@@ -253,6 +253,12 @@ def _audit(row: Row) -> StoredAudit:
     number, at, who, place, presence, action, subject, details = row
     actor = Actor(who, place, Presence(presence))
     return StoredAudit(number, AuditRecord(moment(at), actor, AuditAction(action), subject, json.loads(details)))
+
+
+def received_values(message: ReceivedMessage) -> tuple[Any, ...]:
+    """Return the values of :data:`valija.store.statements.RECORD_RECEIVED`."""
+    m = message
+    return m.account, m.maildrop, m.unique_id, epoch(m.received_at), m.file, m.size, m.sender, m.subject
 
 
 def _message(row: Row) -> StoredMessage:

@@ -42,11 +42,13 @@ DELETE_REGISTRATION: Final = "DELETE FROM registrations WHERE name = ? RETURNING
 KNOWN: Final = "SELECT unique_id FROM received WHERE account = ? AND maildrop = ? AND unique_id = ?"
 RECORD_RECEIVED: Final = (
     "INSERT INTO received (account, maildrop, unique_id, received_at, file, size, sender, subject) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, maildrop, unique_id) DO NOTHING RETURNING id"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, maildrop, unique_id) DO NOTHING "
+    "RETURNING id, account, maildrop, unique_id"
 )
 _RECEIVED = "SELECT id, account, maildrop, unique_id, received_at, file, size, sender, subject FROM received "
 LIST_RECEIVED: Final = _RECEIVED + "ORDER BY id DESC LIMIT ?"
 LIST_RECEIVED_OF: Final = _RECEIVED + "WHERE account = ? ORDER BY id DESC LIMIT ?"
+RECEIVED_AFTER: Final = _RECEIVED + "WHERE account = ? AND id > ? ORDER BY id LIMIT ?"
 LOAD_RECEIVED: Final = _RECEIVED + "WHERE id = ?"
 
 LOAD_ADMINISTRATOR: Final = "SELECT version, payload FROM administrator WHERE name = ?"
