@@ -12,10 +12,13 @@ from pop_upstream import LONG, Maildrop
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, Presence, Setting
-from valija.domain.errors import StoreFull
+from valija.domain.errors import StoreError, StoreFull
+from valija.domain.record import ReceivedMessage
+from valija.domain.text import message
 from valija.services.events import MailReceived
 from valija.services.fetched import Fetched
 from valija.store.memory import MemoryStore
+from valija.store.port import StoredMessage
 
 FAX = Setting.INTERNET_FAX
 OPERATOR = Actor("uid 0", "cli", Presence.AT_MACHINE)
@@ -159,6 +162,32 @@ async def test_one_that_cannot_be_written_holds_up_none_of_those_beside_it(
         assert event.count == 4
     assert len(maildrop.messages) == 5
     assert len(list((machine.state_dir / "received").rglob("*.*"))) == 4
+    assert [m.message.unique_id for m in (await machine.retrieval.check(FAX)).messages] == ["u2"]
+    assert maildrop.messages == {}
+
+
+async def test_one_that_cannot_be_noted_hides_none_of_those_beside_it(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told of; that one is fetched again."""
+    maildrop = Maildrop(messages={f"u{n}": b"Subject: %d\r\n\r\n" % n for n in range(5)})
+    await serve(maildrop)
+    record = machine.store.record_received
+
+    async def fails(received: ReceivedMessage) -> StoredMessage | None:
+        if received.unique_id == "u2":
+            raise StoreError(message("no"))
+        return await record(received)
+
+    async with machine.events.subscribe() as told:
+        monkeypatch.setattr(machine.store, "record_received", fails)
+        with pytest.raises(StoreError):
+            await machine.retrieval.check(FAX)
+        monkeypatch.undo()
+        event = await asyncio.wait_for(told.get(), 5)
+        assert isinstance(event, MailReceived)
+        assert event.count == 4
+    assert len(maildrop.messages) == 5
     assert [m.message.unique_id for m in (await machine.retrieval.check(FAX)).messages] == ["u2"]
     assert maildrop.messages == {}
 

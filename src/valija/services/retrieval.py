@@ -244,7 +244,7 @@ class Retrieval:
     ) -> None:
         """Make messages durable, then note them, in order; add those that nobody had noted before to ``received``.
 
-        Those that can be written are kept even if others cannot; then :class:`StoreFull` is raised.
+        Those that can be kept are, even if others cannot; then :class:`StoreFull` or the store's error is raised.
         """
         outcomes = await asyncio.to_thread(keep_together, some)
         notes = [
@@ -252,10 +252,13 @@ class Retrieval:
             for fetched, error in zip(some, outcomes, strict=True)
             if error is None
         ]
-        received += [stored for stored in await asyncio.gather(*notes) if stored is not None]
-        for error in outcomes:
-            if error is not None:
+        noted = await asyncio.gather(*notes, return_exceptions=True)
+        received += [stored for stored in noted if isinstance(stored, StoredMessage)]
+        for error in (*outcomes, *noted):
+            if isinstance(error, OSError):
                 raise _not_written(error) from None
+            if isinstance(error, BaseException):
+                raise error
 
     async def _note(self, setting: Setting, maildrop: str, fetched: Fetched) -> StoredMessage | None:
         said = summarise(fetched.beginning)
