@@ -50,6 +50,7 @@ from valija.domain.queue import Delivered, Failed
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
+from valija.services.durable import write_durably
 from valija.services.events import EventBus, JobChanged, QueueChanged
 from valija.services.gateway import Gateway
 from valija.services.job_run import KEPT, PICTURE, JobRun, JobStopped, words_of
@@ -98,7 +99,7 @@ class JobDesk:
         self.cancelled: dict[JobKind, Callable[[StoredJob], Awaitable[None]]] = {}
         self._gateway = gateway
         self._events = events
-        self._keep = timedelta(days=keep_days)
+        self.keep = timedelta(days=keep_days)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._followed: set[int] = set()
         self._name_file = state_dir / NODE
@@ -372,7 +373,7 @@ class JobDesk:
 
     async def _forget(self) -> None:
         while True:
-            gone = await self.store.jobs.forget_ended(self.clock.now() - self._keep, FORGET_AT_ONCE)
+            gone = await self.store.jobs.forget_ended(self.clock.now() - self.keep, FORGET_AT_ONCE)
             for number in gone:
                 await asyncio.to_thread(shutil.rmtree, self.folder(number), ignore_errors=True)
             if len(gone) < FORGET_AT_ONCE:
@@ -380,9 +381,10 @@ class JobDesk:
 
     def _own_name(self) -> str:
         with contextlib.suppress(FileNotFoundError):
-            return self._name_file.read_text("ascii").strip()
+            if kept := self._name_file.read_text("ascii").strip():
+                return kept
         name = secrets.token_hex(8)
-        self._name_file.write_text(name, "ascii")
+        write_durably(self._name_file, name)
         return name
 
     # --- files ------------------------------------------------------------------------------------------------------------

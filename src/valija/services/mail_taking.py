@@ -3,14 +3,18 @@
 Theory of operation
 -------------------
 1. Retrieval has stored each message as a file, and noted it, before it was deleted upstream. Here all that was noted after the
-   cursor (a file beside the messages) is taken, in order; the cursor moves when what its job does here has ended.
+   cursor (a file beside the messages) is taken, in order; the cursor moves when what its job does here has ended, and that is
+   stored.
 2. A crash in between finds the job by the message's number, and goes on with it.
-3. Where a setting is new, what had come before is not taken.
+3. Where a setting is new, what had come before is not taken. Where the cursor cannot be read, the jobs tell it: the last
+   message that has one; without any, what is older than jobs are kept is taken for done.
+4. News of mail may be missing, when its note's answer was lost: so it is looked for now and then in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -21,13 +25,14 @@ from typing import Final
 
 from valija.domain.account import Actor, Presence, Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import ValijaError
+from valija.domain.errors import StoreError, ValijaError
 from valija.domain.job import JobKind, JobStateName
-from valija.domain.text import N_, Message
+from valija.domain.text import N_, Message, message
 from valija.message.addresses import read_addresses
 from valija.message.mime_fields import readable
 from valija.message.mime_reading import BadMail, MessageHead
 from valija.paper.process import Limits, PaperWorker
+from valija.services.durable import write_durably
 from valija.services.events import EventBus, MailReceived
 from valija.services.job_run import JobRun, card_of
 from valija.services.jobs import JobDesk
@@ -38,7 +43,7 @@ from valija.store.port import Store, StoredMessage
 log: Final = logging.getLogger(__name__)
 AT_ONCE: Final = 10_000
 KNOWN_JOBS: Final = 500
-RETRY_S: Final = 60.0
+LOOK_S: Final = 60.0
 SENDER_LIMIT: Final = 320
 MESSAGE_ID_LIMIT: Final = 990
 STRANGERS: Final = Limits(processor_s=120, clock_s=240.0)  # one bad file must not hold up the others for long
@@ -105,53 +110,56 @@ class MailTaker:
         self._is_answer = is_answer
         self._title_of = title_of
         self._lock = asyncio.Lock()
-        taking.jobs.interrupted[kind] = self._leave_to_run
+        self._taken_again = 0
+        taking.jobs.interrupted[kind] = self.leave_to_run
 
     async def start(self) -> None:
         """Begin after what there is, where nothing was ever taken before."""
-        if await asyncio.to_thread(self._read_cursor) is None:
-            latest = await self._store.list_received(self._setting.value, 1)
-            await asyncio.to_thread(self._write_cursor, latest[0].id if latest else 0)
+        if await asyncio.to_thread(self._cursor.exists):
+            await self._place()
+            return
+        latest = await self._store.list_received(self._setting.value, 1)
+        await self._move(latest[0].id if latest else 0)
 
     async def run(self) -> None:
         """Take what comes, for ever."""
         async with self._events.subscribe() as queue:
             while True:
-                done = await self._take_all()
-                try:
-                    async with asyncio.timeout(None if done else RETRY_S):
+                await self._take_all()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
                         while not self._is_ours(await queue.get()):
                             pass
-                except TimeoutError:
-                    continue
 
     async def take(self) -> int:
         """Take all that was fetched and not taken yet; return how many messages. Raises store errors, OSError."""
         async with self._lock:
-            cursor = await asyncio.to_thread(self._read_cursor) or 0
-            found = await self._store.list_received(self._setting.value, AT_ONCE)
-            new = [m for m in reversed(found) if m.id > cursor]
+            new = await self._store.received_after(self._setting.value, await self._place(), AT_ONCE)
             if not new:
                 return 0
-            jobs = await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS)
-            known = {job.card.detail("received"): job for job in jobs}
+            known = await self._known()
             async with PaperWorker(STRANGERS) as worker:
                 for stored in new:
                     await self._take_one(stored, known.get(str(stored.id)), worker)
-                    await asyncio.to_thread(self._write_cursor, stored.id)
+                    await self._move(stored.id)
             return len(new)
 
-    async def _take_all(self) -> bool:
+    async def _take_all(self) -> None:
         try:
             await self.take()
         except (ValijaError, OSError) as error:
             log.warning("mail_waits", extra={"fields": {"setting": self._setting.value, "why": str(error)}})
-            return False
-        return True
 
-    async def _leave_to_run(self, _job: StoredJob) -> bool:
-        """A job that was interrupted is found again by its message, before the next one is taken."""
-        return True
+    async def leave_to_run(self, job: StoredJob) -> bool:
+        """Tell whether a job that was interrupted is found again by its message, before the next one is taken."""
+        number = job.card.detail("received")
+        return number.isdigit() and int(number) > await self._place()
+
+    async def _known(self) -> dict[str, StoredJob]:
+        """Return jobs by the number of their message: the latest, and all that have only begun."""
+        latest = await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS)
+        begun = await self._store.jobs.list_jobs(kind=self._kind, state=JobStateName.PREPARING, limit=KNOWN_JOBS)
+        return {job.card.detail("received"): job for job in (*latest, *begun)}
 
     async def _take_one(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
         path = self._state_dir / stored.message.file
@@ -175,7 +183,16 @@ class MailTaker:
         else:
             job = known
             await self._jobs.go_on(job, work)
-        await self._jobs.stay_with(job.id)
+        ended = await self._jobs.stay_with(job.id)
+        if ended is not None and ended.state.name is JobStateName.PREPARING:
+            await self._take_again(stored, ended)
+
+    async def _take_again(self, stored: StoredMessage, job: StoredJob) -> None:
+        """Let a message whose job's end could not be stored be taken again; the second time that end is another one."""
+        if self._taken_again != stored.id:
+            self._taken_again = stored.id
+            raise StoreError(message(N_("How job {number} ended could not be stored."), number=job.id))
+        await self._jobs.fail(job.id, "job_error")
 
     async def _card(
         self, stored: StoredMessage, letter: Letter
@@ -193,16 +210,35 @@ class MailTaker:
 
     # --- the cursor -------------------------------------------------------------------------------------------------------
 
-    def _read_cursor(self) -> int | None:
+    async def _place(self) -> int:
+        """Return the number of the last message that was taken."""
         try:
-            return int(self._cursor.read_text("ascii"))
+            return int(await asyncio.to_thread(self._cursor.read_text, "ascii"))
         except (FileNotFoundError, ValueError):
-            return None
+            place = await self._last_taken()
+            log.warning("mail_place_lost", extra={"fields": {"setting": self._setting.value, "place": place}})
+            await self._move(place)
+            return place
 
-    def _write_cursor(self, number: int) -> None:
-        new = self._cursor.with_suffix(".new")
-        new.write_text(str(number), "ascii")
-        new.replace(self._cursor)
+    async def _move(self, place: int) -> None:
+        await asyncio.to_thread(write_durably, self._cursor, str(place))
+
+    async def _last_taken(self) -> int:
+        """Return the place that the jobs tell: up to the last message that has one, which is not past if it only began."""
+        before: int | None = None
+        while jobs := await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS, before_id=before):
+            for job in jobs:
+                if await self._is_here(number := job.card.detail("received")):
+                    return int(number) - (job.state.name is JobStateName.PREPARING)
+            before = jobs[-1].id
+        forgotten = self._clock.now() - self._jobs.keep
+        latest = await self._store.list_received(self._setting.value, AT_ONCE)
+        return next((stored.id for stored in latest if stored.message.received_at < forgotten), 0)
+
+    async def _is_here(self, number: str) -> bool:
+        """Tell whether this node has fetched a message."""
+        stored = await self._store.load_received(int(number)) if number.isdigit() else None
+        return stored is not None and await asyncio.to_thread((self._state_dir / stored.message.file).is_file)
 
 
 def sender_of(head: MessageHead) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 from valija.domain.print_job import COLOUR_MODES, MEDIA, SIDES, Duplex, PrintColour, PrintOptions, PrintPaper
 from valija.message.fax_mail import PartKind
 from valija.net.ipp import PrintTicket
+from valija.services.durable import write_durably
 from valija.services.mail_parts import PartFile
 from valija.store.master_key import sync_directory
 
@@ -78,7 +78,7 @@ def order_of(number: int, title: str, token: str, options: PrintOptions) -> Prin
 
 def write_order(folder: Path, order: PrintOrder) -> None:
     """Write it durably. Blocking; raises OSError."""
-    _write(folder / ORDER, asdict(order))
+    write_durably(folder / ORDER, json.dumps(asdict(order), ensure_ascii=False))
 
 
 def read_order(folder: Path) -> PrintOrder | None:
@@ -92,7 +92,8 @@ def read_order(folder: Path) -> PrintOrder | None:
 def write_parts(folder: Path, parts: Sequence[PartFile]) -> None:
     """Write down durably which files are to be printed; all of them lie in the folder. Blocking; raises OSError."""
     sync_directory(folder)
-    _write(folder / PARTS, [[part.path.name, part.kind.value, part.name] for part in parts])
+    told = [[part.path.name, part.kind.value, part.name] for part in parts]
+    write_durably(folder / PARTS, json.dumps(told, ensure_ascii=False))
 
 
 def read_parts(folder: Path) -> list[PartFile]:
@@ -104,13 +105,3 @@ def read_parts(folder: Path) -> list[PartFile]:
         ]
     except (OSError, ValueError, TypeError):
         return []
-
-
-def _write(path: Path, value: object) -> None:
-    new = path.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_directory(path.parent)

@@ -116,7 +116,7 @@ class PrintDesk:
     async def _take_up(self, job: StoredJob) -> bool:
         """A mail's job is found again by its message; files are there once all of them were taken over."""
         if job.card.detail("received"):
-            return True
+            return await self.mail.leave_to_run(job)
         parts = await asyncio.to_thread(read_parts, self._jobs.folder(job.id) / PARTS_FOLDER)
         if not parts:
             return False
