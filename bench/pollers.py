@@ -30,7 +30,7 @@ from valija.net.tls import client_context
 from valija.net.visits import LoginRefused, Peer, PopHandler, PopVisit
 from valija.net.wire import Endpoint, TlsMode
 from valija.protocol.pop3_client import PopAuthAccepted
-from valija.protocol.pop3_server import Entry, PopPolicy
+from valija.protocol.pop3_server_events import Entry, PopPolicy
 from valija.protocol.sasl import BearerCredentials
 from valija.protocol.sasl_server import Shown
 from valija.secret import Secret

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeVar
 
 from talk import Conversation, Talk, cut
 
-from valija.protocol import pop3_server as pop
+from valija.protocol import pop3_server_events as pop
 from valija.protocol import smtp_server_events as smtp
 from valija.protocol.dot_stuffing import DotStuffer
+from valija.protocol.pop3_server import Pop3Server
 from valija.protocol.sasl_server import MECHANISMS, Shown
 from valija.protocol.smtp_server import SmtpServer
 
@@ -84,7 +85,7 @@ class PopHost:
     def __init__(
         self, messages: Iterable[bytes] = (), policy: pop.PopPolicy = POP_POLICY, *, secure: bool = True
     ) -> None:
-        self.core = pop.Pop3Server(policy, secure=secure)
+        self.core = Pop3Server(policy, secure=secure)
         self.messages = list(messages)
         self.logins: list[Shown] = []
         self.deleted: tuple[int, ...] | None = None

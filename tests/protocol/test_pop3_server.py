@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
-from valija.protocol.pop3_server import (
-    LINE_LIMIT,
-    OUTPUT_LIMIT,
-    Entry,
-    OutputWaits,
-    Pop3Server,
-    PopPolicy,
-    SessionEnds,
-    TlsWanted,
-)
+from valija.protocol.pop3_server import LINE_LIMIT, OUTPUT_LIMIT, Pop3Server
+from valija.protocol.pop3_server_events import Entry, OutputWaits, PopPolicy, SessionEnds, TlsWanted
 
 MESSAGES = [b"Subject: one\r\n\r\n.\r\n", b"Subject: two\r\n\r\nx\r\n", b""]
 LOG_IN = b"USER ana\r\nPASS open sesame\r\n"

@@ -12,7 +12,7 @@ from valija.domain.account import GrantKind, Presence, Setting
 from valija.domain.errors import NotAtTheMachine, NotReady, UnknownName, ValijaError
 from valija.domain.record import AuditAction
 from valija.domain.token import AwaitingAuthorization, NotRetrieved, Retrieved
-from valija.services.authorization import ProviderRefused
+from valija.services.authorization_refusals import ProviderRefused
 
 machine = machine_fixture
 

@@ -297,7 +297,7 @@ async def test_a_job_that_has_no_folder_has_failed_and_its_caller_knows(
     async def work(_run: JobRun) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(machine.jobs, "_make_folder", full)
+    monkeypatch.setattr(machine.jobs.folders, "make", full)
     with pytest.raises(OSError, match="No space"):
         await machine.jobs.begin(CARD, work)
     (job,) = await machine.store.jobs.list_jobs(kind=None, state=None, limit=9)

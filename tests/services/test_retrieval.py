@@ -139,6 +139,16 @@ async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(mac
     assert len(list((machine.state_dir / "received").rglob("*.*"))) == 40
 
 
+async def _told_by_a_check_that_fails(machine: Machine, error: type[Exception]) -> int:
+    """Check; return of how many messages was told all the same."""
+    async with machine.events.subscribe() as told:
+        with pytest.raises(error):
+            await machine.retrieval.check(FAX)
+        event = await asyncio.wait_for(told.get(), 5)
+    assert isinstance(event, MailReceived)
+    return event.count
+
+
 async def test_one_that_cannot_be_written_holds_up_none_of_those_beside_it(
     machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,14 +162,9 @@ async def test_one_that_cannot_be_written_holds_up_none_of_those_beside_it(
             raise OSError(28, "No space left on device")
         keep(fetched)
 
-    async with machine.events.subscribe() as told:
-        monkeypatch.setattr(Fetched, "keep", full)
-        with pytest.raises(StoreFull):
-            await machine.retrieval.check(FAX)
-        monkeypatch.undo()
-        event = await asyncio.wait_for(told.get(), 5)
-        assert isinstance(event, MailReceived)
-        assert event.count == 4
+    monkeypatch.setattr(Fetched, "keep", full)
+    assert await _told_by_a_check_that_fails(machine, StoreFull) == 4
+    monkeypatch.undo()
     assert len(maildrop.messages) == 5
     assert len(list((machine.state_dir / "received").rglob("*.*"))) == 4
     assert [m.message.unique_id for m in (await machine.retrieval.check(FAX)).messages] == ["u2"]
@@ -179,14 +184,9 @@ async def test_one_that_cannot_be_noted_hides_none_of_those_beside_it(
             raise StoreError(message("no"))
         return await record(received)
 
-    async with machine.events.subscribe() as told:
-        monkeypatch.setattr(machine.store, "record_received", fails)
-        with pytest.raises(StoreError):
-            await machine.retrieval.check(FAX)
-        monkeypatch.undo()
-        event = await asyncio.wait_for(told.get(), 5)
-        assert isinstance(event, MailReceived)
-        assert event.count == 4
+    monkeypatch.setattr(machine.store, "record_received", fails)
+    assert await _told_by_a_check_that_fails(machine, StoreError) == 4
+    monkeypatch.undo()
     assert len(maildrop.messages) == 5
     assert [m.message.unique_id for m in (await machine.retrieval.check(FAX)).messages] == ["u2"]
     assert maildrop.messages == {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import pytest
 from argon2.profiles import CHEAPEST
 
 from valija.apps.config import Configuration
@@ -82,6 +83,15 @@ async def with_cheap_password(here: Machinery, *, is_new: bool = False) -> None:
     for name in ("microsoft", "google"):
         changes = {"kind": name, "client_id": "id-1"}
         await machine.providers.set(name, changes, confirm=False, actor=AT_MACHINE)
+
+
+@pytest.fixture(name="here")
+async def furnished_fixture(tmp_path: Path) -> AsyncIterator[Machinery]:
+    """A machine with a device, a stranger and mail: 1 deferred, 2 half refused, 3 held, 4 on its way."""
+    async with machinery(tmp_path, new=True) as made:
+        await with_cheap_password(made)
+        await furnish(made)
+        yield made
 
 
 async def furnish(here: Machinery) -> list[int]:

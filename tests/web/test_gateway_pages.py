@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx2
 import pytest
 from argon2.profiles import CHEAPEST
-from asgi_faces import PASSWORD, Machinery, blank, csrf, furnish, log_in, machinery, with_cheap_password
+from asgi_faces import PASSWORD, Machinery, blank, csrf, furnished_fixture, log_in
 
 from valija.domain import account_gate
 from valija.domain.device import TlsPolicy
@@ -21,16 +19,8 @@ from valija.secret import Secret
 from valija.services.passwords import Passwords
 from valija.store.queue_port import Body
 
+here = furnished_fixture
 STOPPED = {"en": "There is no token", "es": "No hay ningún token"}
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
-    """A machine with a device, a stranger and mail: 1 deferred, 2 half refused, 3 held, 4 on its way."""
-    async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
-        await furnish(made)
-        yield made
 
 
 async def _stop_mail(here: Machinery) -> None:

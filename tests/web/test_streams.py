@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from asgi_faces import SMTP, Machinery, furnish, log_in, machinery, with_cheap_password
+from asgi_faces import SMTP, Machinery, furnished_fixture, log_in
 
 from valija.domain.account import GrantKind
 from valija.domain.queue import Deferred, HoldAsked
 from valija.domain.token import Authorization, AwaitingAuthorization, NotRetrieved
 from valija.services.events import Stopping
 
+here = furnished_fixture
 NOTHING_NEW = ": ok\n\n: still here\n\n"
-
-
-@pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
-    """A machine with a device, a stranger and mail."""
-    async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
-        await furnish(made)
-        yield made
 
 
 async def _first_news(here: Machinery, browser: httpx2.AsyncClient, page: str) -> str:

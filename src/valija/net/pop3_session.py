@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from valija.net.sessions import Session
 from valija.net.visits import LoginRefused, MaildropLost, MessageRefused, OpenMaildrop, PopHandler, PopVisit
-from valija.protocol import pop3_server as pop
+from valija.protocol import pop3_server_events as pop
+from valija.protocol.pop3_server import Pop3Server
 
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
@@ -33,9 +34,9 @@ class PopSession(Session):
         self._visit: PopVisit
         self._maildrop: OpenMaildrop | None = None
 
-    def _open(self, *, secure: bool) -> pop.Pop3Server:
+    def _open(self, *, secure: bool) -> Pop3Server:
         self._visit = self._handler.open(self.peer)
-        return pop.Pop3Server(self._visit.policy, secure=secure)
+        return Pop3Server(self._visit.policy, secure=secure)
 
     def _secured(self, version: str) -> None:
         self._visit.secured(version)

@@ -9,6 +9,12 @@ from typing import Final
 
 REQUEST_LIMIT: Final = 32768
 PATIENCE_S: Final = 10.0
+REDIRECT_PAGE: Final = (
+    "<!doctype html><html lang=en><meta charset=utf-8><title>Valija</title>"
+    "<body style='font:1.2rem/1.5 system-ui,sans-serif;margin:4rem auto;max-width:32rem;padding:0 1rem'>"
+    "<p lang=es>La máquina ha recibido la respuesta. Mire en la máquina cómo ha terminado; puede cerrar esta página.</p>"
+    "<p>The machine has received the answer. Look at the machine how it ended; you can close this page.</p>"
+)
 
 
 class RedirectListener:

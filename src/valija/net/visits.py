@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from valija.protocol import pop3_server as pop
+from valija.protocol import pop3_server_events as pop
 from valija.protocol import smtp_server_events as smtp
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path

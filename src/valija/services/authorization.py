@@ -15,10 +15,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
-from valija.domain.account import MACHINE, Actor, GrantKind, Presence, Setting
+from valija.domain.account import MACHINE, Actor, GrantKind, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import (
-    NotAtTheMachine,
     NotReady,
     RequestError,
     StoreError,
@@ -28,7 +27,7 @@ from valija.domain.errors import (
 )
 from valija.domain.explanations import Explainer
 from valija.domain.record import AuditAction
-from valija.domain.text import N_, Message, message
+from valija.domain.text import N_, message
 from valija.domain.token import (
     Authorization,
     AuthorizationFailed,
@@ -39,11 +38,12 @@ from valija.domain.token import (
     tokens_kept,
 )
 from valija.domain.trouble import Trouble, WhoActs
-from valija.net.redirect_listener import RedirectListener
+from valija.net.redirect_listener import REDIRECT_PAGE, RedirectListener
 from valija.oauth import grants
 from valija.oauth.classification import GrantFailure
 from valija.oauth.token_response import TokenResponse
 from valija.secret import Secret
+from valija.services.authorization_refusals import ProviderRefused, choose, demand_presence, no_address
 from valija.services.provider_client import ProviderClient, ResolvedAccount
 from valija.services.token_manager import TokenManager
 from valija.store.port import VersionedToken
@@ -53,19 +53,6 @@ CODE_LIFE: Final = timedelta(minutes=15)
 WITHOUT_PERSON_LIFE: Final = timedelta(minutes=2)
 STORE_RETRY_S: Final = 2.0
 STORE_RETRIES: Final = 1800
-
-
-class ProviderRefused(ValijaError):
-    """The provider did not give leave to get a token; ``trouble`` says why."""
-
-    code = "provider_refused"
-    exit_status = 4
-    http_status = 502
-
-    def __init__(self, what: Message, trouble: Trouble) -> None:
-        super().__init__(what)
-        self.trouble = trouble
-        self.exit_status = {WhoActs.NOBODY: 5, WhoActs.USER: 3}.get(trouble.who_acts, 4)  # type: ignore[misc]
 
 
 class AuthorizationDesk:
@@ -96,9 +83,9 @@ class AuthorizationDesk:
 
         Raises :class:`NotAtTheMachine`, :class:`NotReady`, :class:`ProviderRefused`; the state is as before then.
         """
-        _demand_presence(actor)
+        demand_presence(actor)
         resolved = self._or_refused(await self._client.resolve(setting.value))
-        chosen = _choose(resolved, grant)
+        chosen = choose(resolved, grant)
         await self._stop_task(setting.value)
         try:
             return await self._start(resolved, chosen, actor)
@@ -185,12 +172,12 @@ class AuthorizationDesk:
 
         Raises :class:`RequestError` if it does not belong to what is being asked for; then the right one may still come.
         """
-        _demand_presence(actor)
+        demand_presence(actor)
         account = setting.value
         state = (await self._tokens.state(account)).state
         asked = state.authorization if isinstance(state, AwaitingAuthorization) else None
         if asked is None or asked.state is None or asked.code_verifier is None or asked.redirect_uri is None:
-            raise _no_address()
+            raise no_address()
         resolved = self._or_refused(await self._client.resolve(account))
         issuer, required = resolved.server.issuer, resolved.server.issuer_in_response
         try:
@@ -205,7 +192,7 @@ class AuthorizationDesk:
             explanation = self._explainer.explain("redirect_state_mismatch")
             raise RequestError(message(explanation.meaning), message(explanation.cure)) from None
         if asked.authorization_id in self._used:
-            raise _no_address()
+            raise no_address()
         self._used.add(asked.authorization_id)
         await self._stop_task(account)
         if isinstance(found, GrantFailure):
@@ -412,38 +399,3 @@ class AuthorizationDesk:
             trouble = self._client.trouble(found)
             raise ProviderRefused(message(self._explainer.explain(trouble.reason).meaning), trouble)
         return found
-
-
-REDIRECT_PAGE: Final = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>Valija</title>"
-    "<body style='font:1.2rem/1.5 system-ui,sans-serif;margin:4rem auto;max-width:32rem;padding:0 1rem'>"
-    "<p lang=es>La máquina ha recibido la respuesta. Mire en la máquina cómo ha terminado; puede cerrar esta página.</p>"
-    "<p>The machine has received the answer. Look at the machine how it ended; you can close this page.</p>"
-)
-
-
-def _demand_presence(actor: Actor) -> None:
-    if actor.presence is not Presence.AT_MACHINE:
-        raise NotAtTheMachine(
-            message(N_("The setup cannot be completed on the web page.")),
-            message(N_("Get the token at the machine.")),
-        )
-
-
-def _no_address() -> NotReady:
-    return NotReady(message(N_("No address is waited for.")), message(N_("Press Get Token first.")))
-
-
-def _choose(resolved: ResolvedAccount, wanted: GrantKind | None) -> GrantKind:
-    available, name = resolved.available_grants(), resolved.profile.display_name
-    if wanted is not None and wanted not in available:
-        raise NotReady(
-            message(N_("{provider} does not offer the grant {grant}."), provider=name, grant=wanted.value),
-            message(N_("Possible here: {grants}."), grants=", ".join(g.value for g in available) or "-"),
-        )
-    if not available:
-        raise NotReady(
-            message(N_("{provider} offers no way to get a token with this registration."), provider=name),
-            message(N_("Set a client secret, a certificate or a service account, or another issuer.")),
-        )
-    return wanted or available[0]

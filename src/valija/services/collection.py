@@ -35,7 +35,7 @@ from valija.net.message_stream import stuffed
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.visits import LoginRefused, MaildropLost, MessageRefused, Peer, PopHandler, PopVisit
 from valija.protocol.pop3_client import Listed
-from valija.protocol.pop3_server import Entry, PopPolicy
+from valija.protocol.pop3_server_events import Entry, PopPolicy
 from valija.protocol.sasl_server import Shown
 from valija.services.admission import NotAdmitted, admit
 from valija.services.devices import DeviceDesk

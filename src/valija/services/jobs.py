@@ -22,8 +22,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import secrets
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -50,23 +48,21 @@ from valija.domain.queue import Delivered, Failed
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
-from valija.services.durable import write_durably
 from valija.services.events import EventBus, JobChanged, QueueChanged
 from valija.services.gateway import Gateway
-from valija.services.job_run import KEPT, PICTURE, JobRun, JobStopped, words_of
+from valija.services.job_folders import JobFolders
+from valija.services.job_run import JobRun, JobStopped, words_of
 from valija.services.login import LoginFailed, Troubles
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
 
 log: Final = logging.getLogger(__name__)
-DIRECTORY: Final = "jobs"
 KEEP_DAYS: Final = 30
 TICK_S: Final = 30.0
 FORGET_S: Final = 3600.0
 FORGET_AT_ONCE: Final = 200
 GONE: Final = timedelta(days=1)
-NODE: Final = "node-name"
 
 Settled = Callable[[StoredJob, list[StoredQueued]], Awaitable[JobEvent | None]]
 Overdue = Callable[[StoredJob], Awaitable[JobEvent | None]]
@@ -91,7 +87,7 @@ class JobDesk:
         self.store = store
         self.clock = clock
         self.troubles = troubles
-        self.directory = state_dir / DIRECTORY
+        self.folders = JobFolders(state_dir)
         self.live_progress: dict[int, Progress] = {}
         self.settled: dict[JobKind, Settled] = {}
         self.overdue: dict[JobKind, Overdue] = {}
@@ -102,7 +98,6 @@ class JobDesk:
         self.keep = timedelta(days=keep_days)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._followed: set[int] = set()
-        self._name_file = state_dir / NODE
         self._node = ""
 
     # --- what a job's keeper does -----------------------------------------------------------------------------------------
@@ -121,7 +116,7 @@ class JobDesk:
 
     async def go_on(self, job: StoredJob, work: Work) -> None:
         """Start work for a job that is there already."""
-        directory = await asyncio.to_thread(self._make_folder, job.id)
+        directory = await asyncio.to_thread(self.folders.make, job.id)
         task = asyncio.create_task(self._do(JobRun(self, job, directory), work), name=f"job {job.id}")
         self._running[job.id] = task
         task.add_done_callback(lambda done: self._forget_task(job.id, done))
@@ -138,7 +133,7 @@ class JobDesk:
         (self._followed.add if follows else self._followed.discard)(number)
         if is_final(job.state):
             self.live_progress.pop(number, None)
-            await asyncio.to_thread(self._tidy, number)
+            await asyncio.to_thread(self.folders.tidy, number)
         self.tell(job)
         return job
 
@@ -149,7 +144,7 @@ class JobDesk:
 
     def folder(self, number: int) -> Path:
         """Return a job's own folder."""
-        return self.directory / str(number)
+        return self.folders.of(number)
 
     async def wait(self, number: int) -> None:
         """Wait until a job's work here has ended."""
@@ -200,7 +195,7 @@ class JobDesk:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            await asyncio.to_thread(self._tidy, number)
+            await asyncio.to_thread(self.folders.tidy, number)
         messages = job.state.messages if isinstance(job.state, Sending | Awaiting) else ()
         with contextlib.suppress(UnknownName):  # what has gone from the queue need not be taken from it
             await self._gateway.act("cancel", messages, actor)
@@ -213,11 +208,11 @@ class JobDesk:
     async def start(self) -> None:
         """Take up what the last process left. Call it when every kind has said what it does."""
         for job in await self.store.jobs.live(await self.node()):
-            await asyncio.to_thread(self._make_folder, job.id)
+            await asyncio.to_thread(self.folders.make, job.id)
             await self._take_up(job)
         await self._adopt()
         numbers = await self.store.jobs.numbers()
-        await asyncio.to_thread(self._sweep, numbers)
+        await asyncio.to_thread(self.folders.sweep, numbers)
 
     async def _take_up(self, job: StoredJob) -> None:
         """Go on with a job that no process works on."""
@@ -240,7 +235,7 @@ class JobDesk:
     async def node(self) -> str:
         """Return the name of this machine among those that share the store; its state directory keeps it."""
         if not self._node:
-            self._node = await asyncio.to_thread(self._own_name)
+            self._node = await asyncio.to_thread(self.folders.own_name)
         return self._node
 
     async def run(self) -> None:
@@ -290,7 +285,7 @@ class JobDesk:
         except ValijaError as error:
             await self._safely(self.fail(run.id, "job_refused", str(error)))
         except OSError as error:
-            reason = "disk_full" if error.errno == 28 else "job_error"
+            reason = "disk_full" if error.errno == errno.ENOSPC else "job_error"
             await self._safely(self.fail(run.id, reason, error.strerror or ""))
         except Exception as error:
             log.exception("job_failed", extra={"fields": {"job": run.id}})
@@ -375,36 +370,6 @@ class JobDesk:
         while True:
             gone = await self.store.jobs.forget_ended(self.clock.now() - self.keep, FORGET_AT_ONCE)
             for number in gone:
-                await asyncio.to_thread(shutil.rmtree, self.folder(number), ignore_errors=True)
+                await asyncio.to_thread(self.folders.forget, number)
             if len(gone) < FORGET_AT_ONCE:
                 return
-
-    def _own_name(self) -> str:
-        with contextlib.suppress(FileNotFoundError):
-            if kept := self._name_file.read_text("ascii").strip():
-                return kept
-        name = secrets.token_hex(8)
-        write_durably(self._name_file, name)
-        return name
-
-    # --- files ------------------------------------------------------------------------------------------------------------
-
-    def _make_folder(self, number: int) -> Path:
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-        folder = self.folder(number)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / KEPT).mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-    def _tidy(self, number: int) -> None:
-        """Delete what an ended job has no use for."""
-        folder = self.folder(number)
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name not in (PICTURE, KEPT):
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-    def _sweep(self, numbers: set[int]) -> None:
-        """Delete folders that belong to no job."""
-        for path in self.directory.iterdir() if self.directory.is_dir() else ():
-            if not (path.name.isdigit() and int(path.name) in numbers):
-                shutil.rmtree(path, ignore_errors=True)

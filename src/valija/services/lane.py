@@ -20,6 +20,7 @@ from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.fitting import fit
+from valija.services.lane_connection import KeptConnection
 from valija.services.lane_hold import LaneHold
 from valija.services.lane_leasing import Leasing, wait_for_event
 from valija.services.lane_line import LaneLine, Offer
@@ -172,7 +173,7 @@ class Lane:
 
     async def _work(self) -> None:
         """Send job after job over one connection, until none comes for a while."""
-        kept = _Kept()
+        kept = KeptConnection()
         try:
             while (taken := await self._line.take(self._places, KEEP_S)) is not None:
                 leased = taken.leased
@@ -216,7 +217,7 @@ class Lane:
 
         await self._d.keep_at("lease", give_back)
 
-    async def _do(self, leased: Leased, kept: _Kept) -> None:
+    async def _do(self, leased: Leased, kept: KeptConnection) -> None:
         """Try one message, in parts if it has many recipients."""
         if await self._sender_waits(leased, self._d.clock.now()):
             return
@@ -229,7 +230,7 @@ class Lane:
                 await self._apply([(entry.id, GivenBack(leased.lease)) for entry in rest])
                 return
 
-    async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> bool:
+    async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection) -> bool:
         """Try some recipients; tell whether the account can go on."""
         back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
         if not await self._may_begin(len(entries)):
@@ -278,7 +279,9 @@ class Lane:
             await self._d.keep_at("report", lambda: report(leased.message, leased.id, ended))
         await self._d.keep_at("outcome", lambda: self._apply(judgement.events))
 
-    async def _send(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: _Kept) -> Judgement | None:
+    async def _send(
+        self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection
+    ) -> Judgement | None:
         """Send; None if there is no connection to send over."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
@@ -312,7 +315,7 @@ class Lane:
                 return judgement
         return None
 
-    async def _connection(self, kept: _Kept) -> SmtpConnection | None:
+    async def _connection(self, kept: KeptConnection) -> SmtpConnection | None:
         if kept.connection is not None and kept.usable(self._settings_age):
             return kept.connection
         await kept.close()
@@ -409,20 +412,3 @@ class Lane:
         await self._apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
         self._d.changed(self.account)
         return True
-
-
-class _Kept:
-    """A worker's connection; ``age``: the settings that it was opened with; ``sent``: messages over it."""
-
-    def __init__(self) -> None:
-        self.connection: SmtpConnection | None = None
-        self.age = 0
-        self.sent = 0
-
-    def usable(self, age: int) -> bool:
-        return self.connection is not None and self.age == age
-
-    async def close(self, *, politely: bool = True) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            await connection.close(politely=politely)

@@ -26,7 +26,7 @@ from valija.net.jose import certificate_end
 from valija.oauth.catalogue import Profile
 from valija.protocol.smtp_transaction import Verdict
 from valija.secret import Secret
-from valija.services.authorization import ProviderRefused
+from valija.services.authorization_refusals import ProviderRefused
 from valija.services.connection_test import StageReport
 from valija.services.delivery import Delivered
 from valija.services.login import LoginFailed

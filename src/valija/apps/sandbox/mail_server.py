@@ -26,7 +26,7 @@ from valija.net.visits import (
     Transaction,
     Verdict,
 )
-from valija.protocol.pop3_server import PopPolicy
+from valija.protocol.pop3_server_events import PopPolicy
 from valija.protocol.sasl_server import MECHANISMS, Shown
 from valija.protocol.smtp_path import Path as SmtpPath
 from valija.protocol.smtp_server_events import SmtpPolicy

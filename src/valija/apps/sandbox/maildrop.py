@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 from valija.net.message_stream import stuffed
 from valija.net.visits import Verdict
-from valija.protocol.pop3_server import Entry
+from valija.protocol.pop3_server_events import Entry
 
 DOMAIN: Final = "sandbox.test"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._+=/-]{0,63}")

@@ -16,7 +16,7 @@ from valija.apps.web.settings_views import screen_values, token_digest, token_st
 from valija.apps.web.visit import Visit, lamps, redirect
 from valija.domain.account import GrantKind
 from valija.domain.errors import NotAtTheMachine, ValijaError
-from valija.services.authorization import ProviderRefused
+from valija.services.authorization_refusals import ProviderRefused
 from valija.services.events import Stopping
 
 HEARTBEAT_S = 20.0
