@@ -194,7 +194,7 @@ def build(
     jobs = JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days)
     outgoing = Outgoing(delivery, gateway.intake, clock)
     contacts, scan_settings = AddressBook(store, clock, events), ScanSettingsDesk(store, clock, events)
-    scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock)
+    scans = ScanDesk(store, scan_settings, contacts, jobs, outgoing, clock, translate)
     taking = Taking(store, jobs, clock, events, translate, state_dir)
     fax = _fax(taking, outgoing, delivery, gateway)
     printing = _printing(taking, outgoing, tls)

@@ -17,6 +17,7 @@ from valija.protocol.smtp_path import is_address
 RESOLUTION_RANGE: Final = (75, 1200)
 SIZE_RANGE_MB: Final = (1, 150)
 TEMPLATE_LIMIT: Final = 120
+SUBJECT: Final = N_("Scan {date} {time}")
 TEXT_LIMIT: Final = 4000
 ADDRESSES_LIMIT: Final = 100
 PATH_LIMIT: Final = 500
@@ -75,8 +76,9 @@ MEDIA_TYPES: Final = {
 class ScanSettings:
     """The machine's own choices; each scan may choose otherwise, but for ``bcc``, ``signature`` and the size limit.
 
-    ``scanner``: SANE's name, empty for the first that is found. ``folder``: what is put there is sent ``folder_to``.
-    ``ocr_language``: as tesseract names it. ``user`` in a template is who began the scan.
+    ``subject``: empty is ``SUBJECT`` in the machine's language. ``scanner``: SANE's name, empty for the first that is found.
+    ``folder``: what is put there is sent ``folder_to``. ``ocr_language``: as tesseract names
+    it. ``user`` in a template is who began the scan.
     """
 
     scanner: str = ""
@@ -87,7 +89,7 @@ class ScanSettings:
     duplex: bool = False
     drop_blank: bool = False
     review: bool = True
-    subject: str = "Scan {date} {time}"
+    subject: str = ""
     text: str = ""
     file_name: str = "scan-{date}-{counter}"
     bcc: tuple[str, ...] = ()

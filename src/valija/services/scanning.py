@@ -22,13 +22,14 @@ from valija.domain.account import Actor
 from valija.domain.clock import Clock
 from valija.domain.errors import NotReady, RequestError, UnknownName
 from valija.domain.job import Awaited, Awaiting, JobEvent, JobKind, Resumed, TroubleCame
-from valija.domain.scan import ScanRequest, fill_template, parse_scan_request, template_values
+from valija.domain.scan import SUBJECT, ScanRequest, fill_template, parse_scan_request, template_values
 from valija.domain.text import N_, message
 from valija.paper.process import PaperProblem
 from valija.paper.scanner import Scanner, list_scanners
 from valija.services.address_book import AddressBook
 from valija.services.job_run import JobRun, card_of
 from valija.services.jobs import JobDesk
+from valija.services.mail_taking import Say
 from valija.services.outgoing import Outgoing
 from valija.services.preferences import zone_of
 from valija.services.scan_pages import PageList, picture_path, read_list, write_list
@@ -49,12 +50,14 @@ class ScanDesk:
         jobs: JobDesk,
         outgoing: Outgoing,
         clock: Clock,
+        say: Say,
     ) -> None:
         self.settings = settings
         self.contacts = contacts
         self._store = store
         self._jobs = jobs
         self._clock = clock
+        self._say = say
         self._work = ScanWork(store, outgoing, clock)
         jobs.overdue[JobKind.SCAN] = self._nobody_looked
 
@@ -173,7 +176,11 @@ class ScanDesk:
             to = [part for part in to.replace(";", ",").split(",") if part.strip()]
         if isinstance(to, list | tuple) and all(isinstance(address, str) for address in to):
             asked = {**asked, "to": await self.contacts.addresses(to)}
-        return parse_scan_request(await self.settings.load(), asked)
+        request = parse_scan_request(await self.settings.load(), asked)
+        if request.choices.subject:
+            return request
+        subject = self._say(SUBJECT, (await self._store.load_preferences()).language)
+        return replace(request, choices=replace(request.choices, subject=subject))
 
     async def _nobody_looked(self, job: StoredJob) -> JobEvent:
         trouble = self._jobs.troubles.of_reason("scan_not_looked_at")

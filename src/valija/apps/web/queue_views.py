@@ -18,7 +18,7 @@ from valija.apps.api.models import QueueAccountView
 from valija.apps.web import chart
 from valija.apps.web.alert_views import home_alerts
 from valija.apps.web.live import Parts, live, stream_of
-from valija.apps.web.visit import Visit, lamps, redirect
+from valija.apps.web.visit import Visit, lamp_of, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.device import LOGIN_PATTERN
 from valija.domain.errors import UnknownName
@@ -40,6 +40,7 @@ ACCOUNT_STATES: Final = {
     "paused": N_("Waits"),
     "held": N_("Held"),
     "blocked": N_("Stopped"),
+    "unready": N_("Cannot send"),
 }
 # which state of its recipients stands for a message: what somebody should look at first
 WORST_FIRST: Final = ("failed", "held", "deferred", "in_flight", "queued", "delivered")
@@ -54,7 +55,7 @@ WAITING: Final = ("queued", "deferred", "held", "in_flight")
 
 async def mail_now(visit: Visit, length: timedelta) -> dict[str, Any]:
     """Return the accounts with what is wrong with them, and the picture of the last hours."""
-    accounts = [_account(visit, view) for view in await show_accounts(visit.machine, visit.views)]
+    accounts = [await _account(visit, view) for view in await show_accounts(visit.machine, visit.views)]
     waiting = sum(account["waiting"] for account in accounts)
     *before, now = visit.machine.gateway.traffic.picture(length)
     return {
@@ -65,14 +66,20 @@ async def mail_now(visit: Visit, length: timedelta) -> dict[str, Any]:
     }
 
 
-def _account(visit: Visit, view: QueueAccountView) -> dict[str, Any]:
+async def _account(visit: Visit, view: QueueAccountView) -> dict[str, Any]:
     state = "blocked" if view.trouble else "held" if view.held else "paused" if view.paused_until else "open"
-    label = SETTING_LABELS[Setting(view.account)] if view.account in {s.value for s in Setting} else view.account
+    label, why = view.account, ""
+    if view.account in {s.value for s in Setting}:
+        setting = Setting(view.account)
+        label, lamp = SETTING_LABELS[setting], await lamp_of(visit, setting)
+        if state == "open" and not lamp["ok"]:  # nobody has tried yet
+            state, why = "unready", lamp["why"]
     return {
         "name": view.account,
         "label": visit.text(label),
         "state": state,
         "state_label": visit.text(ACCOUNT_STATES[state]),
+        "why": why,
         "view": view,
         "counts": [(name, visit.text(STATE_LABELS[name]), view.counts.get(name.value, 0)) for name in STATE_LABELS],
         "waiting": sum(view.counts.get(name, 0) for name in WAITING),

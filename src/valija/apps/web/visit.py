@@ -208,12 +208,12 @@ async def make_visit(
 
 async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
     """Return whether the machine can send and receive, and why not; how many alerts there are that somebody should act on."""
-    send = await _lamp(visit, Setting.SMTP)
+    send = await lamp_of(visit, Setting.SMTP)
     blocked = visit.machine.gateway.dispatcher.gate(Setting.SMTP.value).blocked
     if send["ok"] and blocked is not None:  # the token is good, and the server takes no mail with it
         trouble = visit.views.raw_trouble(blocked.trouble)
         send = {"ok": False, "why": trouble.meaning if trouble else ""}
-    receiving = [await _lamp(visit, s) for s in Setting if s.is_pop]
+    receiving = [await lamp_of(visit, s) for s in Setting if s.is_pop]
     set_up = [lamp for lamp in receiving if lamp["ok"] is not None]
     receive = next((lamp for lamp in set_up if not lamp["ok"]), set_up[0] if set_up else receiving[0])
     levels = [alert.condition.level for alert in await visit.machine.alerts.all() if alert.is_open]
@@ -225,7 +225,8 @@ async def lamps(visit: Visit) -> dict[str, dict[str, Any]]:
     }
 
 
-async def _lamp(visit: Visit, setting: Setting) -> dict[str, Any]:
+async def lamp_of(visit: Visit, setting: Setting) -> dict[str, Any]:
+    """Return whether a setting can be used (``ok``; None: not set up), and why not (``why``)."""
     settings = await visit.machine.settings.load(setting)
     if not settings.server:
         return {"ok": None, "why": ""}
