@@ -157,7 +157,7 @@ def _job(views: Views, job: StoredJob, has_picture: bool) -> dict[str, Any]:
         "kind_label": views.text(KIND_LABELS[card.kind]),
         "title": card.title,
         "who": card.who,
-        "where": card.where,
+        "where": card.where.partition(" ")[0],  # a folder's is followed by the name that the file has there
         "created_at": card.created_at,
         "recipients": list(card.recipients),
         "state": state.name.value,

@@ -38,6 +38,7 @@ WHO_WORDS: Final = {
     "panel": N_("panel"),
     "web": N_("web page"),
     "cli": N_("command line"),
+    "folder": N_("Folder to watch"),
 }
 
 
