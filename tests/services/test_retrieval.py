@@ -17,6 +17,7 @@ from valija.domain.record import ReceivedMessage
 from valija.domain.text import message
 from valija.services.events import MailReceived
 from valija.services.fetched import Fetched
+from valija.services.retrieval import REFUSALS_A_CHECK
 from valija.store.memory import MemoryStore
 from valija.store.port import StoredMessage
 
@@ -82,7 +83,7 @@ async def test_a_disconnect_at_any_step_loses_and_doubles_nothing(machine: Machi
     assert not list(machine.state_dir.rglob("*.tmp")), "no half message is left"
 
 
-@pytest.mark.parametrize("step", ["UIDL", "RETR 1", "DELE 1", "PASS"])
+@pytest.mark.parametrize("step", ["UIDL", "RETR", "DELE", "PASS"])
 async def test_a_refusal_at_any_step_is_told_and_loses_nothing(machine: Machine, serve: Serve, step: str) -> None:
     """With the server's own words."""
     maildrop = Maildrop(refuses=step)
@@ -91,6 +92,38 @@ async def test_a_refusal_at_any_step_is_told_and_loses_nothing(machine: Machine,
     assert report.trouble is not None
     assert "no" in report.trouble.server_words
     assert len(maildrop.messages) == 2
+
+
+@pytest.mark.parametrize(("step", "commands"), [("RETR 1", ["RETR 1"]), ("DELE 1", ["RETR 1", "DELE 1"])])
+async def test_a_message_that_the_server_does_not_give_does_not_hold_up_the_others(
+    machine: Machine, serve: Serve, step: str, commands: list[str]
+) -> None:
+    """It stays there, and is told each time; what is here already is not fetched again."""
+    maildrop = Maildrop(refuses=step)
+    await serve(maildrop)
+    first = await machine.retrieval.check(FAX)
+    assert first.trouble is not None
+    assert "no" in first.trouble.server_words
+    assert list(maildrop.messages) == ["u1"]
+    maildrop.commands.clear()
+    second = await machine.retrieval.check(FAX)
+    assert second.trouble is not None
+    assert maildrop.commands[-2:] == [commands[-1], "QUIT"]
+    maildrop.refuses = ""
+    third = await machine.retrieval.check(FAX)
+    assert third.trouble is None
+    assert maildrop.messages == {}
+    kept = [m.message.unique_id for m in (*first.messages, *second.messages, *third.messages)]
+    assert sorted(kept) == ["u1", "u2"]
+
+
+async def test_a_server_that_gives_no_message_is_left_alone_after_some(machine: Machine, serve: Serve) -> None:
+    """What it was not asked for is not deleted either."""
+    maildrop = Maildrop(messages={f"u{n}": LONG for n in range(1, 41)}, refuses="RETR")
+    await serve(maildrop)
+    assert (await machine.retrieval.check(FAX)).trouble is not None
+    assert sum(line.startswith("RETR") for line in maildrop.commands) == REFUSALS_A_CHECK
+    assert len(maildrop.messages) == 40
 
 
 async def test_two_checks_at_once_fetch_once(machine: Machine, serve: Serve) -> None:
@@ -120,7 +153,7 @@ async def test_a_full_disk_leaves_the_mail_on_the_server(
 
 
 async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(machine: Machine, serve: Serve) -> None:
-    """Made durable some at a time, deleted only then."""
+    """Made durable some at a time; nothing is deleted by a session that did not end well."""
     many = {f"u{n}": b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 41)}
     maildrop = Maildrop(messages=dict(many), breaks="RETR 38")
     await serve(maildrop)
@@ -128,8 +161,7 @@ async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(mac
     assert first.trouble is not None
     assert [m.message.unique_id for m in first.messages] == [f"u{n}" for n in range(1, 38)]
     assert [m.id for m in first.messages] == sorted(m.id for m in first.messages)
-    deleted = [line for line in maildrop.commands if line.startswith("DELE")]
-    assert deleted == [f"DELE {n}" for n in range(1, 33)]
+    assert not [line for line in maildrop.commands if line.startswith("DELE")]
     maildrop.breaks = ""
     second = await machine.retrieval.check(FAX)
     assert [m.message.unique_id for m in second.messages] == ["u38", "u39", "u40"]

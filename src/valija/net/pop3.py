@@ -117,12 +117,6 @@ class Pop3Connection:
                 return
             data = await self._wire.receive("retr")
 
-    async def delete(self, number: int) -> None:
-        """Mark a message for deletion at QUIT."""
-        status = await self._run(pop.ask_delete(number))
-        if not status.ok:
-            raise PopRefusal(pop.PopRefused(pop.PopStage.DELE, status))
-
     async def delete_all(self, numbers: Sequence[int]) -> list[pop.PopStatus]:
         """Mark messages for deletion at QUIT; return the refusals."""
         return await self._run(pop.ask_deletions(numbers, self.capabilities))

@@ -314,13 +314,6 @@ def ask_deletions(numbers: Sequence[int], capabilities: PopCapabilities) -> Gene
     return refused
 
 
-def ask_delete(number: int) -> Generator[Step, Any, PopStatus]:
-    """Say DELE; it takes effect at QUIT."""
-    yield Write(b"DELE %d\r\n" % number)
-    status: PopStatus = yield ReadStatus(PopStage.DELE)
-    return status
-
-
 def say_goodbye() -> Generator[Step, Any, PopStatus]:
     """Say QUIT; a negative status means that some deletions did not happen."""
     yield Write(b"QUIT\r\n")

@@ -1,8 +1,8 @@
 """Receiving mail with a POP setting: every message is on disk before it is deleted upstream, none is fetched twice.
 
-Order for each message: stream to a file aside → fsync → rename → note in the store → DELE. Some small ones are made durable
-together: their syncs at one moment, their notes in one commit, in order. Deletions happen upstream at QUIT. A crash in between
-leaves at most a message that is known and still upstream: it is deleted there without being fetched again.
+Order for each message: stream to a file aside → fsync → rename → note in the store; then DELE for all of them. Some small ones
+are made durable together: their syncs at one moment, their notes in one commit, in order. Deletions happen upstream at QUIT.
+A crash in between leaves at most messages that are known and still upstream: they are deleted there without being fetched anew.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from valija.message.summary import summarise
 from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.tls import ClientContext
+from valija.protocol.pop3_client import PopStatus
 from valija.services.events import EventBus, MailReceived
 from valija.services.fetched import Fetched, discard, keep_together
 from valija.services.login import Login, LoginFailed, endpoint_of
@@ -36,6 +37,7 @@ from valija.store.port import Store, StoredMessage
 
 log: Final = logging.getLogger(__name__)
 MESSAGES_A_CHECK: Final = 500
+REFUSALS_A_CHECK: Final = 20  # then the server is left alone
 BUFFER: Final = 262_144
 TOGETHER: Final = 16  # messages
 TOGETHER_OCTETS: Final = 4_194_304
@@ -173,10 +175,9 @@ class Retrieval:
             listed = (await connection.unique_ids())[:MESSAGES_A_CHECK]
             known = await self._store.known_unique_ids(setting.value, maildrop, [uid for _n, uid in listed])
             new = [(number, unique_id) for number, unique_id in listed if unique_id not in known]
-            await self._fetch(setting, maildrop, connection, new, received)
-            for number, unique_id in listed:
-                if unique_id in known:
-                    await connection.delete(number)
+            had, not_given = await self._fetch(setting, maildrop, connection, new, received)
+            here = [number for number, unique_id in listed if unique_id in known or number in had]
+            not_deleted = await connection.delete_all(here)
             status = await connection.quit()
         except NetError as error:
             await connection.close()
@@ -187,7 +188,11 @@ class Retrieval:
         except BaseException:
             await connection.close()
             raise
-        return None if status.ok else troubles.of_pop("quit", status)[0]
+        for stage, said in (("retr", not_given), ("dele", not_deleted), ("quit", [status])):
+            for answer in said:
+                if not answer.ok:
+                    return troubles.of_pop(stage, answer)[0]
+        return None
 
     async def _fetch(
         self,
@@ -196,10 +201,14 @@ class Retrieval:
         connection: Pop3Connection,
         listed: Sequence[tuple[int, str]],
         received: list[StoredMessage],
-    ) -> None:
-        """Fetch messages, some at a time; what came before a trouble is kept."""
+    ) -> tuple[set[int], list[PopStatus]]:
+        """Fetch messages, some at a time; what came before a trouble is kept. Return the numbers of what is here, and refusals.
+
+        A message that the server does not give stays there, and does not hold up the others.
+        """
         some: list[Fetched] = []
-        numbers: list[int] = []
+        had: set[int] = set()
+        refused: list[PopStatus] = []
 
         async def keep() -> None:
             kept, some[:] = list(some), []
@@ -207,21 +216,23 @@ class Retrieval:
 
         try:
             for number, unique_id in listed:
-                some.append(await self._stream(setting, connection, number, unique_id))
-                numbers.append(number)
+                if len(refused) >= REFUSALS_A_CHECK:
+                    break
+                try:
+                    some.append(await self._stream(setting, connection, number, unique_id))
+                    had.add(number)
+                except PopRefusal as refusal:
+                    refused.append(refusal.refused.status)
                 if len(some) >= TOGETHER or sum(fetched.size for fetched in some) >= TOGETHER_OCTETS:
                     await keep()
-                    while numbers:
-                        await connection.delete(numbers.pop(0))
             await keep()
-            while numbers:
-                await connection.delete(numbers.pop(0))
         except asyncio.CancelledError:
             await asyncio.shield(asyncio.to_thread(discard, some))
             raise
         except Exception:
             await keep()
             raise
+        return had, refused
 
     async def _stream(self, setting: Setting, connection: Pop3Connection, number: int, unique_id: str) -> Fetched:
         now = self._clock.now()
