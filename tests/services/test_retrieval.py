@@ -17,7 +17,7 @@ from valija.domain.record import ReceivedMessage
 from valija.domain.text import message
 from valija.services.events import MailReceived
 from valija.services.fetched import Fetched
-from valija.services.retrieval import REFUSALS_A_CHECK
+from valija.services.retrieval import REFUSALS_A_CHECK, CheckTimer
 from valija.store.memory import MemoryStore
 from valija.store.port import StoredMessage
 
@@ -124,6 +124,42 @@ async def test_a_server_that_gives_no_message_is_left_alone_after_some(machine: 
     assert (await machine.retrieval.check(FAX)).trouble is not None
     assert sum(line.startswith("RETR") for line in maildrop.commands) == REFUSALS_A_CHECK
     assert len(maildrop.messages) == 40
+
+
+class Quick(SystemClock):
+    """A clock on which no wait is long."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a moment."""
+        await asyncio.sleep(0.01)
+
+
+async def test_what_is_too_much_for_one_check_comes_with_the_next_at_once(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after an interval; then it is quiet again."""
+    monkeypatch.setattr("valija.services.retrieval.MESSAGES_A_CHECK", 3)
+    maildrop = Maildrop(messages={f"u{n}": LONG for n in range(1, 9)})
+    await serve(maildrop)
+    timer = asyncio.create_task(CheckTimer(machine.retrieval, Quick(), (FAX,)).run())
+    async with asyncio.timeout(20):
+        while maildrop.messages:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    timer.cancel()
+    assert maildrop.sessions == 3
+
+
+async def test_messages_that_stay_at_the_server_do_not_hide_the_new_ones(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are before them in its list."""
+    monkeypatch.setattr("valija.services.retrieval.MESSAGES_A_CHECK", 3)
+    monkeypatch.setattr("valija.services.retrieval.LOOKED_UP", 2)
+    maildrop = Maildrop(messages={f"u{n}": LONG for n in range(1, 8)}, refuses="DELE")
+    await serve(maildrop)
+    kept = [m.message.unique_id for _check in range(3) for m in (await machine.retrieval.check(FAX)).messages]
+    assert kept == [f"u{n}" for n in range(1, 8)]
 
 
 async def test_two_checks_at_once_fetch_once(machine: Machine, serve: Serve) -> None:

@@ -37,6 +37,7 @@ from valija.store.port import Store, StoredMessage
 
 log: Final = logging.getLogger(__name__)
 MESSAGES_A_CHECK: Final = 500
+LOOKED_UP: Final = 1000  # unique-ids, in one read of the store
 REFUSALS_A_CHECK: Final = 20  # then the server is left alone
 BUFFER: Final = 262_144
 TOGETHER: Final = 16  # messages
@@ -88,6 +89,7 @@ class Retrieval:
         self._kept: dict[str, tuple[int, float, Any]] = {}
         self._locks: defaultdict[Setting, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.sandbox_ports = sandbox_ports
+        self.unfinished: set[Setting] = set()  # whose last check left some for the next one
 
     async def check(self, setting: Setting) -> CheckReport:
         """Fetch what is new.
@@ -96,6 +98,7 @@ class Retrieval:
         the messages that came before it.
         """
         release = await self.take(setting, TURN_S)
+        self.unfinished.discard(setting)
         try:
             settings = await self.settings(setting)
             received: list[StoredMessage] = []
@@ -172,12 +175,9 @@ class Retrieval:
         maildrop = f"{settings.account.lower()}@{settings.server}"
         troubles = self._login.troubles
         try:
-            listed = (await connection.unique_ids())[:MESSAGES_A_CHECK]
-            known = await self._store.known_unique_ids(setting.value, maildrop, [uid for _n, uid in listed])
-            new = [(number, unique_id) for number, unique_id in listed if unique_id not in known]
-            had, not_given = await self._fetch(setting, maildrop, connection, new, received)
-            here = [number for number, unique_id in listed if unique_id in known or number in had]
-            not_deleted = await connection.delete_all(here)
+            new, here = await self._sort_out(setting, maildrop, await connection.unique_ids())
+            had, not_given = await self._fetch(setting, maildrop, connection, new[:MESSAGES_A_CHECK], received)
+            not_deleted = await connection.delete_all(here + had)
             status = await connection.quit()
         except NetError as error:
             await connection.close()
@@ -192,7 +192,26 @@ class Retrieval:
             for answer in said:
                 if not answer.ok:
                     return troubles.of_pop(stage, answer)[0]
+        if len(new) > MESSAGES_A_CHECK:
+            self.unfinished.add(setting)
         return None
+
+    async def _sort_out(
+        self, setting: Setting, maildrop: str, listed: Sequence[tuple[int, str]]
+    ) -> tuple[list[tuple[int, str]], list[int]]:
+        """Return what is new, as far as one check goes and one more, and the numbers of what is here already before that."""
+        new: list[tuple[int, str]] = []
+        here: list[int] = []
+        for start in range(0, len(listed), LOOKED_UP):
+            some = listed[start : start + LOOKED_UP]
+            known = await self._store.known_unique_ids(
+                setting.value, maildrop, [unique_id for _number, unique_id in some]
+            )
+            new += [entry for entry in some if entry[1] not in known]
+            here += [number for number, unique_id in some if unique_id in known]
+            if len(new) > MESSAGES_A_CHECK:
+                break
+        return new, here
 
     async def _fetch(
         self,
@@ -201,13 +220,13 @@ class Retrieval:
         connection: Pop3Connection,
         listed: Sequence[tuple[int, str]],
         received: list[StoredMessage],
-    ) -> tuple[set[int], list[PopStatus]]:
+    ) -> tuple[list[int], list[PopStatus]]:
         """Fetch messages, some at a time; what came before a trouble is kept. Return the numbers of what is here, and refusals.
 
         A message that the server does not give stays there, and does not hold up the others.
         """
         some: list[Fetched] = []
-        had: set[int] = set()
+        had: list[int] = []
         refused: list[PopStatus] = []
 
         async def keep() -> None:
@@ -220,7 +239,7 @@ class Retrieval:
                     break
                 try:
                     some.append(await self._stream(setting, connection, number, unique_id))
-                    had.add(number)
+                    had.append(number)
                 except PopRefusal as refusal:
                     refused.append(refusal.refused.status)
                 if len(some) >= TOGETHER or sum(fetched.size for fetched in some) >= TOGETHER_OCTETS:
@@ -300,6 +319,8 @@ def _not_written(error: OSError) -> StoreFull:
 class CheckTimer:
     """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task.
 
+    What a check left because there was too much for one is fetched at once.
+
     Where several nodes share the store, one of them checks; another one goes on when it has been silent for an interval.
 
     A mailbox that a device fetches is the device's: it is not checked here.
@@ -337,7 +358,8 @@ class CheckTimer:
         settings = await self._retrieval.settings(setting)
         now = self._clock.monotonic()
         last = self._last.get(setting)
-        waits = last is not None and now - last < settings.check_interval * MINUTE_S
+        unfinished = setting in self._retrieval.unfinished
+        waits = last is not None and now - last < settings.check_interval * MINUTE_S and not unfinished
         if not settings.server or settings.check_interval == 0 or waits or self._is_a_devices(setting.value):
             return
         self._last[setting] = now
