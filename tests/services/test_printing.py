@@ -27,6 +27,7 @@ from valija.domain.job import Awaited, Awaiting, Cancelled, Done, Failed, JobKin
 from valija.domain.print_job import PrintOptions
 from valija.domain.printer import PrinterStateName
 from valija.domain.record import ReceivedMessage
+from valija.domain.stumbles import TIMES
 from valija.net.ipp import IppRefused
 from valija.services import print_line, printing
 from valija.services.print_order import order_of, read_order
@@ -498,6 +499,34 @@ async def test_what_one_job_cannot_do_does_not_hold_the_others(
     ]
     await until(machine, jobs[3].id, is_done)
     assert [printed.title.split(" (")[0] for printed in cups.await_output(1)] == ["Nº 3"]
+
+
+async def test_a_document_over_which_the_printer_breaks_each_time_does_not_hold_the_others(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits at first, as for any trouble of the printer; then others go before it, and it has failed."""
+    jobs = await came(machine, *(a_mail(("a.pdf", pdf(1)), subject=f"Nº {n}") for n in range(2)))
+    line = machine.printing.line
+    real = line.ipp.print_file
+    asked: list[str] = []
+
+    async def breaks_over_one(target: Any, ticket: Any, path: Path) -> Any:
+        asked.append(ticket.name[:4])
+        if ticket.name.startswith("Nº 0 "):
+            raise IppRefused(0x0500, "internal error")
+        return await real(target, ticket, path)
+
+    monkeypatch.setattr(line.ipp, "print_file", breaks_over_one)
+    for _try in range(TIMES):
+        line._retry_at = float("-inf")
+        await line.turn()
+    assert asked == ["Nº 0"] * TIMES
+    assert isinstance((await machine.jobs.job(jobs[0].id)).state, Awaiting)
+    line._retry_at = float("-inf")
+    await line.turn()
+    assert asked[TIMES:] == ["Nº 1", "Nº 0"]
+    assert reason_of(await machine.jobs.job(jobs[0].id)) == "print_not_taken"
+    await until(machine, jobs[1].id, is_done)
 
 
 async def test_a_full_disk_keeps_the_line_waiting(

@@ -141,10 +141,11 @@ async def test_what_is_too_much_for_one_check_comes_with_the_next_at_once(
     monkeypatch.setattr("valija.services.retrieval.MESSAGES_A_CHECK", 3)
     maildrop = Maildrop(messages={f"u{n}": LONG for n in range(1, 9)})
     await serve(maildrop)
-    timer = asyncio.create_task(CheckTimer(machine.retrieval, Quick(), (FAX,)).run())
-    async with asyncio.timeout(20):
-        while maildrop.messages:
-            await asyncio.sleep(0.01)
+    async with machine.events.subscribe() as events:
+        timer = asyncio.create_task(CheckTimer(machine.retrieval, Quick(), (FAX,)).run())
+        async with asyncio.timeout(20):
+            while maildrop.messages:
+                await events.get()
     await asyncio.sleep(0.2)
     timer.cancel()
     assert maildrop.sessions == 3

@@ -7,12 +7,12 @@ Theory of operation
 2. A printer that is off, paused, or refuses for now keeps the line waiting: it is tried again after a while that grows to
    minutes, not at the same moment as by others. What the printer says is a line in the history whenever it changes. A job
    waits so long as the setting says, then it has failed. What it says of one job, and a job whose files are gone, end that job
-   alone.
+   alone; so does a document over which the printer breaks again and again while it takes another one.
 3. Before a document goes out, the order says so (``begun``). Who finds such an order without the printer's number, after a
    crash or a connection that was lost, looks for the job by its name before anything is sent again. A printer that cannot tell
    its jobs gets nothing twice: the job fails, and says that it may have been printed.
 4. Printed is what the printer says is completed. Where it has forgotten a job that was seen at work, that is taken for it.
-5. What is cancelled is taken back from the printer, too, and looked for there if need be, for up to an hour.
+5. What is cancelled is taken back from the printer, too (:mod:`valija.services.print_taking_back`).
 6. A folder as target gets the document under a name that has the job's number: so once, however often it is tried.
 """
 
@@ -35,6 +35,7 @@ from valija.domain.job import Awaited, Awaiting, Finished, JobEvent, JobKind, Jo
 from valija.domain.print_job import PrintSettings
 from valija.domain.printer import PrinterStateName, PrinterTarget, Severity, TargetKind, parse_target
 from valija.domain.scan import safe_file_name
+from valija.domain.stumbles import Stumbles
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.ipp import Ipp, IppRefused, JobAtPrinter
@@ -43,6 +44,7 @@ from valija.services.job_run import KEPT, words_of
 from valija.services.jobs import JobDesk
 from valija.services.print_order import DOCUMENT, PrintOrder, read_order, write_order
 from valija.services.print_settings import SUBJECT
+from valija.services.print_taking_back import TakingBack
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 
@@ -51,12 +53,12 @@ FIRST_RETRY_S: Final = 5.0
 LAST_RETRY_S: Final = 300.0
 FIRST_LOOK_S: Final = 0.5
 LAST_LOOK_S: Final = 10.0
-TAKE_BACK_S: Final = 3600.0
 IDLE_S: Final = 600.0
 JOBS_LIMIT: Final = 5_000
 _CANCELLED, _ABORTED, _COMPLETED = 7, 8, 9
 _WORKING: Final = (5, 6)
 _NEVER_SENT: Final = frozenset({"connection_refused", "name_not_found"})
+_BROKE: Final = 0x0500  # server-error-internal-error
 _NOT_SUPPORTED: Final = 0x0501  # server-error-operation-not-supported
 _FOR_ALL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 Ended = Callable[[PrintOrder, Trouble | None], Awaitable[None]]
@@ -78,7 +80,8 @@ class PrintLine:
         self._orders: dict[int, PrintOrder] = {}
         self._look_at: dict[int, tuple[float, float]] = {}  # when next, and how long after that
         self._said: dict[int, str] = {}
-        self._taken_back: dict[int, tuple[PrintOrder, float, float]] = {}  # until when, when next
+        self._taking_back = TakingBack(ipp, clock, self._printer_says)
+        self._stumbles = Stumbles()
         self._tries = 0
         self._retry_at = float("-inf")
         self._handing: tuple[int, asyncio.Task[None]] | None = None
@@ -128,8 +131,8 @@ class PrintLine:
 
     async def turn(self) -> float:
         """Do what is due now; return for how many seconds there is nothing more to do."""
-        await self._take_back()
-        for number in sorted(self._orders):
+        await self._taking_back.turn()
+        for number in sorted(self._orders, key=lambda number: (self._stumbles.goes_last(number), number)):
             order = self._orders.get(number)
             if order is None or not self._is_due(number, order):
                 continue
@@ -165,7 +168,7 @@ class PrintLine:
     def _pause(self) -> float:
         now = self._clock.monotonic()
         due = [at for number, (at, _step) in self._look_at.items() if number in self._orders]
-        due += [at for _order, _until, at in self._taken_back.values()]
+        due += self._taking_back.due()
         due += [self._retry_at] if any(not order.at_printer for order in self._orders.values()) else []
         return min(max(min(due, default=now + IDLE_S) - now, 0.05), IDLE_S)
 
@@ -176,6 +179,7 @@ class PrintLine:
     def _drop(self, number: int) -> None:
         for known in (self._orders, self._look_at, self._said):
             known.pop(number, None)
+        self._stumbles.forget(number)
 
     async def _keep(self, number: int, order: PrintOrder) -> None:
         await asyncio.to_thread(write_order, self._jobs.folder(number), order)
@@ -211,7 +215,11 @@ class PrintLine:
         except NetError as error:
             await self._wait(number, error.reason, error.words)
         except IppRefused as refused:
-            await self._wait(number, "printer_refused", refused.words or f"{refused.status:#06x}")
+            words = refused.words or f"{refused.status:#06x}"
+            if refused.status == _BROKE and self._stumbles.stumbled(number):
+                await self._fail(number, "print_not_taken", words)
+            else:
+                await self._wait(number, "printer_refused", words)
         else:
             self._tries, self._retry_at = 0, float("-inf")
 
@@ -232,6 +240,7 @@ class PrintLine:
                     raise
                 await self._fail(number, "print_not_taken", refused.words or f"{refused.status:#06x}")
                 return
+        self._stumbles.taken(number)
         await self._keep(number, replace(order, at_printer=found.id))
         self._look_at[number] = (self._clock.monotonic() + FIRST_LOOK_S, FIRST_LOOK_S)
         await self._note(number, JobWord.AT_PRINTER, f"{target.where} ({found.id})")
@@ -355,30 +364,8 @@ class PrintLine:
         if self._handing is not None and self._handing[0] == job.id:
             self._handing[1].cancel()
         if order is not None and order.begun:
-            now = self._clock.monotonic()
-            self._taken_back[job.id] = (order, now + TAKE_BACK_S, now)
+            self._taking_back.add(job.id, order)
             self._wake.set()
-
-    async def _take_back(self) -> None:
-        for number, (order, until, at) in list(self._taken_back.items()):
-            now = self._clock.monotonic()
-            if at > now:
-                continue
-            target = parse_target(order.target) or PrinterTarget()
-            try:
-                found = order.at_printer or await self._number_of(target, order.name)
-                if found:
-                    await self.ipp.cancel(target, found)
-            except (NetError, IppRefused) as error:
-                if now < until:
-                    self._taken_back[number] = (order, until, now + LAST_LOOK_S)
-                    continue
-                await self._note(number, JobWord.PRINTER_SAYS, str(error)[:200])
-            del self._taken_back[number]
-
-    async def _number_of(self, target: PrinterTarget, name: str) -> int:
-        found = await self.ipp.find(target, name)
-        return found.id if found else 0
 
     # --- history ----------------------------------------------------------------------------------------------------------
 
@@ -386,7 +373,10 @@ class PrintLine:
         """Write what the printer says, if it is something new."""
         if self._said.get(number) != what:
             self._said[number] = what
-            await self._note(number, JobWord.PRINTER_SAYS, what[:200])
+            await self._printer_says(number, what[:200])
+
+    async def _printer_says(self, number: int, what: str) -> None:
+        await self._note(number, JobWord.PRINTER_SAYS, what)
 
     async def _note(self, number: int, word: JobWord, about: str) -> None:
         await self._jobs.apply(number, Noted(self._clock.now(), word.value, about))
