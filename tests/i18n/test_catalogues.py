@@ -84,6 +84,7 @@ LABELS_IN_SENTENCES = {
     **{label: MANUAL[label] for label in ("Account Name", "Authentication Option", "Enable SSL/TLS", "Sender Address")},
 }
 
+OWN = re.compile(r"(?<= )[A-ZÁÉÍÓÚÑ]{2,}\b")
 AS_TYPED = re.compile(r"`[^`]*`|https?://\S+|(?<!\w)--[a-z][a-z-]*|valija [a-z]+ set [^:]*$|VALIJA_\w+|tls\.ca_file")
 
 
@@ -137,9 +138,10 @@ def test_every_translation_has_the_same_gaps() -> None:
 
 
 def test_what_a_person_types_is_the_same_in_both() -> None:
-    """A command, an option or an address is never translated."""
+    """A command, an option or an address is never translated; what stands for something of one's own (``NAME``) is."""
     for english, spanish in _pairs():
-        assert AS_TYPED.findall(english) == AS_TYPED.findall(spanish), english
+        typed = [[OWN.sub("…", found) for found in AS_TYPED.findall(text)] for text in (english, spanish)]
+        assert typed[0] == typed[1], english
 
 
 @pytest.mark.parametrize(("english", "spanish"), LABELS_IN_SENTENCES.items())

@@ -18,7 +18,8 @@ import json
 from valija.apps.language import use_for_process
 use_for_process("{language}")
 import click
-from valija.apps.cli.commands import cli
+from valija.apps.cli.commands import cli, use_language
+use_language()
 
 def walk(command, context, name):
     pages[name] = command.get_help(context)
@@ -31,7 +32,8 @@ print(json.dumps(pages))
 """
 
 ENGLISH = re.compile(
-    r"\b(?:[Tt]he|of|and|with|this|[Ii]s|[Ff]or|not|Usage|Options|Commands|Show|Missing|Invalid|exit)\b"
+    r"\b(?:[Tt]he|of|and|with|this|[Ii]s|[Ff]or|not|Usage|Options|Commands|Show|Missing|Invalid|exit"
+    r"|NAME|FILES?|TEXT|INTEGER|RANGE|ADDRESS(?:ES)?|NUMBERS?|HOST|DIRECTORY|PATH|WHERE|integer)\b"
 )
 
 WRONG_USE = {
@@ -40,9 +42,10 @@ WRONG_USE = {
     "--state-dir": "Error: La opción '--state-dir' necesita un valor.",
     "receive": "Error: Falta el argumento '{internet-fax|email-print|email-status}'. Elija entre:",
     "smtp set --auth x": "Error: Valor no válido para '--auth': 'x' no es ninguno de 'none', 'password', 'oauth2'.",
+    "smtp set --port x": "Error: Valor no válido para '--port': 'x' no es un valor válido (número entero).",
     "smtp show extra": "Error: Sobra un argumento (extra)",
     "smtp show --json=1": "Error: La opción '--json' no lleva valor.",
-    "send missing.pdf --to a@example.com": "Error: Valor no válido para 'FILES...': Archivo 'missing.pdf': no existe.",
+    "send missing.pdf --to a@example.com": "Error: Valor no válido para 'ARCHIVOS...': Archivo 'missing.pdf': no existe.",
 }
 
 

@@ -73,7 +73,9 @@ def status(client: DaemonClient, as_json: bool) -> None:
 
 @alert.command("set", help=_("Change who is told, and how; without options, show it."))
 @with_options(
-    click.option("--alert-to", multiple=True, metavar="A", help=_("Address for alerts; again for each, '' for none.")),
+    click.option(
+        "--alert-to", multiple=True, metavar="ADDRESS", help=_("Address for alerts; again for each, '' for none.")
+    ),
     click.option("--mail-level", type=click.Choice(LEVELS), help=_("What mail tells at least.")),
     click.option("--webhook-url", metavar="URL", help=_("Where JSON is posted to; '' for nowhere.")),
     click.option("--webhook-secret-file", type=FILE, help=_("File with the secret that it is signed with.")),
@@ -84,15 +86,24 @@ def status(client: DaemonClient, as_json: bool) -> None:
     click.option("--queue-count", type=int, help=_("Recipients that may wait; 0 never.")),
     click.option("--disk-mb", type=int, help=_("MB that should be free; 0 never.")),
     click.option("--device-errors", type=int, help=_("Refusals of a device in a row; 0 never.")),
-    click.option("--daily-to", multiple=True, metavar="A", help=_("Address for the daily status; '' for none.")),
-    click.option("--weekly-to", multiple=True, metavar="A", help=_("Address for the weekly status; '' for none.")),
-    click.option("--monthly-to", multiple=True, metavar="A", help=_("Address for the monthly status; '' for none.")),
+    click.option("--daily-to", multiple=True, metavar="ADDRESS", help=_("Address for the daily status; '' for none.")),
+    click.option(
+        "--weekly-to", multiple=True, metavar="ADDRESS", help=_("Address for the weekly status; '' for none.")
+    ),
+    click.option(
+        "--monthly-to", multiple=True, metavar="ADDRESS", help=_("Address for the monthly status; '' for none.")
+    ),
     click.option("--status-at", metavar="HH:MM", help=_("When status mails leave, in the machine's time zone.")),
     click.option("--status-weekday", type=int, help=_("Day of the weekly status, 0 (Monday) to 6.")),
     click.option(
-        "--secret-dates", multiple=True, metavar="P: DAY", help=_("When a provider's client secret ends; '' for none.")
+        "--secret-dates",
+        multiple=True,
+        metavar="PROVIDER: DAY",
+        help=_("When a provider's client secret ends; '' for none."),
     ),
-    click.option("--request-senders", multiple=True, metavar="A", help=_("Who may ask by mail: address or @domain.")),
+    click.option(
+        "--request-senders", multiple=True, metavar="ADDRESS", help=_("Who may ask by mail: address or @domain.")
+    ),
     click.option("--request-password-file", type=FILE, help=_("File with the password that the subject must have.")),
     click.option("--no-request-password", is_flag=True, help=_("No password is needed.")),
     json_option,

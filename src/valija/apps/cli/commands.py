@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from gettext import gettext as _
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -77,19 +79,59 @@ cli.add_command(mail_commands.received)
 cli.add_command(mail_commands.audit)
 
 
-def _name_places(command: click.Command) -> None:
-    """Put the words for options, commands and kinds of values into the language; click has them in English only."""
+def _places() -> dict[str, str]:
+    return {
+        "ADDRESS": _("ADDRESS"),
+        "ADDRESSES": _("ADDRESSES"),
+        "CLOUD": _("CLOUD"),
+        "CODE": _("CODE"),
+        "DAY": _("DAY"),
+        "DIRECTORY": _("DIRECTORY"),
+        "FILE": _("FILE"),
+        "FILES": _("FILES"),
+        "HOST": _("HOST"),
+        "INTEGER": _("INTEGER"),
+        "INTEGER RANGE": _("INTEGER"),
+        "LOGIN": _("LOGIN"),
+        "NAME": _("NAME"),
+        "NUMBER": _("NUMBER"),
+        "NUMBERS": _("NUMBERS"),
+        "PATH": _("PATH"),
+        "PROVIDER": _("PROVIDER"),
+        "RULE": _("RULE"),
+        "SCOPE": _("SCOPE"),
+        "TENANT": _("TENANT"),
+        "TEXT": _("TEXT"),
+        "WHERE": _("WHERE"),
+    }
+
+
+_PLACE: Final = re.compile(r"\b[A-Z]+(?: RANGE)?\b")
+
+
+def _name_places(command: click.Command, places: dict[str, str]) -> None:
+    """Put the words for options, commands and values into the language; click has them in English only."""
     command.options_metavar = _("[OPTIONS]")
+    context = click.Context(command)
+    for parameter in command.params:
+        if not (isinstance(parameter, click.Option) and parameter.is_flag):
+            shown = parameter.make_metavar(context)
+            parameter.metavar = _PLACE.sub(lambda word: places.get(word[0], word[0]), shown)
     if isinstance(command, click.Group):
         command.subcommand_metavar = _("COMMAND [ARGS]...")
         for inner in command.commands.values():
-            _name_places(inner)
+            _name_places(inner, places)
+
+
+def use_language() -> None:
+    """Put click's own words for what is to be given into the language that was chosen."""
+    _name_places(cli, _places())
+    click.IntRange.name = click.INT.name = _("integer")  # in what it says of a wrong value
 
 
 def run(arguments: Sequence[str], language: str) -> None:
     """Run the command line and end the process with its exit code."""
-    _name_places(cli)
-    click.INT.name = _("integer")
+    use_language()
     try:
         status = cli.main(list(arguments), prog_name="valija", standalone_mode=False, obj=language)
     except click.ClickException as error:

@@ -44,7 +44,7 @@ def fax() -> None:
     "recipients",
     multiple=True,
     required=True,
-    metavar="A",
+    metavar="ADDRESS",
     help=_("E-mail address, FAX=+15551234567@gateway, or a number; again for each."),
 )
 @click.option("--subject", default="", help=_("Subject."))
@@ -106,7 +106,7 @@ def fetch_now(client: DaemonClient, setting: str, as_json: bool) -> int:
 @click.option(
     "--save",
     type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    metavar="DIRECTORY",
     help=_("Also write the files into this folder."),
 )
 @json_option
@@ -144,7 +144,9 @@ def _save(client: DaemonClient, number: int, name: str, folder: Path | None) -> 
     click.option("--resend", type=int, help=_("How often to send again after an error, 0-15.")),
     click.option("--resend-every", type=int, help=_("Minutes between, 1-15.")),
     click.option("--junk", type=click.Choice(["off", "reject", "allow"]), help=_("What the list of senders does.")),
-    click.option("--senders", multiple=True, metavar="A", help=_("Address or @domain; again for each, '' for none.")),
+    click.option(
+        "--senders", multiple=True, metavar="ADDRESS", help=_("Address or @domain; again for each, '' for none.")
+    ),
     click.option("--forward", multiple=True, metavar="RULE", help=_("'@domain: to'; again for each, '' for none.")),
     click.option("--answer/--no-answer", default=None, help=_("Answer those who ask for a confirmation.")),
     json_option,

@@ -54,7 +54,9 @@ def _show_stage(stage: dict[str, Any]) -> None:
 
 @click.command(help=_("Send files by e-mail with the SMTP setting."))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--to", "recipients", multiple=True, required=True, metavar="A", help=_("Recipient, again for each."))
+@click.option(
+    "--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help=_("Recipient, again for each.")
+)
 @click.option("--subject", default="", help=_("Subject."))
 @click.option("--text", default="", help=_("Text of the message."))
 @json_option
@@ -111,7 +113,7 @@ def _progress(done: int, total: int) -> None:
 @click.option(
     "--save",
     type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    metavar="DIRECTORY",
     help=_("Also write the messages and their attachments into this folder."),
 )
 @json_option

@@ -72,7 +72,9 @@ def printer(client: DaemonClient, as_json: bool) -> int:
     click.option(
         "--target", metavar="WHERE", help=_("Queue of CUPS, ipp:// or ipps:// address, or a folder; '' none.")
     ),
-    click.option("--senders", multiple=True, metavar="A", help=_("Whose mail: address or @domain; '' for nobody's.")),
+    click.option(
+        "--senders", multiple=True, metavar="ADDRESS", help=_("Whose mail: address or @domain; '' for nobody's.")
+    ),
     click.option("--password-file", type=FILE, help=_("File with the password that the subject must have.")),
     click.option("--no-password", is_flag=True, help=_("No password is needed.")),
     click.option("--page-limit", type=int, help=_("Pages of one mail, 1-1000.")),
@@ -86,7 +88,9 @@ def printer(client: DaemonClient, as_json: bool) -> int:
     click.option("--bodies/--no-bodies", default=None, help=_("Print the text of mail with attachments, too.")),
     click.option("--confirmation", type=click.Choice(CONFIRMATIONS), help=_("When the sender is told by mail.")),
     click.option("--wait", type=int, help=_("Hours to wait for a printer that is off, 1-120.")),
-    click.option("--faxes", multiple=True, metavar="A", help=_("Whose Internet faxes are printed; '*' all, '' none.")),
+    click.option(
+        "--faxes", multiple=True, metavar="ADDRESS", help=_("Whose Internet faxes are printed; '*' all, '' none.")
+    ),
     json_option,
 )
 @click.pass_obj

@@ -52,7 +52,7 @@ def choices(command: _Command) -> _Command:
 
 @click.command(help=_("Scan to e-mail: from the scanner, or files made into one document."))
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--to", "recipients", multiple=True, metavar="A", help=_("Address or contact, again for each."))
+@click.option("--to", "recipients", multiple=True, metavar="ADDRESS", help=_("Address or contact, again for each."))
 @choices
 @click.option("--list", "list_them", is_flag=True, help=_("List the scanners that are found."))
 @click.option("--no-wait", is_flag=True, help=_("Do not wait until the mail has left."))
@@ -131,12 +131,12 @@ def show_settings(client: DaemonClient, as_json: bool) -> None:
 @scan_settings.command("set", help=_("Change some of them."))
 @choices
 @click.option("--review/--no-review", default=None, help=_("Look at the pages before sending, at the panel."))
-@click.option("--bcc", multiple=True, metavar="A", help=_("Hidden copy, again for each; '' for nobody."))
+@click.option("--bcc", multiple=True, metavar="ADDRESS", help=_("Hidden copy, again for each; '' for nobody."))
 @click.option("--signature", help=_("Stands below the text."))
 @click.option("--size-limit-mb", type=click.IntRange(1, 150), help=_("How large a message may be."))
 @click.option("--ocr-language", metavar="CODE", help=_("Language of the text, as tesseract names it: spa, eng."))
 @click.option("--folder", metavar="PATH", help=_("A folder whose files are sent; '' for none."))
-@click.option("--folder-to", multiple=True, metavar="A", help=_("To whom, again for each."))
+@click.option("--folder-to", multiple=True, metavar="ADDRESS", help=_("To whom, again for each."))
 @json_option
 @click.pass_obj
 def set_settings(client: DaemonClient, /, as_json: bool, **chosen: Any) -> None:

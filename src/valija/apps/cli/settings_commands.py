@@ -167,7 +167,7 @@ def provider() -> None:
     type=click.Choice(["device", "code", "client-credentials", "service-account"]),
     help=_("How a token is got; default: the first that the provider's profile names and the registration allows."),
 )
-@click.option("--scope", "scopes", multiple=True, metavar="S", help=_("Scope to ask for, again for each."))
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help=_("Scope to ask for, again for each."))
 @click.option(
     "--forget",
     type=click.Choice([*FORGETTABLE]),
