@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import tomllib
 from pathlib import Path
@@ -14,7 +15,13 @@ from valija.net.data_files import read_catalogue
 from valija.oauth.classification import Action, GrantFailure, parse_retry_after, safe_words
 from valija.oauth.discovery import ServerMetadata, discover, metadata_urls
 from valija.oauth.http_messages import HttpFailed, HttpResponse, HttpTrouble, is_safe_url
-from valija.oauth.token_response import LONGEST_EXPIRES_IN, TokenResponse, parse_token_response
+from valija.oauth.token_response import (
+    LONGEST_EXPIRES_IN,
+    TokenResponse,
+    describe_access_token,
+    parse_token_response,
+)
+from valija.secret import Secret
 
 TABLE = tomllib.loads((Path(__file__).resolve().parents[2] / "src/valija/oauth/error_table.toml").read_text("utf-8"))[
     "row"
@@ -42,6 +49,8 @@ def _answer(body: Any, status: int = 200) -> HttpResponse:
         ("nan", 3600),
         (1, 30),
         ([], 3600),
+        pytest.param(10**400, LONGEST_EXPIRES_IN, id="401 digits"),
+        pytest.param(-(10**400), 3600, id="401 digits below zero"),
     ],
 )
 def test_expires_in_missing_as_text_or_absurd(expires_in: Any, seconds: int) -> None:
@@ -89,6 +98,36 @@ def test_a_failure_never_repeats_a_token_in_its_words() -> None:
     found = parse_token_response(_answer(body))
     assert isinstance(found, GrantFailure)
     assert "planted" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"access_token=planted-token&refresh_token=planted-refresh&token_type=bearer",
+        b'{"access_token": "planted-token", "refresh_token": "planted-refresh", "expires_in": }',
+        b'{"Refresh_Token":"planted-token',
+    ],
+)
+def test_an_answer_that_is_no_json_is_not_shown_if_it_may_hold_a_token(body: bytes) -> None:
+    """A form instead of JSON, JSON that is cut short."""
+    found = parse_token_response(_answer(body))
+    assert isinstance(found, GrantFailure)
+    assert "planted" not in repr(found)
+
+
+def test_a_page_instead_of_an_answer_is_shown() -> None:
+    """It says what stands in between."""
+    found = parse_token_response(_answer(b"<html>hotel login"))
+    assert isinstance(found, GrantFailure)
+    assert "hotel login" in found.server_words
+
+
+def test_an_access_token_that_ends_at_no_moment_is_described_without_it() -> None:
+    """A claim is shown, never trusted: an absurd one breaks nothing."""
+    claims = base64.urlsafe_b64encode(b'{"aud": "mail", "exp": 1%s}' % (b"0" * 400)).decode().rstrip("=")
+    described = describe_access_token(Secret(f"e30.{claims}.x"))
+    assert described is not None
+    assert (described.audiences, described.expires_at_epoch) == (("mail",), None)
 
 
 @pytest.mark.parametrize("number", range(len(TABLE)))
@@ -196,6 +235,17 @@ def test_metadata_is_looked_for_where_both_standards_put_it() -> None:
     found, exchange = _discover((404, {}), METADATA)
     assert isinstance(found, ServerMetadata)
     assert len(exchange.requests) == 2
+
+
+def test_a_server_that_sends_to_its_page_from_one_place_is_asked_at_the_other() -> None:
+    """Many send every path that they do not know to their log-in page."""
+    sent_away = HttpFailed(HttpTrouble.REDIRECTED, "HTTP 302 to /login")
+    found, exchange = _discover(sent_away, METADATA)
+    assert isinstance(found, ServerMetadata)
+    assert len(exchange.requests) == 2
+    found, _exchange = _discover(*[sent_away] * 3)
+    assert isinstance(found, GrantFailure)
+    assert (found.reason, found.action) == ("provider_redirected", Action.RETRY)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,18 @@ def test_a_provider_that_is_down_while_waiting_slows_polling_down_and_ends_nothi
     assert exchange.waits == [5, 10, 15, 25, 45, 5]
 
 
+def test_an_error_that_comes_with_200_is_that_error() -> None:
+    """Some providers answer everything with 200: what they say counts all the same."""
+    found, exchange = _poll((200, {"error": "slow_down"}), (200, {"error": "access_denied"}), good())
+    assert isinstance(found, GrantFailure)
+    assert found.reason == "access_denied"
+    assert exchange.waits == [5, 10]
+    exchange = Exchange((200, {"error": "invalid_grant", "error_description": "revoked"}))
+    found = exchange.run(grants.refresh(exchange.context(), Secret("rt")))
+    assert isinstance(found, GrantFailure)
+    assert (found.reason, found.ends_grant) == ("grant_ended", True)
+
+
 @pytest.mark.parametrize("name", ["access_denied", "authorization_declined"])
 def test_a_refusal_ends_polling(name: str) -> None:
     """The person chose."""
@@ -163,6 +175,7 @@ def _redirect(address: str, *, issuer: str = "https://login.example.com", requir
         "code=c1&state=state-1",
         "?code=c1&state=state-1&session_state=x",
         "http://localhost/?code=c1&state=state-1&iss=https%3A%2F%2Flogin.example.com",
+        "http://[::1/callback?code=c1&state=state-1#",
     ],
 )
 def test_a_redirected_address_is_read_however_it_was_pasted(address: str) -> None:
@@ -183,6 +196,8 @@ def test_a_redirected_address_is_read_however_it_was_pasted(address: str) -> Non
         "http://127.0.0.1/callback?code=c1&state=state-1" + "&x=1" * 100,
         "code=c1&state=state-1&pad=" + "x" * 20_000,
         "\0\xff",
+        "http://[::1/callback?code=c1&state=other",
+        "?code=c1&state=\ud800",
     ],
 )
 def test_an_address_of_another_request_decides_nothing(address: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from valija.oauth.http_messages import HttpFailed, HttpResponse, HttpResult
 
 WORDS_LIMIT: Final = 600
+WORDS_OCTETS: Final = 120  # of an answer that is nonsense
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _AADSTS: Final = re.compile(r"AADSTS(\d{4,7})")
 
@@ -122,7 +123,7 @@ def _by_status(response: HttpResponse, answer: OAuthError | None, after: float |
 
 def nonsense(response: HttpResponse) -> GrantFailure:
     """Return the failure for an answer that is not what OAuth promises; it never ends a grant."""
-    start = response.body[:120].decode("utf-8", "replace")
+    start = response.body[:WORDS_OCTETS].decode("utf-8", "replace")
     return GrantFailure("provider_nonsense", Action.RETRY, server_words=safe_words(f"HTTP {response.status}: {start}"))
 
 

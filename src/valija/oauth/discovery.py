@@ -12,9 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from valija.oauth.classification import Action, GrantFailure, parse_json_object, safe_words
 from valija.oauth.client import Step
-from valija.oauth.http_messages import HttpFailed, HttpRequest, HttpResponse, is_safe_url
+from valija.oauth.http_messages import HttpFailed, HttpRequest, HttpResponse, HttpTrouble, is_safe_url
 
 TENANT_TEMPLATE: Final = "{tenantid}"
+_NEXT_MAY_ANSWER: Final = (HttpTrouble.REDIRECTED, HttpTrouble.TOO_LARGE)  # many send whom they do not know to a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,9 @@ def discover(issuer: str, *, templated_issuer: bool = False) -> Generator[Step, 
     last: GrantFailure | None = None
     for url in metadata_urls(issuer):
         result = yield HttpRequest("GET", url, headers=(("Accept", "application/json"),))
+        if isinstance(result, HttpFailed) and result.trouble in _NEXT_MAY_ANSWER:
+            last = GrantFailure(result.trouble.value, Action.RETRY, server_words=safe_words(result.detail))
+            continue
         if isinstance(result, HttpFailed):
             return GrantFailure(result.trouble.value, Action.RETRY, server_words=safe_words(result.detail))
         if result.status >= 500 or result.status == 429:

@@ -11,11 +11,19 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from valija.oauth.classification import Action, ErrorTable, GrantFailure, OAuthError, nonsense, parse_json_object
+from valija.oauth.classification import (
+    Action,
+    ErrorTable,
+    GrantFailure,
+    OAuthError,
+    nonsense,
+    parse_error,
+    parse_json_object,
+)
 from valija.oauth.client import (
     ASSERTION_LIFE_S,
     Client,
@@ -28,7 +36,7 @@ from valija.oauth.client import (
     token_request,
 )
 from valija.oauth.client import ClientAuthentication as Auth
-from valija.oauth.http_messages import FormValue, HttpFailed, HttpRequest, HttpResponse, is_safe_url
+from valija.oauth.http_messages import FormValue, HttpFailed, HttpRequest, HttpResponse, HttpResult, is_safe_url
 from valija.oauth.token_response import TokenResponse, parse_seconds, parse_token_response
 from valija.secret import Secret
 
@@ -73,8 +81,16 @@ def _ask(context: Context, form: tuple[tuple[str, FormValue], ...]) -> Granted:
     if isinstance(request, GrantFailure):
         return request
     result = yield request
+    return _read(context, result)
+
+
+def _read(context: Context, result: HttpResult) -> TokenResponse | GrantFailure:
+    """Read the token endpoint's answer; an error counts as one even if it comes with 200."""
     if isinstance(result, HttpResponse) and 200 <= result.status < 300:
-        return parse_token_response(result)
+        found = parse_token_response(result)
+        if isinstance(found, TokenResponse) or parse_error(result) is None:
+            return found
+        result = replace(result, status=400)
     return context.errors.classify(result, now_epoch=context.now_epoch())
 
 
@@ -199,7 +215,7 @@ def parse_redirect(
     :class:`NotThisRequest`; then nothing was decided, and the right address may still come.
     """
     text = re.sub(r"\s+", "", address.strip("\"'<> \t\r\n"))
-    query = urlsplit(text).query if "?" in text else text.lstrip("#?")
+    query = text.partition("#")[0].partition("?")[2] if "?" in text else text.lstrip("#?")
     if len(query) > 16384:
         raise NotThisRequest
     try:
@@ -207,7 +223,8 @@ def parse_redirect(
     except ValueError:
         raise NotThisRequest from None
     fields = dict(pairs)
-    if len(fields) != len(pairs) or not hmac.compare_digest(fields.get("state", "").encode(), state.reveal().encode()):
+    said = fields.get("state", "").encode("utf-8", "replace")
+    if len(fields) != len(pairs) or not hmac.compare_digest(said, state.reveal().encode()):
         raise NotThisRequest
     if issuer and (fields["iss"] != issuer if "iss" in fields else issuer_required):
         raise NotThisRequest
@@ -260,9 +277,7 @@ def service_account(context: Context, *, email: str, mailbox: str, scopes: tuple
         return signing_failure(signed)
     form = (("grant_type", JWT_BEARER_GRANT), ("assertion", signed))
     result = yield HttpRequest("POST", context.client.token_endpoint, form)
-    if isinstance(result, HttpResponse) and 200 <= result.status < 300:
-        return parse_token_response(result)
-    return context.errors.classify(result, now_epoch=context.now_epoch())
+    return _read(context, result)
 
 
 # --- after the grant -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from valija.oauth.classification import GrantFailure, nonsense, parse_json_object
+from valija.oauth.classification import WORDS_OCTETS, GrantFailure, nonsense, parse_json_object
 from valija.oauth.http_messages import HttpResponse
 from valija.secret import Secret
 
@@ -39,7 +39,7 @@ def parse_token_response(response: HttpResponse) -> TokenResponse | GrantFailure
     """Read a 200 answer of the token endpoint. Returns a failure (nonsense) for whatever does not fit."""
     answer = parse_json_object(response.body)
     if answer is None or not 200 <= response.status < 300:
-        return nonsense(response)
+        return _without_words(response) if b"token" in response.body[:WORDS_OCTETS].lower() else nonsense(response)
     access, refresh = answer.get("access_token"), answer.get("refresh_token")
     kind = answer.get("token_type", "Bearer")  # required, but not sent by all
     if not _is_token(access) or (refresh not in (None, "") and not _is_token(refresh)):
@@ -65,7 +65,9 @@ def parse_seconds(value: Any, default: int, low: int, high: int) -> int:
             value = float(value.strip()[:20])
         except ValueError:
             return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return default
+    if isinstance(value, float) and not math.isfinite(value):  # an int of 400 digits cannot even be asked that
         return default
     return default if value <= 0 else int(min(max(value, low), high))
 
@@ -77,6 +79,13 @@ def _is_token(value: object) -> bool:
 def _without_words(response: HttpResponse) -> GrantFailure:
     """Nonsense whose body may hold a token: its words are not kept."""
     return nonsense(HttpResponse(response.status))
+
+
+def _moment(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +117,5 @@ def describe_access_token(token: Secret) -> AccessTokenClaims | None:
         (tuple(scope.split()) if isinstance(scope, str) else ())
         + (tuple(str(r) for r in roles) if isinstance(roles, list) else ()),
         next((name for name in names if isinstance(name, str) and "@" in name), ""),
-        float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None,
+        _moment(expires),
     )
