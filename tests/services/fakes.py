@@ -147,6 +147,7 @@ class ScriptedRefresher:
         self.sent: list[TokenSet] = []
         self.discarded: list[TokenSet] = []
         self.gate: asyncio.Event | None = None
+        self.same_access_token = False
 
     async def refresh(self, account: str, tokens: TokenSet) -> Refreshed | RefreshFailed:
         self.asked.append((self._clock.now(), account))
@@ -165,7 +166,7 @@ class ScriptedRefresher:
         now = self._clock.now()
         new = replace(
             tokens,
-            access_token=Secret(f"access {number}"),
+            access_token=tokens.access_token if self.same_access_token else Secret(f"access {number}"),
             refresh_token=Secret(f"refresh {number}") if tokens.refresh_token else None,
             expires_at=now + self._life,
             refreshed_at=now,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from desk_bench import Machine, machine_fixture
-from fakes import ANA, DESK, START, UNREACHABLE, answer, denied, settle
+from desk_bench import OAUTH, Machine, machine_fixture
+from fakes import ANA, DESK, START, UNREACHABLE, answer, denied, give_token, settle
 
 from valija.domain.account import GrantKind, Presence, Setting
 from valija.domain.errors import NotAtTheMachine, NotReady, UnknownName, ValijaError
@@ -210,6 +210,15 @@ async def test_a_grant_without_person_that_is_refused_says_why(machine: Machine)
     assert stored.state.trouble is not None
 
 
+async def test_a_refresh_token_that_comes_with_a_grant_without_person_is_not_used(machine: Machine) -> None:
+    """It ends with some idle session; the registration is asked anew, for ever."""
+    await machine.ready(client_secret="s3cret", grant="client-credentials")
+    await machine.desk.start(SMTP, None, ANA)
+    machine.clock.jump(7200)
+    assert (await machine.tokens.bearer("smtp")).token.reveal() == "access-2"
+    assert [form["grant_type"] for form in machine.provider.sent("/token")] == ["client_credentials"] * 2
+
+
 # --- cancel and delete --------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +307,56 @@ async def test_deleting_during_a_refresh_revokes_the_late_token_too(machine: Mac
     await asyncio.gather(bearer, return_exceptions=True)
     assert await machine.state() == NotRetrieved()
     assert [form["token"] for form in machine.provider.sent("/revoke")] == ["refresh-1", "refresh-2"]
+
+
+# --- a provider where a revocation ends more than one token ---------------------------------------------------------------
+
+GOOGLE = {"kind": "google", "issuer": "", "client_id": "42-abc.apps.example"}
+REVOKE = "https://oauth2.googleapis.com/revoke"
+
+
+async def with_google(machine: Machine, *settings: Setting, account: str = "ana@example.com") -> None:
+    """Let settings have a token of Google's, each its own."""
+    await machine.register("work", **GOOGLE)
+    await machine.register("again", **(GOOGLE | {"client_id": "42-def.apps.example"}))
+    for setting in settings:
+        name = "work" if setting is SMTP else "again"
+        await machine.use(
+            setting, OAUTH | {"provider": name, "account": "ana@example.com" if setting is SMTP else account}
+        )
+        await give_token(machine.tokens, machine.clock, setting.value)
+
+
+async def test_a_deletion_ends_no_token_of_another_setting(machine: Machine) -> None:
+    """One revocation at Google takes the whole consent of the mailbox away: the last of its tokens does that."""
+    await with_google(machine, SMTP, Setting.EMAIL_PRINT, account="Ana@example.com")
+    machine.provider.script(REVOKE, answer())
+    stored, revocation = await machine.desk.delete(SMTP, ANA)
+    assert (stored.state, revocation) == (NotRetrieved(), "in_use")
+    assert machine.provider.sent(REVOKE) == []
+    _stored, revocation = await machine.desk.delete(Setting.EMAIL_PRINT, ANA)
+    assert revocation == "revoked"
+
+
+async def test_a_token_of_another_mailbox_does_not_hinder_a_revocation(machine: Machine) -> None:
+    await with_google(machine, SMTP, Setting.EMAIL_PRINT, account="luis@example.com")
+    machine.provider.script(REVOKE, answer())
+    assert (await machine.desk.delete(SMTP, ANA))[1] == "revoked"
+
+
+async def test_a_late_token_does_not_take_the_one_with_it_that_came_meanwhile(machine: Machine) -> None:
+    """A refresh is in the air while somebody gets a new token for the same mailbox."""
+    await with_google(machine, SMTP)
+    machine.clock.jump(7200)
+    url = "https://oauth2.googleapis.com/token"
+    machine.provider.script(url, answer(access_token="late", refresh_token="late-refresh", expires_in=3600))
+    gate = machine.provider.gates[url] = asyncio.Event()
+    bearer = asyncio.create_task(machine.tokens.bearer("smtp"))
+    await settle()
+    await give_token(machine.tokens, machine.clock, "smtp", grant_id="a new grant")
+    gate.set()
+    assert (await bearer).grant_id == "a new grant"
+    assert machine.provider.sent(REVOKE) == []
 
 
 # --- after a restart ------------------------------------------------------------------------------------------------------

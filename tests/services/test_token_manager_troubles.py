@@ -19,6 +19,7 @@ from valija.domain.token import (
     InvalidCause,
     NotRetrieved,
     Retrieved,
+    TokenDeleted,
     TokenObtained,
 )
 from valija.domain.trouble import Trouble, WhoActs
@@ -348,3 +349,78 @@ async def test_a_store_that_reads_but_cannot_write_gives_usable_tokens_still() -
     await give_token(bench.manager, clock)
     store.failures = 1000
     assert (await bench.manager.bearer("smtp")).token.reveal() == "access smtp"
+
+
+# --- what two do at one moment ------------------------------------------------------------------------------------------
+
+
+async def test_deleting_while_unsaved_tokens_are_written_breaks_nothing(bench: Bench) -> None:
+    await with_unsaved(bench)
+    bench.clock.jump(60)
+
+    async def delete() -> None:
+        await bench.manager.delete("smtp", ANA)
+
+    bench.store.before_write = delete
+    await bench.manager.refresh_if_due("smtp")
+    assert (await bench.store.load_token("smtp")).state == NotRetrieved()
+    assert bench.manager.unsaved == frozenset()
+
+
+async def test_deleting_gives_back_the_refresh_token_that_came_a_moment_before(bench: Bench) -> None:
+    """The one from before it is of no use to whoever revokes."""
+    await bench.expired()
+
+    async def refresh() -> None:
+        await bench.manager.refresh("smtp")
+
+    bench.store.before_write = refresh
+    kept = await bench.manager.delete("smtp", ANA)
+    assert kept is not None
+    assert kept.refresh_token is not None
+    assert kept.refresh_token.reveal() == "refresh 1"
+
+
+async def test_tokens_that_could_not_be_written_are_let_go_with_their_account(bench: Bench) -> None:
+    await with_unsaved(bench)
+    await bench.manager.apply("smtp", TokenDeleted())  # as a change of the setting does it
+    await bench.manager.let_go("smtp")
+    assert bench.manager.unsaved == frozenset()
+    assert [tokens.access_token.reveal() for tokens in bench.provider.discarded] == ["access 1"]
+
+
+# --- Retry-After, refusals ----------------------------------------------------------------------------------------------
+
+
+async def test_a_short_retry_after_makes_log_ins_wait_no_longer_than_none(bench: Bench) -> None:
+    """The eighth failure slows the background down to many minutes, never a log-in."""
+    await bench.expired()
+    bench.provider.always = failure("provider_throttling", retry_after=1.0)
+    for _ in range(8):
+        await bench.manager.refresh("smtp")
+    bench.provider.always = None
+    bench.clock.jump(31)
+    assert (await bench.manager.bearer("smtp")).token.reveal() == "access 9"
+
+
+async def test_a_provider_that_gives_the_same_access_token_again_is_asked_once(bench: Bench) -> None:
+    """Then the log-in is tried with it, so that its refusal is told as what it is."""
+    tokens = await give_token(bench.manager, bench.clock)
+    bench.provider.same_access_token = True
+    bench.clock.jump(60)
+    bearer = await bench.manager.bearer("smtp", refused=tokens.access_token)
+    assert bearer.token == tokens.access_token
+    assert len(bench.provider.asked) == 1
+    bench.clock.jump(60)
+    await bench.manager.refresh("smtp")
+    assert len(bench.provider.asked) == 2
+
+
+async def test_a_refused_token_that_nothing_renews_is_given_out_while_it_lives(bench: Bench) -> None:
+    """The refusal is the account's news; that a good token has expired would be untrue."""
+    tokens = await give_token(bench.manager, bench.clock, refresh_token=None)
+    bearer = await bench.manager.bearer("smtp", refused=tokens.access_token)
+    assert bearer.token == tokens.access_token
+    bench.clock.jump(3600)
+    with pytest.raises(ConsentNeeded):
+        await bench.manager.bearer("smtp", refused=tokens.access_token)

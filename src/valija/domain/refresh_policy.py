@@ -72,10 +72,12 @@ def retry_delay(failures: int, *, retry_after: float | None, person_must_act: bo
     base = min(FIRST_RETRY * 2.0 ** min(failures - 1, 30), LONGEST_RETRY)
     if person_must_act:
         base = max(base, PERSON_RETRY)
-    spread = base * (0.5 + 0.5 * jitter)
-    if retry_after is None:
-        return spread
-    return max(spread, min(retry_after, LONGEST_RETRY_AFTER) * (1 + 0.1 * jitter))
+    return max(base * (0.5 + 0.5 * jitter), kept_retry_after(retry_after, jitter))
+
+
+def kept_retry_after(seconds: float | None, jitter: float) -> float:
+    """Return for how long a provider's Retry-After is kept, in seconds."""
+    return min(seconds or 0.0, LONGEST_RETRY_AFTER) * (1 + 0.1 * jitter)
 
 
 def idle_limit_at(tokens: TokenSet, idle_days: int | None) -> datetime | None:

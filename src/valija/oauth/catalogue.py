@@ -52,6 +52,7 @@ class Profile:
     device_authorization_endpoint: str
     revocation_endpoint: str
     refresh_needs_redirect_uri: bool
+    revocation_ends_all: bool
     refresh_token_idle_days: int | None
     smtp: MailHost | None
     pop: MailHost | None
@@ -119,6 +120,7 @@ def _parse_profile(name: str, raw: dict[str, Any]) -> Profile:
         device_authorization_endpoint=raw.get("device_authorization_endpoint", ""),
         revocation_endpoint=raw.get("revocation_endpoint", ""),
         refresh_needs_redirect_uri=raw.get("refresh_needs_redirect_uri", False),
+        revocation_ends_all=raw.get("revocation_ends_all", False),
         refresh_token_idle_days=raw.get("idle_days"),
         smtp=MailHost(**raw["smtp"]) if "smtp" in raw else None,
         pop=MailHost(**raw["pop"]) if "pop" in raw else None,

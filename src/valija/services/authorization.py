@@ -218,7 +218,7 @@ class AuthorizationDesk:
     async def delete(self, setting: Setting, actor: Actor) -> tuple[VersionedToken, str]:
         """Forget the token here, then revoke it at the provider.
 
-        Returns the state and "revoked", "not_supported", "failed" or "nothing" (there was none).
+        Returns the state and "revoked", "not_supported", "in_use", "failed" or "nothing" (there was none).
         """
         await self._stop_task(setting.value)
         kept = await self._tokens.delete(setting.value, actor)
@@ -244,7 +244,7 @@ class AuthorizationDesk:
 
         async def forget() -> None:
             await self._stop_task(account)
-            self._tokens.forget_pauses(account)
+            await self._tokens.let_go(account)
             if kept is not None and isinstance(resolved, ResolvedAccount):
                 await self._client.revoke(resolved, kept)
 

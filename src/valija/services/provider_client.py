@@ -14,7 +14,7 @@ from valija.domain.errors import NotReady, ValijaError
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings
 from valija.domain.text import N_, message
-from valija.domain.token import TokenSet
+from valija.domain.token import TokenSet, tokens_kept
 from valija.domain.trouble import Trouble
 from valija.net.data_files import WHO_ACTS
 from valija.net.grant_driver import Http, run_grant
@@ -164,8 +164,8 @@ class ProviderClient:
             return self.failed(resolved)
         found = await self.run(self._renewal(resolved, tokens), resolved)
         if isinstance(found, GrantFailure):
-            # without a refresh token nothing of the grant can end: its registration is asked anew each time
-            return self.failed(found if tokens.refresh_token is not None else replace(found, ends_grant=False))
+            # nothing of such a grant can end: its registration is asked anew each time
+            return self.failed(replace(found, ends_grant=False) if tokens.grant.asks_anew else found)
         new = self.token_set(found, tokens.grant, tokens)
 
         async def discard() -> None:
@@ -174,7 +174,7 @@ class ProviderClient:
         return Refreshed(new, discard)
 
     def _renewal(self, resolved: ResolvedAccount, tokens: TokenSet) -> grants.Granted:
-        if tokens.refresh_token is None:
+        if tokens.refresh_token is None or tokens.grant.asks_anew:
             return self.request_without_person(resolved, tokens.grant)
         needs_redirect = resolved.profile.refresh_needs_redirect_uri
         extra = (("redirect_uri", f"http://{resolved.profile.redirect_host}"),) if needs_redirect else ()
@@ -189,15 +189,33 @@ class ProviderClient:
         return grants.client_credentials(resolved.context, scopes)
 
     async def revoke(self, resolved: ResolvedAccount, tokens: TokenSet) -> str:
-        """Revoke tokens at the provider; return "revoked", "not_supported" or "failed"."""
+        """Revoke tokens at the provider; return "revoked", "not_supported", "in_use" or "failed".
+
+        "in_use": nothing was revoked, because that would have ended another token that is kept here.
+        """
         endpoint = resolved.server.revocation_endpoint
         if not endpoint:
             return "not_supported"
+        if resolved.profile.revocation_ends_all and await self._is_in_use(resolved, tokens):
+            return "in_use"
         token, hint = (
             (tokens.refresh_token, "refresh_token") if tokens.refresh_token else (tokens.access_token, "access_token")
         )
         failure = await self.run(grants.revoke(resolved.context, endpoint, token, hint), resolved)
         return "revoked" if failure is None else "failed"
+
+    async def _is_in_use(self, resolved: ResolvedAccount, tokens: TokenSet) -> bool:
+        """Tell whether another grant of the same mailbox and project is kept, by any setting."""
+        mailbox, project = resolved.settings.account.casefold(), _project(resolved.registration)
+        for setting in Setting:
+            kept = tokens_kept((await self._store.load_token(setting.value)).state)
+            settings = (await self._store.load_settings(setting)).value
+            if kept is None or kept.grant_id == tokens.grant_id or settings.account.casefold() != mailbox:
+                continue
+            found = await self._book.find(settings.provider)
+            if found is not None and _project(found[0]) == project:
+                return True
+        return False
 
     # --- values -------------------------------------------------------------------------------------------------------------
 
@@ -205,12 +223,14 @@ class ProviderClient:
         """Return the tokens of an answer; what it does not say is kept from ``before``."""
         now = self._clock.now()
         life = response.refresh_token_expires_in
+        kept = before.refresh_token if before else None
         return TokenSet(
             grant_id=before.grant_id if before else secrets.token_hex(16),
             grant=grant,
             access_token=response.access_token,
             expires_at=now + timedelta(seconds=response.expires_in),
-            refresh_token=response.refresh_token or (before.refresh_token if before else None),
+            # some give one that ends with an idle session, where to ask anew would always do (RFC 6749 section 4.4.3)
+            refresh_token=None if grant.asks_anew else response.refresh_token or kept,
             scopes=response.scopes or (before.scopes if before else ()),
             obtained_at=before.obtained_at if before else now,
             refreshed_at=now,
@@ -226,6 +246,11 @@ class ProviderClient:
     def trouble(self, failure: GrantFailure) -> Trouble:
         """Return a failure as a trouble for people."""
         return Trouble(failure.reason, WHO_ACTS[failure.action], failure.server_words, self._clock.now())
+
+
+def _project(registration: Registration) -> tuple[str, str]:
+    """Return what a consent is given to: Google's client ids begin with the number of their project."""
+    return registration.kind, registration.client_id.partition("-")[0]
 
 
 def _check_ready(settings: MailSettings) -> None:

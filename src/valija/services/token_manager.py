@@ -29,17 +29,15 @@ from typing import Any, Final, Protocol
 
 from valija.domain.account import MACHINE, Actor
 from valija.domain.clock import Clock
-from valija.domain.errors import ConsentNeeded, StoreError, StoreFull, TryLater
+from valija.domain.errors import StoreError, StoreFull
 from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.refresh_policy import due_at, is_due, is_usable, retry_delay
-from valija.domain.text import N_, message
+from valija.domain.refresh_policy import due_at, is_due, is_usable, kept_retry_after, retry_delay
 from valija.domain.token import (
     AccountAccepted,
     AccountRefused,
     AwaitingAuthorization,
     GrantEnded,
     Invalid,
-    NotRetrieved,
     RefreshDeferred,
     Retrieved,
     TokenDeleted,
@@ -54,6 +52,7 @@ from valija.domain.token import (
 from valija.domain.trouble import Trouble, WhoActs
 from valija.secret import Secret
 from valija.services.events import EventBus, TokenChanged
+from valija.services.token_words import consent_needed, details_of, notable, try_later
 from valija.store.port import Store, VersionedToken
 
 log: Final = logging.getLogger(__name__)
@@ -149,46 +148,48 @@ class TokenManager:
     async def bearer(self, account: str, *, refused: Secret | None = None) -> Bearer:
         """Return a token that can be used now, refreshed first if it must be.
 
-        ``refused`` is an access token that a server has just refused: it is refreshed unless that has happened meanwhile.
+        ``refused`` is an access token that a server has just refused: it is refreshed unless that has happened meanwhile;
+        where nothing can renew it, or the provider gives it once more, it is given once more: the refusal is the account's.
         Raises :class:`ConsentNeeded` if there is no token or it is invalid, :class:`TryLater` if the provider cannot be
         asked now and the token has expired.
         """
         stored = await self._store.load_token(account)
         tokens = tokens_in_use(stored.state)
         if tokens is None:
-            raise _consent_needed(stored.state)
-        if not self._must_refresh(tokens, refused):
+            raise consent_needed(stored.state)
+        old = tokens if tokens.access_token == refused and tokens.can_be_renewed else None
+        if not self._must_refresh(tokens, old):
             return _bearer(stored.state, tokens)
         pause = self._pauses.get(account)
         if pause is not None and pause.holds(self._clock.now(), for_login=True):
-            raise _try_later(pause.failed)
+            raise try_later(pause.failed.trouble)
         failed: RefreshFailed | None = None
         for _flight in range(FLIGHTS):
             failed = await self._fly(
-                account, lambda: self._refresh_unless(account, lambda t: not self._must_refresh(t, refused))
+                account, lambda: self._refresh_unless(account, lambda t: not self._must_refresh(t, old))
             )
             state = (await self._store.load_token(account)).state
             tokens = tokens_in_use(state)
             if tokens is None:
-                raise _consent_needed(state)
-            if not self._must_refresh(tokens, refused):
+                raise consent_needed(state)
+            if not self._must_refresh(tokens, old):
                 return _bearer(state, tokens)
             if failed is not None:
                 break
-        raise _try_later(failed)
+        raise try_later(failed.trouble if failed else None)
 
     async def refresh(self, account: str) -> TokenState:
         """Refresh now because a person wants it, also what is Invalid; return the state it led to."""
         before = (await self._store.load_token(account)).state
         kept = tokens_kept(before)
         if kept is None:
-            raise _consent_needed(before)
-        old, state, failed = kept.access_token, before, None
+            raise consent_needed(before)
+        state, failed = before, None
         for _flight in range(FLIGHTS if kept.can_be_renewed else 0):
-            failed = await self._fly(account, lambda: self._refresh_unless(account, lambda t: t.access_token != old))
+            failed = await self._fly(account, lambda: self._refresh_unless(account, lambda t: not _is_same(t, kept)))
             state = (await self._store.load_token(account)).state
             now_kept = tokens_kept(state)
-            if failed is not None or now_kept is None or now_kept.access_token != old:
+            if failed is not None or now_kept is None or not _is_same(now_kept, kept):
                 break
         return state
 
@@ -216,14 +217,20 @@ class TokenManager:
     async def delete(self, account: str, actor: Actor) -> TokenSet | None:
         """Forget the token, also one that could not be written yet; return the latest, so that it can be revoked."""
         self.forget_pauses(account)
-        kept = tokens_kept((await self._store.load_token(account)).state)
-        await self.apply(account, TokenDeleted(), actor=actor, action=AuditAction.TOKEN_DELETED)
-        unsaved = self._unsaved.pop(account, None)
+        before, _now = await self._apply(account, TokenDeleted(), actor, AuditAction.TOKEN_DELETED)
+        kept, unsaved = tokens_kept(before.state), self._unsaved.pop(account, None)
         return unsaved.tokens if unsaved and kept and unsaved.tokens.grant_id == kept.grant_id else kept
 
     def forget_pauses(self, account: str) -> None:
         """Let the next try happen at once: something about the account was changed."""
         self._pauses.pop(account, None)
+
+    async def let_go(self, account: str) -> None:
+        """After a change that deleted the token: forget pauses, and revoke what could not be written."""
+        self.forget_pauses(account)
+        found = self._unsaved.pop(account, None)
+        if found is not None:
+            await found.discard()
 
     async def apply(
         self,
@@ -234,19 +241,26 @@ class TokenManager:
         action: AuditAction | None = None,
     ) -> VersionedToken:
         """Bring an event to the stored state; on a conflict, to the state that is there then. Raises store errors."""
+        _before, after = await self._apply(account, event, actor, action)
+        return after
+
+    async def _apply(
+        self, account: str, event: TokenEvent, actor: Actor, action: AuditAction | None
+    ) -> tuple[VersionedToken, VersionedToken]:
+        """Do it; return the state before and after."""
         while True:
             stored = await self._store.load_token(account)
             after = next_state(stored.state, event)
             if after == stored.state and not _postpones(event, after):
-                return stored
+                return stored, stored
             now = self._clock.now()
-            said = action or _notable(stored.state, after)
-            record = AuditRecord(now, actor, said, account, _details(after)) if said else None
+            said = action or notable(stored.state, after)
+            record = AuditRecord(now, actor, said, account, details_of(after)) if said else None
             due = self._next_look(account, after, now)
             written = await self._store.replace_token(account, stored.version, after, due_at=due, audit=record)
             if written is not None:
                 self._announce(account, stored.state, written, now)
-                return written
+                return stored, written
 
     def _announce(self, account: str, before: TokenState, written: VersionedToken, now: datetime) -> None:
         log.info(
@@ -257,8 +271,8 @@ class TokenManager:
 
     # --- the room ------------------------------------------------------------------------------------------------------
 
-    def _must_refresh(self, tokens: TokenSet, refused: Secret | None) -> bool:
-        return tokens.access_token == refused or not is_usable(tokens, now=self._clock.now())
+    def _must_refresh(self, tokens: TokenSet, refused: TokenSet | None) -> bool:
+        return (refused is not None and _is_same(tokens, refused)) or not is_usable(tokens, now=self._clock.now())
 
     async def _fly(
         self, account: str, work: Callable[[], Coroutine[Any, Any, RefreshFailed | None]]
@@ -292,9 +306,10 @@ class TokenManager:
 
     async def _saved_state(self, account: str) -> TokenState:
         """Write what could not be written before, then return the state."""
-        if account in self._unsaved:
-            await self._keep(account, self._unsaved[account])
-            del self._unsaved[account]
+        found = self._unsaved.get(account)
+        if found is not None:
+            await self._keep(account, found)
+            self._unsaved.pop(account, None)  # or it was deleted meanwhile
         return (await self._store.load_token(account)).state
 
     async def _ask(self, account: str, tokens: TokenSet) -> RefreshFailed | None:
@@ -345,7 +360,7 @@ class TokenManager:
         after, jitter = failed.retry_after, self._rng.random()
         delay = timedelta(seconds=retry_delay(failures, retry_after=after, person_must_act=person, jitter=jitter))
         now = self._clock.now()
-        login_end = now + (delay if after is not None else min(delay, LOGIN_PAUSE))
+        login_end = now + min(delay, max(LOGIN_PAUSE, timedelta(seconds=kept_retry_after(after, jitter))))
         self._pauses[account] = _Pause(failures, now, now + delay, login_end, failed)
 
     def _next_look(self, account: str, state: TokenState, now: datetime) -> datetime | None:
@@ -370,49 +385,11 @@ def _postpones(event: TokenEvent, state: TokenState) -> bool:
     return isinstance(event, RefreshDeferred) and kept is not None and kept.grant_id == event.grant_id
 
 
+def _is_same(tokens: TokenSet, old: TokenSet) -> bool:
+    """Tell whether the provider has given nothing since ``old``; some give the same access token for a while."""
+    return (tokens.access_token, tokens.refreshed_at) == (old.access_token, old.refreshed_at)
+
+
 def _bearer(state: TokenState, tokens: TokenSet) -> Bearer:
     in_favour = isinstance(state, Retrieved) and not state.refusals
     return Bearer(tokens.access_token, tokens.grant_id, tokens.expires_at, in_favour)
-
-
-def _consent_needed(state: TokenState) -> ConsentNeeded:
-    current = state.before if isinstance(state, AwaitingAuthorization) else state
-    if isinstance(current, Invalid):
-        return ConsentNeeded(
-            message(N_("Token update failed. Please delete the token and obtain it again.")),
-            diagnostics=current.trouble.reason,
-        )
-    if isinstance(state, AwaitingAuthorization):
-        return ConsentNeeded(
-            message(N_("There is no token yet: the machine waits for authorization.")),
-            message(N_("Sign in at the provider with the address and the code that are shown.")),
-        )
-    return ConsentNeeded(
-        message(N_("There is no token.")),
-        message(N_("Press Get Token at the machine, or run `valija token get` on it.")),
-    )
-
-
-def _try_later(failure: RefreshFailed | None) -> TryLater:
-    return TryLater(
-        message(N_("The token has expired and the provider cannot renew it at the moment.")),
-        message(N_("It is tried again by itself; `valija token status` shows why it fails.")),
-        diagnostics=failure.trouble.reason if failure else "",
-    )
-
-
-def _notable(before: TokenState, after: TokenState) -> AuditAction | None:
-    was = before.before if isinstance(before, AwaitingAuthorization) else before
-    is_now = after.before if isinstance(after, AwaitingAuthorization) else after
-    if isinstance(is_now, Invalid) and not isinstance(was, Invalid):
-        return AuditAction.TOKEN_INVALID
-    if isinstance(was, Invalid) and isinstance(is_now, Retrieved) and not isinstance(before, AwaitingAuthorization):
-        return AuditAction.TOKEN_VALID_AGAIN
-    return None
-
-
-def _details(after: TokenState) -> dict[str, str]:
-    current = after.before if isinstance(after, AwaitingAuthorization) else after
-    if isinstance(current, NotRetrieved) or not isinstance(current, Invalid):
-        return {}
-    return {"reason": current.trouble.reason}

@@ -118,7 +118,7 @@ class Deletion(Answer):
     """What a deletion did: ``revocation`` at the provider."""
 
     token: TokenView
-    revocation: Literal["revoked", "not_supported", "failed", "nothing"]
+    revocation: Literal["revoked", "not_supported", "in_use", "failed", "nothing"]
     revocation_text: str
 
 

@@ -98,6 +98,7 @@ AUTHENTICATION_LABELS: Final = {
 REVOCATION_TEXTS: Final = {
     "revoked": N_("It was revoked at the provider too."),
     "not_supported": N_("The provider has no revocation: it ends there by itself, or in the account's security page."),
+    "in_use": N_("It was not revoked at the provider: that would end the other tokens of this mailbox too."),
     "failed": N_("It could not be revoked at the provider: remove the access on the account's security page."),
     "nothing": N_("There was none."),
 }
