@@ -103,3 +103,29 @@ async def test_a_large_message_that_breaks_off_leaves_nothing_behind(gateway: Ru
     await _cut_off(gateway, whole[:ended_at], reset=False, linger=False)
     assert await _queued(gateway) == Counter({"1@device.test": 1})
     assert len(gateway.spooled()) == 1
+
+
+async def _hand_in_and_go(gateway: RunningGateway, said: bytes, *, hears: bool) -> None:
+    """Say it, and end; before, or after, the answer to the message."""
+    client = await Client.connect(gateway.port)
+    await client.send(said)
+    while hears and b"Queued as" not in await client.reply():
+        pass
+    client.writer.write_eof()
+    await client.rest()
+    client.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("hears", "ending", "copies"),
+    [(False, b"", 1), (True, b"", 2), (False, b"QUIT\r\n", 2)],
+    ids=["hung up", "heard", "said QUIT ahead"],
+)
+async def test_what_is_handed_in_again_is_the_same_message_where_nobody_heard_of_the_first(
+    gateway: RunningGateway, hears: bool, ending: bytes, copies: int
+) -> None:
+    """The very same octets: who hung up gets no second copy, who heard (or waits for no answer) meant two."""
+    whole, ended_at = session(1)
+    for count in (1, copies):
+        await _hand_in_and_go(gateway, whole[:ended_at] + ending, hears=hears)
+        assert (await _queued(gateway)).total() == count

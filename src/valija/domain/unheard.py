@@ -20,15 +20,13 @@ class Unheard:
     def __init__(self) -> None:
         self._taken: OrderedDict[bytes, tuple[int, datetime]] = OrderedDict()
 
-    def note(self, digest: bytes, number: int, now: datetime) -> None:
-        """Remember a message."""
-        self._taken[digest] = number, now
+    def note(self, digest: bytes, number: int, since: datetime) -> None:
+        """Remember a message that was first taken then: that it comes again and again makes nobody wait longer."""
+        self._taken[digest] = number, since
         if len(self._taken) > ENTRIES_LIMIT:
             self._taken.popitem(last=False)
 
-    def known(self, digest: bytes, now: datetime) -> int | None:
-        """Return the number of the message that this is again, once; None for a new one."""
-        if not self._taken:
-            return None
-        number, at = self._taken.pop(digest, (None, now))
-        return number if abs(now - at) < REMEMBERED else None
+    def known(self, digest: bytes, now: datetime) -> tuple[int, datetime] | None:
+        """Return the number of the message that this is again, and since when it is there, once; None for a new one."""
+        found = self._taken.pop(digest, None)
+        return found if found is not None and abs(now - found[1]) < REMEMBERED else None

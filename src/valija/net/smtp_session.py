@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 class SmtpSession(Session):
     """A client that hands in mail."""
 
-    __slots__ = ("_handler", "_sink", "_visit")
+    __slots__ = ("_handler", "_sink", "_untold", "_visit")
 
     def __init__(self, listener: Listener, handler: SmtpHandler) -> None:
         super().__init__(listener)
         self._handler = handler
         self._visit: SmtpVisit
         self._sink: MessageSink | None = None
+        self._untold: list[MessageSink] = []  # whose verdicts came when the client had said its last
 
     def _open(self, *, secure: bool) -> SmtpServer:
         self._visit = self._handler.open(self.peer)
@@ -90,13 +91,16 @@ class SmtpSession(Session):
 
         def say(verdict: Verdict) -> None:
             if (self._lost or self._eof) and verdict.code == 250:
-                sink.unheard()
+                self._untold.append(sink)
             self._answer(verdict)
 
         return self._answer_with(sink.commit(), say)
 
     def _over(self) -> Coroutine[Any, Any, None] | None:
         self._hear()
+        if not self._core.said_goodbye:  # who says all at once and QUIT has not hung up: it hears the answers
+            for taken in self._untold:
+                taken.unheard()
         self._visit.ended()
         sink, self._sink = self._sink, None
         return sink.abandon() if sink is not None else None

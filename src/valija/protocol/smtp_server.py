@@ -70,6 +70,7 @@ class SmtpServer:
         self.mechanism_tried = ""  # of the last AUTH, refused or not
         self.lf_ends_message = False
         self.has_ended = False
+        self.said_goodbye = False  # the client: by QUIT
         self._question: Event | None = None
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
@@ -327,6 +328,7 @@ class SmtpServer:
         self._sender, self._recipients = None, []
 
     def _quit(self, argument: str) -> Event | None:
+        self.said_goodbye = True
         return self._end(221, "2.0.0", "Bye")
 
     # --- replies -----------------------------------------------------------------------------------------------------------

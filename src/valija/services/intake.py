@@ -99,7 +99,7 @@ class IncomingMail:
         self._intake = intake
         self._origin = origin
         self._envelope = envelope
-        self._began = intake.clock.now()
+        self._began = self._taken_at = intake.clock.now()
         self._digest = hashlib.sha256(repr((origin.device, envelope)).encode("utf-8", "replace"))
         self._line_ends = LineEnds()
         self._head_reader: HeadReader | None = HeadReader()
@@ -131,7 +131,7 @@ class IncomingMail:
         known = self._intake.unheard.known(self._digest.digest(), self._began)
         if known is not None:  # it was taken before, and the client never heard of it
             await self.abandon()
-            self.id = known
+            self.id, self._taken_at = known
         elif self._failure is None:
             try:
                 self.id = await self._queue()
@@ -148,7 +148,7 @@ class IncomingMail:
     def unheard(self) -> None:
         """Remember that the client does not know: what it hands in again is the same message."""
         if self.id is not None:
-            self._intake.unheard.note(self._digest.digest(), self.id, self._intake.clock.now())
+            self._intake.unheard.note(self._digest.digest(), self.id, self._taken_at)
 
     async def abandon(self) -> None:
         """Forget what came."""
