@@ -61,10 +61,11 @@ def test_half_a_certificate_and_unknown_listeners_are_refused(tmp_path: Path, te
         ("lifetime_hours = 0", "gateway.lifetime_hours", "cinco minutos a cinco días"),
         ("lifetime_hours = inf", "gateway.lifetime_hours", "finite number"),
         ("lifetime_days = 1", "gateway.lifetime_days", "no se conoce"),
+        ("report_copy_to = 'ana'", "gateway.report_copy_to", "debe ser una dirección de correo"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_by_its_key(tmp_path: Path, line: str, key: str, words: str) -> None:
-    """Too often, backwards, without end."""
+def test_what_the_gateway_cannot_do_is_refused_by_its_key(tmp_path: Path, line: str, key: str, words: str) -> None:
+    """Tries too often, backwards, without end; reports to who has no address."""
     with pytest.raises(ConfigurationError) as refused:
         _load(tmp_path, f"[gateway]\n{line}\n")
     said = translate(refused.value.what, "es")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from valija.domain.errors import ConfigurationError, InvalidFields
 from valija.domain.retry_schedule import RetrySchedule, check_schedule
 from valija.domain.text import N_, Message, message
+from valija.protocol.smtp_path import is_address
 
 _SCHEDULE_KEYS: Final = {"delays": "gateway.retry_delays_s", "lifetime": "gateway.lifetime_hours"}
 
@@ -195,6 +196,10 @@ def load_configuration(path: Path | None) -> Configuration:
         first = error.problems[0]
         raise _wrong(path, _SCHEDULE_KEYS[first.field], first.problem) from None
     _check_pairs(path, configuration)
+    copy_to = configuration.gateway.report_copy_to
+    if copy_to and not is_address(copy_to):
+        problem = message(N_("must be an e-mail address such as scanner@example.com"))
+        raise _wrong(path, "gateway.report_copy_to", problem)
     return configuration
 
 

@@ -90,7 +90,7 @@ class Reporter:
             is_report=True,
         )
         await self._store.queue.accept(queued, Body(octets))
-        self._accepted(sent.account, len(sent.recipients))
+        self._accepted(sent.account, len(queued.recipients))
 
     async def _written(self, sent: QueuedMessage, number: int, ended: Sequence[Ended], to: str) -> DeliveryReport:
         preferences = await self._store.load_preferences()
