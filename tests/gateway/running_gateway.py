@@ -9,6 +9,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +17,16 @@ from typing import Any, Final
 import pytest
 from upstream import Upstream
 
-from valija.apps.config import Configuration
+from valija.apps.config import Configuration, Tls
 from valija.apps.gateway_listeners import GatewayListeners
 from valija.apps.machine import Machine, build
-from valija.domain.account import Actor, Presence, Setting
+from valija.domain.account import Actor, Authentication, Presence, Setting
 from valija.domain.account_gate import hold
 from valija.domain.clock import Clock
 from valija.domain.queue import RecipientState, RecipientStateName
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.settings import SmtpSettings
+from valija.secret import Secret
 from valija.services.devices import MadeDevice
 from valija.store.opening import open_store
 from valija.store.port import Store
@@ -84,6 +86,14 @@ class RunningGateway:
     def on(self, store_url: str) -> RunningGateway:
         """Share a store."""
         self.store_url = store_url
+        return self
+
+    def logging_in(self, authority: Path) -> RunningGateway:
+        """Send over TLS, with a log-in; ``authority`` is a file."""
+        tls = Tls(ca_file=authority)
+        self.configuration = self.configuration.model_copy(update={"tls": tls})
+        auth, password = Authentication.PASSWORD, Secret("pw")
+        self._upstream = replace(self._upstream, tls=True, auth=auth, account=MAILBOX, password=password)
         return self
 
     async def start(self) -> RunningGateway:

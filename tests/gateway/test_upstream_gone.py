@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from quick_sender import Client, code
 from running_gateway import HurryClock, RunningGateway, upstream_fixture
 from upstream import STEPS, Fault, Upstream, Visit
@@ -17,7 +19,8 @@ upstream = upstream_fixture
 SPEED = 100.0
 PATIENCE_S = 1
 BEFORE_THE_DOT = [step for step in STEPS if step not in ("body", "QUIT")]
-Start = Callable[[Upstream], Coroutine[Any, Any, RunningGateway]]
+WHILE_OPENING = ("greeting", "EHLO", "STARTTLS", "handshake", "EHLO inside", "AUTH", "credentials")
+Start = Callable[..., Coroutine[Any, Any, RunningGateway]]
 
 
 class Once:
@@ -41,9 +44,11 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(smtp, "FINAL_REPLY_TIMEOUT_S", PATIENCE_S)
     started: list[RunningGateway] = []
 
-    async def begin(upstream: Upstream) -> RunningGateway:
+    async def begin(upstream: Upstream, authority: Path | None = None) -> RunningGateway:
         clock = HurryClock(SPEED)
         gateway = RunningGateway(tmp_path, upstream.port, clock=clock, timeout_s=PATIENCE_S, retry_delays_s=[10])
+        if authority is not None:
+            gateway.logging_in(authority)
         started.append(await gateway.start())
         await gateway.open_door()
         return gateway
@@ -84,6 +89,40 @@ async def test_a_server_gone_before_the_final_dot_gets_the_message_once_and_late
     assert fault.happened
     assert len(upstream.taken("<1@device.test>")) == 1
     assert "in_doubt" not in history
+    await upstream.stop()
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """What a server with TLS and a log-in needs, and the file of its authority."""
+    authority, file = trustme.CA(), tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context, file
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [(step, "close") for step in WHILE_OPENING]
+    + [(step, "half") for step in WHILE_OPENING if step != "handshake"]
+    + [(step, "reset") for step in ("handshake", "credentials")]
+    + [(step, "silence") for step in ("STARTTLS", "credentials")],
+)
+async def test_a_server_gone_while_it_is_logged_in_to_costs_no_try_and_gets_the_message_once(
+    start: Start, secure: tuple[ssl.SSLContext, Path], step: str, what: str
+) -> None:
+    """In clear, in the handshake, inside TLS: it is the server's moment, nobody's password is at fault, no mail is held."""
+    context, authority = secure
+    fault = Once(step, "before", what)
+    upstream = await Upstream(fault, tls=context).start()
+    gateway = await start(upstream, authority)
+    await _hand_in(gateway)
+    await gateway.until_all_delivered()
+    assert fault.happened
+    assert len(upstream.taken("<1@device.test>")) == 1
+    assert await gateway.history() == []
+    assert await gateway.store.queue.gate_history("smtp") == []
     await upstream.stop()
 
 

@@ -1,7 +1,8 @@
 """A provider's server that is its own program: it shares no line with ours, keeps every octet, and fails where it is told to.
 
-The ``fault`` of a test is asked at each step of each session, ``before`` a reply and ``after`` it; it says what happens:
-nothing, ``"close"``, ``"reset"``, ``"silence"``, ``"half"`` (the first octets of the reply, then the end), or another reply.
+With ``tls`` it offers STARTTLS, and inside of it a log-in that takes anything. The ``fault`` of a test is asked at each step
+of each session, ``before`` a reply and ``after`` it; it says what happens: nothing, ``"close"``, ``"reset"``, ``"silence"``,
+``"half"`` (the first octets of the reply, then the end), or another reply.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +20,11 @@ STEPS: Final = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "body", "QUIT")
 _REPLIES: Final = {
     "greeting": b"220 up.test ESMTP\r\n",
     "EHLO": b"250-up.test\r\n250-PIPELINING\r\n250-SIZE 200000000\r\n250-DSN\r\n250-SMTPUTF8\r\n250 8BITMIME\r\n",
+    "EHLO inside": b"250-up.test\r\n250-PIPELINING\r\n250-AUTH PLAIN\r\n250 8BITMIME\r\n",
     "HELO": b"250 up.test\r\n",
+    "STARTTLS": b"220 2.0.0 Go on\r\n",
+    "AUTH": b"334 \r\n",
+    "credentials": b"235 2.7.0 Welcome\r\n",
     "MAIL": b"250 2.1.0 OK\r\n",
     "RCPT": b"250 2.1.5 OK\r\n",
     "DATA": b"354 Go on\r\n",
@@ -71,7 +77,9 @@ class Gone(Exception):
 class Upstream:
     """The server."""
 
-    def __init__(self, fault: Fault | None = None, *, pipelining: bool = True) -> None:
+    def __init__(
+        self, fault: Fault | None = None, *, pipelining: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.fault: Fault = fault or (lambda _visit, _step, _when: None)
         self.copies: list[Copy] = []
         self.visits: list[Visit] = []
@@ -80,6 +88,9 @@ class Upstream:
         self._replies = dict(_REPLIES)
         if not pipelining:
             self._replies["EHLO"] = b"250-up.test\r\n250 8BITMIME\r\n"
+        self._tls = tls
+        if tls is not None:
+            self._replies["EHLO"] = b"250-up.test\r\n250 STARTTLS\r\n"
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -128,7 +139,10 @@ class Upstream:
             if (verb == "RCPT" and sender is None) or (verb == "DATA" and not recipients):
                 writer.write(b"503 5.5.1 Not now\r\n")
                 continue
+            if verb == "EHLO" and writer.get_extra_info("ssl_object") is not None:
+                verb = "EHLO inside"
             said = await self._say(writer, visit, verb if verb in self._replies else "NOOP")
+            await self._secure_or_log_in(reader, writer, visit, verb)
             if verb in ("MAIL", "RSET"):
                 sender, recipients = (_path(line) if verb == "MAIL" and said.startswith(b"2") else None), []
             elif verb == "RCPT" and said.startswith(b"2"):
@@ -140,6 +154,16 @@ class Upstream:
                 visit.messages += 1
             elif verb == "QUIT":
                 return
+
+    async def _secure_or_log_in(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, visit: Visit, verb: str
+    ) -> None:
+        if verb == "STARTTLS" and self._tls is not None:
+            self._act(writer, self.fault(visit, "handshake", "before"), b"")
+            await writer.start_tls(self._tls)
+        elif verb == "AUTH":
+            visit.commands.append(await reader.readline())
+            await self._say(writer, visit, "credentials")
 
     async def _body(self, reader: asyncio.StreamReader, visit: Visit, writer: asyncio.StreamWriter) -> bytes:
         self._act(writer, self.fault(visit, "body", "during"), b"")

@@ -368,9 +368,12 @@ async def test_no_network_is_nobodys_fault(office: Office) -> None:
     await office.until(all_delivered, timedelta(minutes=7))
 
 
-async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_must_act(office: Office) -> None:
-    """Refused at first: pauses. Refused on and on: the account's trouble, with a cure, and probes."""
-    refused = Trouble("connection_refused", WhoActs.OPERATOR, "Connection refused", START)
+@pytest.mark.parametrize("reason", ["connection_refused", "timed_out", "tls_protocol"])
+async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_must_act(
+    office: Office, reason: str
+) -> None:
+    """Not there at first: pauses. Not there on and on: the account's trouble, with a cure, and probes."""
+    refused = Trouble(reason, WhoActs.OPERATOR, "Connection refused", START)
     office.upstream.trouble = LoginFailed(refused)
     await office.put()
     await office.clock.advance(30)
@@ -379,7 +382,7 @@ async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_m
     await office.clock.advance(120)
     blocked = office.dispatcher.gate(ACCOUNT).blocked
     assert blocked is not None
-    assert blocked.trouble.reason == "connection_refused"
+    assert blocked.trouble.reason == reason
     office.upstream.trouble = None
     await office.clock.advance(300)
     assert office.dispatcher.gate(ACCOUNT).is_open

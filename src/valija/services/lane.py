@@ -39,8 +39,10 @@ MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
 PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
 STOP_WITHIN_S: Final = 20.0
-# a server or resolver that starts anew, a machine without descriptors for a moment: at first
-MAY_PASS: Final = frozenset({"connection_refused", "connection_failed", "name_not_found"})
+# a server or resolver that starts anew or is too busy to answer, a machine without descriptors for a moment: at first
+MAY_PASS: Final = frozenset(
+    {"connection_refused", "connection_failed", "name_not_found", "timed_out", "tls_protocol", "tls_other"}
+)
 PATIENCE: Final = 4  # pauses until it is somebody's to mend
 NO_LIMITS: Final = PaceLimits()
 
