@@ -63,6 +63,10 @@ class TokenSet:
         """Tell whether the access token is past its end."""
         return now >= self.expires_at
 
+    def is_same_answer(self, other: TokenSet) -> bool:
+        """Tell whether the provider has given nothing in between; some give one access token more than once."""
+        return (self.access_token, self.refreshed_at) == (other.access_token, other.refreshed_at)
+
     @property
     def can_be_renewed(self) -> bool:
         """Tell whether a new access token can be had without a person."""

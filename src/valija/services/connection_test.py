@@ -6,6 +6,7 @@ Nothing is sent and nothing is fetched. A failed stage ends the test; a warning 
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from valija.domain.clock import Clock
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.text import N_, Message, message
-from valija.domain.token import Invalid, Retrieved, TokenSet, tokens_in_use
+from valija.domain.token import AwaitingAuthorization, Invalid, Retrieved, TokenSet, tokens_in_use, tokens_kept
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.grant_driver import Http
@@ -142,11 +143,11 @@ class ConnectionTest:
                 smtp = await SmtpConnection.open(endpoint, self._tls, observe=observe)
                 await smtp.close()
         except (NetError, SmtpRefused, PopRefusal) as error:
-            stage = error.stage if isinstance(error, NetError) else "greeting"
-            if any(r.stage.value == stage for r in reports) and stage == "greeting":
+            stage = error.stage if isinstance(error, NetError) else error.refused.stage.value
+            if stage == "quit":
                 return reports  # it only failed to say goodbye
             trouble = self._troubles.of_opening(error)
-            where = {"ehlo": "greeting", "capa": "greeting", "starttls": "tls", "connect": "tcp", "quit": "greeting"}
+            where = {"ehlo": "greeting", "capa": "greeting", "starttls": "tls", "connect": "tcp"}
             reports.append(StageReport(TestStage(where.get(stage, stage)), StageOutcome.FAILED, message(""), trouble))
         return reports
 
@@ -181,6 +182,7 @@ class ConnectionTest:
         return StageReport(TestStage.CLOCK, StageOutcome.PASSED, found)
 
     async def _token_stage(self, setting: Setting) -> StageReport:
+        before = tokens_kept((await self._tokens.state(setting.value)).state)
         try:
             state = await self._tokens.refresh(setting.value)
         except ConsentNeeded as error:
@@ -190,12 +192,10 @@ class ConnectionTest:
             return StageReport(
                 TestStage.TOKEN, StageOutcome.FAILED, error.what, self._troubles.of_reason("store_failed")
             )
-        current = state if isinstance(state, Retrieved | Invalid) else getattr(state, "before", state)
-        if isinstance(current, Retrieved) and current.trouble is None:
-            return StageReport(TestStage.TOKEN, StageOutcome.PASSED, _life(current.tokens))
-        if isinstance(current, Retrieved) and not current.tokens.is_expired(self._clock.now()):
-            found = message(N_("could not be refreshed now; the present one is still good"))
-            return StageReport(TestStage.TOKEN, StageOutcome.WARNING, found, current.trouble)
+        current = state.before if isinstance(state, AwaitingAuthorization) else state
+        tokens = tokens_in_use(state)  # also of an account that refuses them: the log-in tells whether it does still
+        if tokens is not None and not tokens.is_expired(self._clock.now()):
+            return _still_good(tokens, before, current.trouble if isinstance(current, Retrieved) else None)
         why = current.trouble if isinstance(current, Retrieved | Invalid) else None
         return StageReport(TestStage.TOKEN, StageOutcome.FAILED, message(UPDATE_FAILED), why)
 
@@ -245,7 +245,8 @@ class ConnectionTest:
         logged_in = StageReport(TestStage.AUTH, StageOutcome.PASSED, _as_whom(settings))
         try:
             maildrop = await pop.stat()
-            await pop.quit()
+            with contextlib.suppress(NetError):
+                await pop.quit()
         except NetError as error:
             await pop.close()
             trouble = self._troubles.of_net(error)
@@ -276,9 +277,16 @@ def _describe(stage: str, facts: dict[str, Any], endpoint: Endpoint) -> Message:
             return message(N_("the server greets"))
 
 
-def _life(tokens: TokenSet) -> Message:
-    life = round((tokens.expires_at - tokens.refreshed_at).total_seconds() / 60)
-    return message(N_("refreshed; good for {minutes} min"), minutes=life)
+def _still_good(tokens: TokenSet, before: TokenSet | None, trouble: Trouble | None) -> StageReport:
+    minutes = round((tokens.expires_at - tokens.refreshed_at).total_seconds() / 60)
+    if before is not None and not tokens.is_same_answer(before):
+        found = message(N_("refreshed; good for {minutes} min"), minutes=minutes)
+        return StageReport(TestStage.TOKEN, StageOutcome.PASSED, found)
+    if not tokens.can_be_renewed:
+        found = message(N_("good for {minutes} min, then it ends: nothing renews it"), minutes=minutes)
+        return StageReport(TestStage.TOKEN, StageOutcome.PASSED, found)
+    found = message(N_("could not be refreshed now; the present one is still good"))
+    return StageReport(TestStage.TOKEN, StageOutcome.WARNING, found, trouble)
 
 
 def _as_whom(settings: MailSettings) -> Message:

@@ -186,10 +186,12 @@ class TokenManager:
             raise consent_needed(before)
         state, failed = before, None
         for _flight in range(FLIGHTS if kept.can_be_renewed else 0):
-            failed = await self._fly(account, lambda: self._refresh_unless(account, lambda t: not _is_same(t, kept)))
+            failed = await self._fly(
+                account, lambda: self._refresh_unless(account, lambda t: not t.is_same_answer(kept))
+            )
             state = (await self._store.load_token(account)).state
             now_kept = tokens_kept(state)
-            if failed is not None or now_kept is None or not _is_same(now_kept, kept):
+            if failed is not None or now_kept is None or not now_kept.is_same_answer(kept):
                 break
         return state
 
@@ -272,7 +274,7 @@ class TokenManager:
     # --- the room ------------------------------------------------------------------------------------------------------
 
     def _must_refresh(self, tokens: TokenSet, refused: TokenSet | None) -> bool:
-        return (refused is not None and _is_same(tokens, refused)) or not is_usable(tokens, now=self._clock.now())
+        return (refused is not None and tokens.is_same_answer(refused)) or not is_usable(tokens, now=self._clock.now())
 
     async def _fly(
         self, account: str, work: Callable[[], Coroutine[Any, Any, RefreshFailed | None]]
@@ -383,11 +385,6 @@ def _postpones(event: TokenEvent, state: TokenState) -> bool:
     """Tell whether an event that changes no state is still written, because the next look at the account moves."""
     kept = tokens_kept(state)
     return isinstance(event, RefreshDeferred) and kept is not None and kept.grant_id == event.grant_id
-
-
-def _is_same(tokens: TokenSet, old: TokenSet) -> bool:
-    """Tell whether the provider has given nothing since ``old``; some give the same access token for a while."""
-    return (tokens.access_token, tokens.refreshed_at) == (old.access_token, old.refreshed_at)
 
 
 def _bearer(state: TokenState, tokens: TokenSet) -> Bearer:
