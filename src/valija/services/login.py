@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from valija.domain.account import Authentication, Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import NotReady
+from valija.domain.errors import NotReady, ValijaError
 from valija.domain.explanations import Effect, Explainer
 from valija.domain.settings import MailSettings, uses_implicit_tls
 from valija.domain.text import N_, message
@@ -23,6 +24,7 @@ from valija.protocol.smtp_client import AuthOutcome, AuthRefused, NoCommonMechan
 from valija.protocol.smtp_reply import SmtpReply
 from valija.services.token_manager import Bearer, TokenManager
 
+log: Final = logging.getLogger(__name__)
 Outcome = AuthOutcome | PopAuthOutcome
 
 
@@ -140,12 +142,23 @@ class Login:
             connection = await self._connect(connect)
             refused = await self._try(connection, _bearer(settings, bearer), preference)
             if refused is not None and refused[1] is Effect.REFRESH:
-                await self._tokens.report_login(setting.value, bearer.grant_id, refused[0])
+                await self._note(setting, bearer, refused[0])
         if refused is not None:
             raise LoginFailed(refused[0])
         if not bearer.in_favour:
-            await self._tokens.report_login(setting.value, bearer.grant_id, None)
+            try:
+                await self._note(setting, bearer, None)
+            except BaseException:
+                await connection.close()
+                raise
         return connection
+
+    async def _note(self, setting: Setting, bearer: Bearer, trouble: Trouble | None) -> None:
+        """Note what the server said of the token; where that cannot be written, the next log-in does it."""
+        try:
+            await self._tokens.report_login(setting.value, bearer.grant_id, trouble)
+        except ValijaError as error:
+            log.warning("login_not_noted", extra={"fields": {"account": setting.value, "why": str(error)}})
 
     async def _open_with_password(self, settings: MailSettings, connect: Callable[[], Awaitable[C]]) -> C:
         connection = await self._connect(connect)
