@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from desk_bench import OAUTH, Machine, machine_fixture
@@ -12,6 +13,7 @@ from valija.domain.account import GrantKind, Presence, Setting
 from valija.domain.errors import NotAtTheMachine, NotReady, UnknownName, ValijaError
 from valija.domain.record import AuditAction
 from valija.domain.token import AwaitingAuthorization, NotRetrieved, Retrieved
+from valija.services import authorization
 from valija.services.authorization_refusals import ProviderRefused
 
 machine = machine_fixture
@@ -144,6 +146,62 @@ async def test_a_token_that_cannot_be_written_is_kept_until_the_disk_has_space(m
     await machine.clock.advance(60)
     assert isinstance(await machine.state(), Retrieved)
     assert len(machine.provider.sent("/token")) == 1
+
+
+async def test_a_refusal_that_cannot_be_written_ends_the_waiting_when_the_disk_has_space(machine: Machine) -> None:
+    """Nobody waits for what nobody asks for any more."""
+    await machine.ready()
+    await machine.desk.start(SMTP, None, ANA)
+    machine.provider.script("/token", denied("access_denied"))
+    machine.store.failures = 2
+    await machine.clock.advance(60)
+    state = await machine.state()
+    assert isinstance(state, NotRetrieved)
+    assert state.trouble is not None
+    assert state.trouble.reason == "access_denied"
+
+
+@pytest.mark.parametrize("end", ["stop", "get again", "cancel", "delete"])
+async def test_a_token_that_has_come_is_stored_or_revoked_whatever_is_done_at_that_moment(
+    machine: Machine, end: str
+) -> None:
+    """The code was used up, and there is no second copy of the token."""
+    await machine.ready()
+    await machine.desk.start(SMTP, None, ANA)
+    writes = asyncio.Event()
+
+    async def wait() -> None:
+        await writes.wait()
+
+    machine.store.before_write = wait
+    await machine.clock.advance(6)
+    ends: dict[str, Callable[[], Awaitable[object]]] = {
+        "stop": machine.desk.close,
+        "get again": lambda: machine.desk.start(SMTP, None, ANA),
+        "cancel": lambda: machine.desk.cancel(SMTP, ANA),
+        "delete": lambda: machine.desk.delete(SMTP, ANA),
+    }
+    ending = asyncio.ensure_future(ends[end]())
+    await settle()
+    writes.set()
+    await ending
+    await settle()
+    revoked = [form["token"] for form in machine.provider.sent("/revoke")]
+    assert isinstance(await machine.state(), Retrieved) is (end == "stop")
+    assert revoked == ([] if end == "stop" else ["refresh-1"])
+
+
+async def test_stopping_does_not_wait_for_ever_for_a_full_disk(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorization, "CLOSE_S", 0.01)
+    await machine.ready()
+    await machine.desk.start(SMTP, None, ANA)
+    machine.store.failures = 10**6
+    await machine.clock.advance(6)
+    async with asyncio.timeout(5):
+        await machine.desk.close()
+    machine.store.failures = 0
 
 
 # --- what is not ready, or refused ------------------------------------------------------------------------------------

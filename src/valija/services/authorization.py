@@ -33,6 +33,7 @@ from valija.domain.token import (
     AuthorizationFailed,
     AuthorizationStarted,
     AwaitingAuthorization,
+    TokenEvent,
     TokenObtained,
     TokenSet,
     tokens_kept,
@@ -53,6 +54,7 @@ CODE_LIFE: Final = timedelta(minutes=15)
 WITHOUT_PERSON_LIFE: Final = timedelta(minutes=2)
 STORE_RETRY_S: Final = 2.0
 STORE_RETRIES: Final = 1800
+CLOSE_S: Final = 20.0  # an answer of a provider takes less
 
 
 class AuthorizationDesk:
@@ -73,7 +75,7 @@ class AuthorizationDesk:
         self._clock = clock
         self._redirect_port = redirect_port
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._side_tasks: set[asyncio.Task[None]] = set()
+        self._side_tasks: set[asyncio.Task[Any]] = set()
         self._used: set[str] = set()  # authorizations whose redirected address has come
 
     # --- get ----------------------------------------------------------------------------------------------------------------
@@ -249,9 +251,7 @@ class AuthorizationDesk:
                 await self._client.revoke(resolved, kept)
 
         def start() -> None:
-            task = asyncio.get_running_loop().create_task(forget())
-            self._side_tasks.add(task)
-            task.add_done_callback(self._side_tasks.discard)
+            self._aside(forget())
 
         return start
 
@@ -302,7 +302,9 @@ class AuthorizationDesk:
         left = (asked.expires_at - self._clock.now()).total_seconds()
         code = asked.device_code or Secret("")
         poll = grants.poll_device_token(resolved.context, code, interval=asked.interval, expires_in=left)
-        await self._finish(resolved.setting.value, asked, await self._client.run(poll, resolved), resolved)
+        found = await self._client.run(poll, resolved)
+        # the code is used up: whoever ends the following from now on does not end the storing
+        await asyncio.shield(self._aside(self._finish(resolved.setting.value, asked, found, resolved)))
 
     async def _follow_until_expiry(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
         self._follow(account, self._expire(account, asked, listener))
@@ -318,9 +320,7 @@ class AuthorizationDesk:
 
     def _listener(self, account: str, path: str) -> RedirectListener:
         def take(target: str) -> str:
-            task = asyncio.get_running_loop().create_task(self._take_redirect(account, target))
-            self._side_tasks.add(task)
-            task.add_done_callback(self._side_tasks.discard)
+            self._aside(self._take_redirect(account, target))
             return REDIRECT_PAGE
 
         return RedirectListener(path, take)
@@ -342,21 +342,23 @@ class AuthorizationDesk:
         if isinstance(found, GrantFailure):
             return await self._fail_with(account, asked, self._client.trouble(found))
         tokens = self._client.token_set(found, asked.grant)
+        self._tokens.forget_pauses(account)
         event = TokenObtained(asked.authorization_id, tokens)
+        stored = await self._write(account, event, AuditAction.TOKEN_OBTAINED)
+        kept = tokens_kept(stored.state)
+        if resolved is not None and (kept is None or kept.grant_id != tokens.grant_id):
+            await self._client.revoke(resolved, tokens)
+        return stored
+
+    async def _write(self, account: str, event: TokenEvent, action: AuditAction) -> VersionedToken:
+        """Bring the end of an authorization to the store; the only copy is in memory: keep trying while the disk is full."""
         for _try in range(STORE_RETRIES):
             try:
-                self._tokens.forget_pauses(account)
-                stored = await self._tokens.apply(account, event, action=AuditAction.TOKEN_OBTAINED)
+                return await self._tokens.apply(account, event, action=action)
             except (StoreFull, StoreError) as error:
-                # the only copy is in memory: keep trying while the disk is full
                 log.error("token_not_saved", extra={"fields": {"account": account, "why": str(error)}})  # noqa: TRY400
                 await self._clock.sleep(STORE_RETRY_S)
-            else:
-                kept = tokens_kept(stored.state)
-                if resolved is not None and (kept is None or kept.grant_id != tokens.grant_id):
-                    await self._client.revoke(resolved, tokens)
-                return stored
-        return await self._tokens.state(account)
+        return await self._tokens.apply(account, event, action=action)
 
     async def _fail(self, account: str, asked: Authorization, reason: str) -> None:
         who = self._explainer.explain(reason).who_acts
@@ -364,8 +366,13 @@ class AuthorizationDesk:
 
     async def _fail_with(self, account: str, asked: Authorization, trouble: Trouble) -> VersionedToken:
         event = AuthorizationFailed(asked.authorization_id, trouble)
-        action = AuditAction.TOKEN_AUTHORIZATION_FAILED
-        return await self._tokens.apply(account, event, actor=MACHINE, action=action)
+        return await self._write(account, event, AuditAction.TOKEN_AUTHORIZATION_FAILED)
+
+    def _aside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._side_tasks.add(task)
+        task.add_done_callback(self._side_tasks.discard)
+        return task
 
     def _follow(self, account: str, work: Coroutine[Any, Any, None]) -> None:
         before = self._tasks.get(account)
@@ -391,8 +398,10 @@ class AuthorizationDesk:
         """Stop following; what waits is resumed at the next start."""
         for account in list(self._tasks):
             await self._stop_task(account)
-        if self._side_tasks:
-            await asyncio.gather(*self._side_tasks, return_exceptions=True)
+        late = (await asyncio.wait(self._side_tasks, timeout=CLOSE_S))[1] if self._side_tasks else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _or_refused(self, found: Any) -> Any:
         if isinstance(found, GrantFailure):
