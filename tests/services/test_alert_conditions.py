@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trustme
-from fakes import ANA, START, FakeClock
+from fakes import ANA, START, FakeClock, give_token
 
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
@@ -17,6 +18,7 @@ from valija.domain.alert import AlertKind
 from valija.domain.job import JobKind
 from valija.domain.printer import PrinterReason, PrinterState, PrinterStateName, Severity, Supply
 from valija.domain.sighting import Seen
+from valija.domain.token import Retrieved
 from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.store.memory import MemoryStore
 
@@ -64,6 +66,44 @@ async def test_a_certificate_file_is_told_of_a_week_before_its_end(machine: Mach
     renewed = trustme.CA().issue_cert("machine.test", not_after=START + timedelta(days=300))
     conditions.certificates[0].write_bytes(renewed.cert_chain_pems[0].bytes())
     assert await level() == []
+
+
+async def test_a_token_that_will_not_live_for_long_is_told_of_30_7_and_1_days_before(
+    machine: Machine, clock: FakeClock
+) -> None:
+    """Where nobody could refresh it: by the provider's idle limit, or its own end if that is sooner; refreshed, it is over."""
+    microsoft = {"client_id": "x", "tenant": "example.com"}
+    await machine.providers.set("microsoft", microsoft, confirm=False, actor=ANA)
+    login = {"auth": "oauth2", "provider": "microsoft", "account": "ana@example.com"}
+    await machine.settings.change(Setting.SMTP, login, confirm=True, actor=ANA)
+    tokens = await give_token(machine.tokens, clock)
+    for days, level in ((59, None), (1, "info"), (22, "info"), (1, "warning"), (6, "critical"), (9, "critical")):
+        clock.jump(days * 86_400)
+        assert (await found(machine)).get(AlertKind.TOKEN_ENDING) == level
+    refreshed = replace(tokens, refreshed_at=clock.now(), refresh_token_expires_at=clock.now() + timedelta(days=40))
+    version = (await machine.store.load_token("smtp")).version
+    assert await machine.store.replace_token("smtp", version, Retrieved(refreshed), due_at=None) is not None
+    assert AlertKind.TOKEN_ENDING not in await found(machine)
+    clock.jump(34 * 86_400)
+    assert (await found(machine))[AlertKind.TOKEN_ENDING] == "warning"
+
+
+async def test_the_certificate_that_the_machine_logs_in_with_is_told_of_too(machine: Machine, clock: FakeClock) -> None:
+    """A provider's: by its name."""
+    issued = trustme.CA(key_type=trustme.KeyType.RSA).issue_cert(
+        "client.test", not_after=START + timedelta(days=20), key_type=trustme.KeyType.RSA
+    )
+    pair = {
+        "certificate": issued.cert_chain_pems[0].bytes().decode(),
+        "private_key": issued.private_key_pem.bytes().decode(),
+    }
+    where = {"kind": "custom", "issuer": "https://id.example", "client_id": "x", "grant": "client-credentials"}
+    await machine.providers.set("robot", where | pair, confirm=False, actor=ANA)
+    seen = (await machine.alerts._conditions.find(await machine.alerts.settings.load())).conditions
+    assert {(c.subject, c.level.value) for c in seen if c.kind is AlertKind.CERTIFICATE_ENDING} == {
+        (str(machine.alerts._conditions.certificates[0]), "warning"),
+        ("robot", "info"),
+    }
 
 
 async def test_a_printer_that_stands_still_and_one_that_runs_out(machine: Machine, clock: FakeClock) -> None:

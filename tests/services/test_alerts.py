@@ -25,6 +25,7 @@ from valija.domain.account_gate import hold, release
 from valija.domain.alert import AlertKind, Told
 from valija.domain.alert_telling import Channel, HandingName
 from valija.domain.job import Failed, Sending
+from valija.domain.printer import PrinterState, PrinterStateName, Supply
 from valija.domain.record import ReceivedMessage
 from valija.domain.token import Invalid, InvalidCause
 from valija.domain.trouble import Trouble, WhoActs
@@ -442,6 +443,32 @@ async def test_a_request_of_who_may_ask_is_answered_once(machine: Machine) -> No
     assert mail["To"] == OPERATOR
     assert mail["In-Reply-To"] == "<q1@office.example>"
     assert mail["Auto-Submitted"] == "auto-replied"
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", ["Tokens:", "accepted: 3", "delivered: 0", "waiting now: ", "Status requests: 1", "Black toner: 7 %"]),
+        ("es", ["Tokens:", "aceptados: 3", "entregados: 0", "en espera ahora: ", "Tóner negro"]),
+    ],
+)
+async def test_the_answer_has_state_counts_and_supplies(machine: Machine, language: str, told: list[str]) -> None:
+    """Of what the printer tells; what it does not know is left out."""
+    name = "Black toner" if language == "en" else "Tóner negro"
+    supplies = (Supply(name, "toner", "black", 7), Supply("Waste", "wasteToner", "", None))
+
+    async def printer() -> PrinterState:
+        return PrinterState(PrinterStateName.IDLE, supplies=supplies)
+
+    machine.status_requests.report._printer = printer
+    await machine.preferences.change({"language": language}, actor=ANA)
+    await change(machine, request_senders=["@office.example"])
+    machine.gateway.traffic.accepted(3)
+    await asked(machine, 1, f"From: {OPERATOR}")
+    (mail,) = await mails(machine)
+    text = text_of(mail)
+    assert [words for words in told if words not in text] == [], text
+    assert "Waste" not in text
 
 
 async def test_nobody_else_and_nothing_automatic_is_answered(machine: Machine) -> None:
