@@ -79,6 +79,29 @@ async def test_a_message_that_says_it_is_too_large_is_refused_before_it_comes(ga
         assert await client.say(b"MAIL FROM:<a@x.test> SIZE=%d" % limit) == 250
 
 
+async def test_a_size_that_is_a_lie_changes_nothing_that_is_kept(gateway: RunningGateway, upstream: Upstream) -> None:
+    """Less than comes, more than comes, nothing: the octets that came are what counts, here and upstream."""
+    bodies = {1: BLOCK * 3, 20_000_000: b"x\r\n", 0: b"hello\r\n"}
+    async with await Client.connect(gateway.port) as client:
+        await client.reply()
+        await client.say(b"EHLO x")
+        for said, body in bodies.items():
+            assert await client.say(b"MAIL FROM:<a@x.test> SIZE=%d" % said) == 250
+            assert await client.say(b"RCPT TO:<b@x.test>") == 250
+            assert await client.say(b"DATA") == 354
+            await client.send(b"Message-ID: <%d@x>\r\n\r\n" % said + body + b".\r\n")
+            assert code(await client.reply()) == 250
+    await gateway.until_all_delivered()
+    stored = await gateway.store.queue.list_messages(account=None, state=None, limit=9)
+    sizes = {one.message.message_id: one.message.size for one in stored}
+    offered = [line for visit in upstream.visits for line in visit.commands if line.startswith(b"MAIL")]
+    for said, body in bodies.items():
+        (copy,) = upstream.taken(f"<{said}@x>")
+        assert copy.wire.endswith(b"\r\n\r\n" + body)
+        assert sizes[f"{said}@x"] == len(copy.wire)
+        assert any(b"SIZE=%d " % len(copy.wire) in line.replace(b"\r\n", b" ") for line in offered)
+
+
 async def test_2_gb_without_a_size_are_read_refused_and_cost_no_memory(
     processes: GatewayProcesses, tmp_path: Path, upstream: Upstream
 ) -> None:

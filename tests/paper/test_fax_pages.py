@@ -132,6 +132,38 @@ async def test_a_fax_that_came_is_a_pdf_of_the_same_pages(worker: PaperWorker, t
                 assert image.convert("1").tobytes() == drawn(geometry, number + 1).tobytes()
 
 
+async def test_another_profile_is_shown_if_the_decoder_can_and_refused_if_not(
+    worker: PaperWorker, tmp_path: Path
+) -> None:
+    """Colour as JPEG in TIFF (as profile C has it), MR, uncompressed; JBIG is not known to the decoder, and said so."""
+    colour = io.BytesIO()
+    Image.new("RGB", (1728, 2200), (200, 30, 30)).save(colour, "TIFF", compression="jpeg", dpi=(200, 200))
+    plain = io.BytesIO()
+    drawn(FaxGeometry(FaxProfile.S, FaxResolution.STANDARD, FaxPaper.A4), 1).save(plain, "TIFF", dpi=(204, 98))
+    (tmp_path / "s.tif").write_bytes(fax_file(1))
+    await asyncio.to_thread(said, "tiffcp", "-c", "g3:2d", tmp_path / "s.tif", tmp_path / "mr.tif")
+    jbig = plain.getvalue().replace(
+        b"\x03\x01\x03\x00\x01\x00\x00\x00\x01\x00\x00\x00", b"\x03\x01\x03\x00\x01\x00\x00\x00\x65\x87\x00\x00"
+    )
+    assert jbig != plain.getvalue()
+
+    async def shown(octets: bytes) -> dict[str, Any]:
+        (tmp_path / "in.tif").write_bytes(octets)
+        names = {"path": str(tmp_path / "in.tif"), "out": str(tmp_path / "o.pdf"), "folder": str(tmp_path)}
+        return dict(await worker.call("read_fax", **names, title="", at=AT))
+
+    assert await shown(colour.getvalue()) == {"pages": 1, "profile": ""}
+    await asyncio.to_thread(said, "pdftoppm", "-r", "30", "-png", tmp_path / "o.pdf", tmp_path / "shown")
+    with Image.open(tmp_path / "shown-1.png") as image:
+        red, green, _blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
+    assert red > 150 > 100 > green
+    assert await shown((tmp_path / "mr.tif").read_bytes()) == {"pages": 1, "profile": "f"}
+    assert (await shown(plain.getvalue()))["pages"] == 1
+    with pytest.raises(PaperProblem) as refused:
+        await shown(jbig)
+    assert refused.value.reason == "paper_unreadable"
+
+
 async def test_a_damaged_fax_is_shown_as_far_as_it_goes(worker: PaperWorker, tmp_path: Path) -> None:
     """Lines that are spoilt, or missing, cost no page."""
     data = bytearray(fax_file(2))

@@ -88,6 +88,24 @@ async def test_files_of_the_same_name_are_sent_each_and_keep_it(machine: Machine
     assert await mails(machine) == 2
 
 
+async def test_a_file_that_still_grows_or_is_called_unfinished_is_left_alone(machine: Machine, tmp_path: Path) -> None:
+    """Until it has been the same for a look, or has got its name: scanners write for minutes, over slow networks."""
+    whole = fax_file(3)
+    for length in (0, 100, len(whole) // 2, len(whole)):
+        for name in ("slow.tif", "renamed.tif.part", "~open.tif", ".hidden.tif", "notes.docx"):
+            await asyncio.to_thread((tmp_path / "in" / name).write_bytes, whole[:length])
+        await machine.hot_folder.look()
+        assert await mails(machine) == 0
+        assert await there(tmp_path, of="sending") == []
+    (job,) = await looked(machine)
+    assert job.card.title == "slow.tif"
+    assert await mails(machine) == 1
+    await asyncio.to_thread((tmp_path / "in/renamed.tif.part").rename, tmp_path / "in/renamed.tif")
+    assert [job.card.title for job in await looked(machine)] == ["slow.tif", "renamed.tif"]
+    left = [name for name in await there(tmp_path) if "/" not in name]
+    assert left == [".hidden.tif", "notes.docx", "~open.tif"]
+
+
 async def test_a_crash_before_the_job_is_there_does_not_put_away_what_was_not_sent(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

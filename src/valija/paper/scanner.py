@@ -25,13 +25,20 @@ PAGE_LIMIT_S: Final = 180.0
 FREE_LIMIT: Final = 300_000_000  # octets of disk that stay free
 AREA_MM: Final = (216, 297)  # A4 and Letter
 _WORDS_LIMIT: Final = 4000
-_OPTION: Final = re.compile(r"^\s+--?([a-z][a-z-]*)(?:\[=\(| |\[)(.*?)\)?\]? ?\[([^\[\]]*)\]\s*$")
+# its name; its values, in one of two forms; the present one
+_OPTION: Final = re.compile(
+    r"^\s+--?([a-z][a-z-]*)(?:\[=\((.*?)\)\]| (.*?))? \[((?:[^\[\]]|\[[^\[\]]*\])*)\](?: \[(?:advanced|hardware)\])*\s*$"
+)
 _RANGE: Final = re.compile(r"(\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?)")
 _COLOUR_WORDS: Final = {
     "colour": ("color", "colour"),
-    "grey": ("gray", "grey"),
+    "grey": ("true gray", "gray", "grey"),
     "mono": ("lineart", "black & white", "binary", "monochrome"),
 }
+_GLASS_WORDS: Final = ("flat", "glass", "platen")
+_TWO_SIDED: Final = frozenset(
+    {"adf-mode", "duplex"}
+)  # options of scanners whose feeder has no second name for both sides
 # what scanimage says (sane_strstatus) and what it means; the first that fits
 _MEANINGS: Final = (
     ("out of documents", "scanner_no_paper"),
@@ -77,6 +84,8 @@ async def scan(
     Raises :class:`PaperProblem` for what a scanner says no to; pages that came before are good.
     """
     known = _parse_options(await _output("-d", device, "-A"))
+    if options.duplex and (feeder := _says_more_with(known)):
+        known = _parse_options(await _output("-d", device, "--source", feeder, "-A"))
     sources = _sources(known, options)
     for number, source in enumerate(sources):
         arguments, resolution = _arguments(known, options, source)
@@ -185,7 +194,7 @@ def _last_line(said: str) -> str:
 def _parse_options(text: str) -> dict[str, str]:
     """Return the options that a scanner has now, with their values as scanimage lists them."""
     found = (_OPTION.match(line) for line in text.splitlines())
-    return {option[1]: option[2] for option in found if option and option[3] != "inactive"}
+    return {o[1]: o[2] or o[3] or "" for o in found if o and o[4] != "inactive"}
 
 
 def _values(listed: str) -> list[str]:
@@ -193,20 +202,31 @@ def _values(listed: str) -> list[str]:
 
 
 def _is_feeder(source: str) -> bool:
-    low = source.lower()
-    return "adf" in low or "feeder" in low
+    return any(word in source.lower() for word in ("adf", "feeder", "duplex"))
+
+
+def _is_two_sided(source: str) -> bool:
+    return "duplex" in source.lower()
+
+
+def _says_more_with(known: dict[str, str]) -> str:
+    """Return the source that must be chosen before a scanner tells whether it can do both sides; empty: it has told."""
+    feeders = [source for source in _values(known.get("source", "")) if _is_feeder(source)]
+    has_told = any(map(_is_two_sided, feeders)) or _TWO_SIDED & known.keys()
+    return feeders[0] if feeders and not has_told else ""
 
 
 def _sources(known: dict[str, str], options: ScanOptions) -> list[str]:
     """Return which sources to try, one after the other; an empty name is the only one that there is."""
     listed = _values(known["source"]) if "source" in known else []
     feeders = [source for source in listed if _is_feeder(source)]
-    two_sided = [source for source in feeders if "duplex" in source.lower()]
+    two_sided = [source for source in feeders if _is_two_sided(source)]
     one_sided = [source for source in feeders if source not in two_sided]
-    if options.duplex and not two_sided and not {"adf-mode", "duplex"} & known.keys():
+    if options.duplex and not two_sided and not _TWO_SIDED & known.keys():
         raise PaperProblem("scanner_cannot", "duplex")
     feeder = ((two_sided if options.duplex else []) or one_sided or two_sided)[:1]
-    glass = [source for source in listed if source not in feeders][:1]
+    others = [source for source in listed if source not in feeders]
+    glass = [source for source in others if any(word in source.lower() for word in _GLASS_WORDS)][:1] or others[:1]
     if options.source == "feeder" and not feeder:
         raise PaperProblem("scanner_cannot", "ADF")
     wanted = {"feeder": feeder, "glass": glass, "auto": feeder if options.duplex else feeder + glass}[options.source]
@@ -222,7 +242,7 @@ def _arguments(known: dict[str, str], options: ScanOptions, source: str) -> tupl
     arguments += ["--mode", mode] if mode else []
     resolution = _nearest(known.get("resolution", ""), options.resolution)
     arguments += ["--resolution", str(resolution)] if "resolution" in known else []
-    if options.duplex and "duplex" not in source.lower():
+    if options.duplex and not _is_two_sided(source):
         if "adf-mode" in known:
             arguments += ["--adf-mode", "Duplex"]
         elif "duplex" in known:
