@@ -12,10 +12,11 @@ from paper_files import make_file
 from scan_rig import ANA, attachments, ended, machine_fixture, mails, page_count, said, sane_fixture
 
 from valija.apps.machine import Machine
-from valija.domain.errors import InvalidFields, RequestError, UnknownName
-from valija.domain.job import Awaiting, Cancelled, Failed, JobWord, Sending
+from valija.domain.errors import InvalidFields, NotReady, RequestError, UnknownName
+from valija.domain.job import Awaiting, Cancelled, Failed, JobEvent, JobWord, Resumed, Sending
 from valija.services.events import JobChanged
 from valija.services.scan_work import ScanFile
+from valija.store.jobs_port import StoredJob
 
 machine, sane = machine_fixture, sane_fixture
 TO = ["luis@example.com"]
@@ -148,6 +149,45 @@ async def test_pages_are_looked_at_turned_moved_and_deleted_before_they_are_sent
     assert wide == [False, True, False]
     with pytest.raises(RequestError):
         await machine.scans.send(job.id)
+
+
+async def test_a_scan_that_two_people_send_at_once_is_sent_once(machine: Machine, tmp_path: Path) -> None:
+    """And none at all that somebody cancels meanwhile."""
+    sent, cancelled = [
+        await ended(machine, await machine.scans.begin({"to": TO}, ANA, files(tmp_path, (name, [1]))))
+        for name in ("a.tif", "b.tif")
+    ]
+    found = await asyncio.gather(*(machine.scans.send(sent.id) for _who in range(2)), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in found) == ["RequestError", "StoredJob"]
+    apply = machine.jobs.apply
+
+    async def cancel_first(number: int, event: JobEvent) -> StoredJob | None:
+        if isinstance(event, Resumed):
+            await machine.jobs.cancel(number, ANA)
+        return await apply(number, event)
+
+    machine.jobs.apply = cancel_first  # type: ignore[method-assign]
+    with pytest.raises(RequestError):
+        await machine.scans.send(cancelled.id)
+    for job in (sent, cancelled):
+        await machine.jobs.wait(job.id)
+    assert len(await machine.store.queue.list_messages(account=None, state=None, limit=10)) == 1
+
+
+async def test_a_page_that_is_deleted_while_another_is_turned_stays_deleted(machine: Machine, tmp_path: Path) -> None:
+    job = await ended(machine, await machine.scans.begin({"to": TO}, ANA, files(tmp_path, ("a.tif", [1, 2]))))
+    turned = machine.scans.change_pages(job.id, [1, 2], {1: 90})
+    await asyncio.gather(turned, machine.scans.change_pages(job.id, [1]))
+    _job, found = await machine.scans.pages(job.id)
+    assert [(page.number, page.turned) for page in found.pages] == [(1, 90)]
+
+
+async def test_a_page_that_cannot_be_turned_is_said_in_words(machine: Machine, tmp_path: Path) -> None:
+    job = await ended(machine, await machine.scans.begin({"to": TO}, ANA, files(tmp_path, ("a.tif", [1]))))
+    [page] = (machine.jobs.folder(job.id) / "pages").glob("page*")
+    page.write_bytes(b"")
+    with pytest.raises(NotReady):
+        await machine.scans.change_pages(job.id, [1], {1: 90})
 
 
 async def test_a_pdf_that_fits_is_sent_as_it_is(machine: Machine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ Theory of operation
 3. A file that is already what is asked for, and fits, is sent as it is.
 4. What is larger than the limit is made smaller, divided at page boundaries into numbered messages, or refused. All
    documents are there before the first message is queued.
+5. What people do with the pages of one scan is done one after the other, and only one of them sends it.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from valija.domain.account import Actor
 from valija.domain.clock import Clock
 from valija.domain.errors import NotReady, RequestError, UnknownName
-from valija.domain.job import Awaited, Awaiting, JobEvent, JobKind, Resumed, TroubleCame
+from valija.domain.job import Awaited, Awaiting, JobEvent, JobKind, Preparing, Resumed, TroubleCame
 from valija.domain.scan import SUBJECT, ScanRequest, fill_template, parse_scan_request, template_values
 from valija.domain.text import N_, message
 from valija.paper.process import PaperProblem
 from valija.paper.scanner import Scanner, list_scanners
 from valija.services.address_book import AddressBook
-from valija.services.job_run import JobRun, card_of
+from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.jobs import JobDesk
 from valija.services.mail_taking import Say
 from valija.services.outgoing import Outgoing
@@ -59,6 +61,7 @@ class ScanDesk:
         self._clock = clock
         self._say = say
         self._work = ScanWork(store, outgoing, clock)
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         jobs.overdue[JobKind.SCAN] = self._nobody_looked
 
     # --- what people do ---------------------------------------------------------------------------------------------------
@@ -68,8 +71,11 @@ class ScanDesk:
         try:
             return await list_scanners()
         except PaperProblem as problem:
-            meaning = self._jobs.troubles.explainer.explain(problem.reason)
-            raise NotReady(message(meaning.meaning), message(meaning.cure)) from None
+            raise self._explained(problem.reason) from None
+
+    def _explained(self, reason: str) -> NotReady:
+        meaning = self._jobs.troubles.explainer.explain(reason)
+        return NotReady(message(meaning.meaning), message(meaning.cure))
 
     async def begin(
         self, asked: Mapping[str, Any], actor: Actor, files: Sequence[ScanFile] = (), *, where: str = ""
@@ -134,18 +140,29 @@ class ScanDesk:
     async def change_pages(self, number: int, order: Sequence[int], turns: Mapping[int, int] | None = None) -> PageList:
         """Put pages into an order, by their numbers; those not named are deleted. ``turns``: degrees clockwise by number.
 
-        Raises :class:`UnknownName`, :class:`RequestError` if the job does not wait for it, or a number is not there.
+        Raises :class:`UnknownName`, :class:`RequestError` if the job does not wait for it, or a number is not there,
+        :class:`NotReady` if a page cannot be turned.
         """
+        async with self._turn(number):
+            return await self._change_pages(number, order, turns or {})
+
+    def _turn(self, number: int) -> asyncio.Lock:
+        return self._turns.setdefault(number, asyncio.Lock())
+
+    async def _change_pages(self, number: int, order: Sequence[int], turns: Mapping[int, int]) -> PageList:
         job, found = await self.pages(number)
         self._check_waits(job)
         by_number = {page.number: page for page in found.pages}
         if len(set(order)) != len(order) or not set(order) <= by_number.keys():
             raise RequestError(message(N_("The order names a page that is not there, or one twice.")))
         folder = self._jobs.folder(number)
-        for wanted, degrees in (turns or {}).items():
+        for wanted, degrees in turns.items():
             if wanted not in by_number or degrees not in (90, 180, 270):
                 raise RequestError(message(N_("Pages are turned by 90, 180 or 270 degrees.")))
-            by_number[wanted] = await self._work.turn(folder, by_number[wanted], degrees)
+            try:
+                by_number[wanted] = await self._work.turn(folder, by_number[wanted], degrees)
+            except JobStopped as stopped:
+                raise self._explained(stopped.reason) from None
         changed = found.with_pages([by_number[n] for n in order])
         await asyncio.to_thread(write_list, folder, changed)
         self._jobs.tell(job)
@@ -153,22 +170,24 @@ class ScanDesk:
 
     async def send(self, number: int) -> StoredJob:
         """Send the pages that were looked at. Raises :class:`UnknownName`, :class:`RequestError` if it does not wait."""
-        job, found = await self.pages(number)
-        self._check_waits(job)
-        request = await self._request(found.asked or {})
+        async with self._turn(number):
+            job, found = await self.pages(number)
+            self._check_waits(job)
+            request = await self._request(found.asked or {})
 
-        async def work(run: JobRun) -> None:
-            await self._work.send(run, request, found)
+            async def work(run: JobRun) -> None:
+                await self._work.send(run, request, found)
 
-        changed = await self._jobs.apply(number, Resumed(self._clock.now())) or job
-        await self._jobs.go_on(changed, work)
-        return changed
+            now = self._clock.now()
+            changed = await self._jobs.apply(number, Resumed(now))
+            if changed is None or changed.state != Preparing(now):  # somebody else has sent it meanwhile, or ended it
+                raise _not_waiting(number)
+            await self._jobs.go_on(changed, work)
+            return changed
 
     def _check_waits(self, job: StoredJob) -> None:
         if not (isinstance(job.state, Awaiting) and job.state.what is Awaited.PERSON):
-            raise RequestError(
-                message(N_("Job {number} does not wait for anybody to look at its pages."), number=job.id)
-            )
+            raise _not_waiting(job.id)
 
     async def _request(self, asked: Mapping[str, Any]) -> ScanRequest:
         to = asked.get("to")
@@ -185,3 +204,7 @@ class ScanDesk:
     async def _nobody_looked(self, job: StoredJob) -> JobEvent:
         trouble = self._jobs.troubles.of_reason("scan_not_looked_at")
         return TroubleCame(trouble.at, trouble)
+
+
+def _not_waiting(number: int) -> RequestError:
+    return RequestError(message(N_("Job {number} does not wait for anybody to look at its pages."), number=number))
