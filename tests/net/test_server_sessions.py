@@ -198,6 +198,23 @@ async def test_an_octet_now_and_then_is_no_progress() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize(("known", "last"), [(True, b"250"), (False, b"421")])
+async def test_commands_that_ask_nobody_keep_who_is_known_and_no_stranger(known: bool, last: bytes) -> None:
+    """RFC 1939 section 3: any command begins the time anew. A stranger's place is for others (``idle`` NOOPs cost nothing)."""
+    async with _listening(House(open_door=known), idle_s=0.4) as listener:
+        reader, writer = await _connect(listener)
+        await _line(reader)
+        said = b""
+        for _command in range(10):
+            writer.write(b"NOOP\r\n")
+            said = (await _line(reader))[:3]
+            if said != b"250":
+                break
+            await asyncio.sleep(0.08)
+        assert said == last
+        writer.close()
+
+
 async def test_who_reads_nothing_is_let_go() -> None:
     async with _listening(House(), idle_s=0.8) as listener:
         _reader, writer = await _connect(listener, limit=1)

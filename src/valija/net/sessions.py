@@ -7,7 +7,8 @@ Theory of operation
 2. A client that hangs up does not stop an answer that is under way: a message whose last octet came is kept all the same.
    What it had sent ahead of a polite end is still worked through.
 3. Bounds: octets that wait to be worked through, octets that the client does not read, seconds without *progress*. Progress
-   is a whole command or ``BODY_PROGRESS`` octets of a body, so one octet a minute keeps nobody connected.
+   is a whole command (of a stranger, one that asks something) or ``BODY_PROGRESS`` octets of a body, so one octet a minute
+   keeps nobody connected.
 4. TLS begins at once, by command, or, for an address that once began with it where it must not, as soon as its first octet
    is seen to be a handshake's (:mod:`valija.net.listeners`).
 """
@@ -228,7 +229,10 @@ class Session(asyncio.Protocol, ABC):
         while self._writable:
             event = core.next_event()
             if event is None or core.has_ended:
-                self.write(core.output())
+                said = core.output()
+                if said and self.known:  # each command has its reply; a stranger's place is for others
+                    self.progress_at = self.listener.time()
+                self.write(said)
                 if event is not None or self._eof:
                     self._close()
                 return
