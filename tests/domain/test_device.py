@@ -20,6 +20,7 @@ from valija.domain.device import (
     qualify,
 )
 from valija.domain.errors import InvalidFields
+from valija.secret import Secret
 
 RICOH = Device("ricoh", "Ricoh planta 2", "smtp")
 MAILBOX = "scanner@example.com"
@@ -96,8 +97,19 @@ def test_the_narrowest_range_wins_and_two_equal_ones_are_nobody() -> None:
     assert find_by_address(devices, "192.168.1.21") is floor
     assert find_by_address(devices, "192.168.2.1") is None
     assert find_by_address([*devices, replace(one, login="two")], "192.168.1.20") is None
+    logs_in = replace(one, login="two", password=Secret("hash"))
+    assert find_by_address([logs_in, *devices], "192.168.1.20") is one
     assert find_by_address(devices, "not an address") is None
     assert find_by_address(devices, "fe80::1%eth0") is None
+
+
+def test_an_ipv6_address_that_holds_an_ipv4_one_is_that_one() -> None:
+    """As many programs show it (RFC 4291 section 2.5.5.2): the device comes by IPv4."""
+    device = parse_device(RICOH, {"ranges": ["::ffff:192.168.1.20", "::ffff:10.1.0.0/112"]}, ["smtp"])
+    assert device.ranges == ("192.168.1.20/32", "10.1.0.0/16")
+    assert find_by_address([device], "192.168.1.20") is device
+    with pytest.raises(InvalidFields):
+        parse_device(RICOH, {"ranges": ["::ffff:0.0.0.0/96"]}, ["smtp"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from argon2.profiles import CHEAPEST
 from fakes import ANA, START, FakeClock
 
-from valija.domain.errors import InvalidFields, UnknownName
+from valija.domain.errors import InvalidFields, StoreError, UnknownName
 from valija.domain.guess_guard import (
     ENTRIES_LIMIT,
     FAILURES,
@@ -21,11 +21,13 @@ from valija.domain.guess_guard import (
 )
 from valija.domain.record import AuditAction
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen
+from valija.domain.text import message
 from valija.secret import Secret
 from valija.services.devices import DeviceDesk
 from valija.services.events import DevicesChanged, EventBus
 from valija.services.passwords import Passwords
 from valija.store.memory import MemoryStore
+from valija.store.port import VersionedDevice
 
 HERE = "192.168.1.20"
 
@@ -126,6 +128,84 @@ async def test_what_is_wrong_is_said_and_nothing_is_stored(office: Office) -> No
     with pytest.raises(InvalidFields):
         await office.desk.change("one", {"login": "two"}, ANA)
     assert [device.login for device in office.desk.all()] == ["one"]
+
+
+async def test_two_devices_that_nothing_would_tell_apart_are_refused(office: Office) -> None:
+    """The first one would be nobody any more. A device with a password, and one that is switched off, are in nobody's way."""
+    one = (await office.desk.add({"name": "One", "ranges": HERE}, ANA)).device
+    with pytest.raises(InvalidFields, match="one"):
+        await office.desk.add({"name": "Two", "ranges": f"10.0.0.1 {HERE}"}, ANA)
+    await office.desk.add({"name": "Three", "ranges": HERE, "tls": "legacy"}, ANA, with_password=True)
+    two = (await office.desk.add({"name": "Two", "ranges": HERE, "enabled": False}, ANA)).device
+    assert office.desk.by_address(HERE) == one
+    assert office.desk.may_be_old(HERE, 40000)
+    with pytest.raises(InvalidFields):
+        await office.desk.change(two.login, {"enabled": True}, ANA)
+    await office.desk.change(one.login, {"enabled": False}, ANA)
+    await office.desk.change(two.login, {"enabled": True}, ANA)
+    assert office.desk.by_address(HERE) == office.desk.get(two.login)
+
+
+async def test_a_device_without_a_password_keeps_an_address(office: Office) -> None:
+    """Nothing else tells who it is."""
+    await office.desk.add({"name": "Fax", "ranges": HERE}, ANA)
+    with pytest.raises(InvalidFields):
+        await office.desk.change("fax", {"ranges": ""}, ANA)
+    await office.desk.change("fax", {"ranges": "", "enabled": False}, ANA)
+    assert office.desk.get("fax").ranges == ()
+
+
+async def test_two_of_one_name_that_are_added_at_once_get_logins_of_their_own(office: Office) -> None:
+    made = await asyncio.gather(*(office.desk.add({"name": "Ricoh"}, ANA) for _who in range(3)))
+    assert {one.device.login for one in made} == {"ricoh", "ricoh-2", "ricoh-3"}
+    with pytest.raises(InvalidFields):
+        await office.desk.add({"name": "Ricoh", "login": "ricoh"}, ANA)
+
+
+async def test_what_is_changed_while_the_devices_are_read_anew_stays_changed(office: Office) -> None:
+    """A device that was deleted meanwhile does not come back, one that was added does not go."""
+    gone = await office.desk.add({"name": "Gone"}, ANA)
+    assert gone.password is not None
+    list_devices = office.store.list_devices
+
+    async def slowly() -> list[VersionedDevice]:
+        found = await list_devices()
+        if office.desk.is_taken("gone"):
+            await office.desk.delete("gone", ANA)
+            await office.desk.add({"name": "New"}, ANA)
+        return found
+
+    office.store.list_devices = slowly  # type: ignore[method-assign]
+    await office.desk.read_devices()
+    assert [device.login for device in office.desk.all()] == ["new"]
+    assert await office.desk.verify("gone", gone.password, HERE) is None
+
+
+async def test_what_was_seen_is_written_down_when_the_store_is_there_again(office: Office) -> None:
+    """Who was forgotten and comes again is kept; a device that was deleted meanwhile leaves nothing."""
+    office.desk.saw(None, Seen(START, "10.0.0.9", "smtp", "", "scan", "535"))
+    await office.desk.flush()
+    await office.desk.add({"name": "One"}, ANA)
+    save = office.store.save_sightings
+
+    async def down(*_what: object) -> None:
+        raise StoreError(message("The store is down."))
+
+    office.store.save_sightings = down  # type: ignore[method-assign,assignment]
+    office.desk.saw("one", Seen(START, HERE, "smtp", "TLSv1.2"))
+    office.desk.forget_stranger("10.0.0.9")
+    with pytest.raises(StoreError):
+        await office.desk.flush()
+    office.store.save_sightings = save  # type: ignore[method-assign]
+    await office.desk.flush()
+    assert [seen.subject for seen in await office.store.list_sightings()] == ["one"]
+    office.desk.saw(None, Seen(START, "10.0.0.9", "smtp", "", "scan", "535"))
+    office.desk.forget_stranger("10.0.0.9")
+    office.desk.saw(None, Seen(START, "10.0.0.9", "smtp", "", "scan", "535"))
+    await office.desk.delete("one", ANA)
+    office.desk.saw("one", Seen(START, HERE, "smtp", "TLSv1.2"))
+    await office.desk.flush()
+    assert [seen.subject for seen in await office.store.list_sightings()] == ["@10.0.0.9"]
 
 
 async def test_all_is_there_after_a_restart(office: Office) -> None:

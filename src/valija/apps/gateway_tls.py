@@ -166,8 +166,7 @@ class GatewayTls:
         return by_name or any(device.tls is TlsPolicy.LEGACY for device in self._devices.all())
 
     def _is_old_device(self, peer: Peer) -> bool:
-        device = self._devices.by_peer(peer.address, peer.port)
-        return device is not None and device.tls is TlsPolicy.LEGACY
+        return self._devices.may_be_old(peer.address, peer.port)
 
     def _section(self, listener: str) -> ListenerTls:
         section: ListenerTls = getattr(self._settings.tls, listener)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from valija.domain.preferences import LANGUAGES
@@ -121,18 +121,28 @@ def parse_device(
 
 def find_by_address(devices: Iterable[Device], address: str) -> Device | None:
     """Return the device whose range is the narrowest around ``address``; None if there is none, or two with the same."""
+    return only_one(narrowest_around(devices, address))
+
+
+def only_one(found: Collection[Device]) -> Device | None:
+    """Return the one device; of several at one address, the one that does not log in: the others say who they are."""
+    open_ones = [device for device in found if device.password is None] if len(found) > 1 else [*found]
+    return open_ones[0] if len(open_ones) == 1 else None
+
+
+def narrowest_around(devices: Iterable[Device], address: str) -> tuple[Device, ...]:
+    """Return the devices with the narrowest range around ``address``."""
     try:
         here = ip_address(plain_address(address))
     except ValueError:
-        return None
+        return ()
     found: list[tuple[int, Device]] = []
     for device in devices:
         lengths = [network.prefixlen for network in map(ip_network, device.ranges) if here in network]
         if lengths and device.enabled:
             found.append((max(lengths), device))
     longest = max((length for length, _device in found), default=-1)
-    best = [device for length, device in found if length == longest]
-    return best[0] if len(best) == 1 else None
+    return tuple(device for length, device in found if length == longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +240,8 @@ def _ranges(value: Any) -> tuple[str, ...]:
                 N_("{entry} is no address and no range such as 192.168.1.20 or 192.168.1.0/24"), entry=item[:60]
             )
             raise BadValue(problem) from None
+        if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+            network = ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
         if network.prefixlen < WIDEST_RANGE[network.version]:
             raise BadValue(message(N_("{entry} is too wide: anybody could send"), entry=str(network)))
         found.append(str(network))

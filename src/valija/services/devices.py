@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from valija.domain.account import POP_SETTINGS, Actor, Setting
 from valija.domain.clock import Clock
-from valija.domain.device import Device, TlsPolicy, find_by_address, parse_device, plain_address
+from valija.domain.device import (
+    Device,
+    TlsPolicy,
+    find_by_address,
+    narrowest_around,
+    only_one,
+    parse_device,
+    plain_address,
+)
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting, note, subject_of
@@ -57,7 +65,8 @@ class DeviceDesk:
         self._logins = DeviceLogins(store, passwords, clock, events)
         self._played: dict[tuple[str, int], str] = {}
         self._secret_key = secrets.token_bytes(32)
-        self._by_address: dict[str, Device | None] = {}
+        self._by_address: dict[str, tuple[Device, ...]] = {}
+        self._changes = 0  # made here
         self._in_clear: bool | None = None  # of any device; None after a change
 
     async def start(self) -> None:
@@ -70,7 +79,10 @@ class DeviceDesk:
 
     async def read_devices(self) -> None:
         """Read the devices anew: somebody else changed one."""
-        self._devices = {stored.value.login: stored for stored in await self._store.list_devices()}
+        before, found = -1, list[VersionedDevice]()
+        while before != self._changes:  # what was changed here meanwhile may not be in what was read
+            before, found = self._changes, await self._store.list_devices()
+        self._devices = {stored.value.login: stored for stored in found}
         self._by_address.clear()
         self._in_clear = None
 
@@ -127,12 +139,18 @@ class DeviceDesk:
         password = None if by_address else _new_password()
         if password is not None:
             device = replace(device, password=await self._passwords.hash(password))
-        record = AuditRecord(now, actor, AuditAction.DEVICE_ADDED, device.login, {"name": device.name})
-        saved = await self._store.save_device(0, device, record)
-        if saved is None:
-            raise InvalidFields((FieldProblem("login", message(N_("is taken: choose another one"))),))
-        self._keep(saved)
-        return MadeDevice(device, password)
+        self._check_known(device)
+        for _try in range(_TRIES):
+            record = AuditRecord(now, actor, AuditAction.DEVICE_ADDED, device.login, {"name": device.name})
+            saved = await self._store.save_device(0, device, record)
+            if saved is not None:
+                self._keep(saved)
+                return MadeDevice(device, password)
+            if "login" in changes:
+                break
+            await self.read_devices()  # somebody else adds one of the same name
+            device = replace(device, login=self._free_login(device.name))
+        raise InvalidFields((FieldProblem("login", message(N_("is taken: choose another one"))),))
 
     async def change(self, login: str, changes: Mapping[str, Any], actor: Actor) -> Device:
         """Apply ``changes``, all or none. Raises :class:`UnknownName`, :class:`InvalidFields`."""
@@ -146,6 +164,7 @@ class DeviceDesk:
             changed = [f.name for f in fields(new) if getattr(new, f.name) != getattr(stored.value, f.name)]
             if not changed:
                 return new
+            self._check_known(new)
             if await self._save(stored.version, new, AuditAction.DEVICE_CHANGED, actor, fields=", ".join(changed)):
                 return new
         raise TryLater(message(N_("The device is being changed by somebody else.")), message(N_("Try again.")))
@@ -165,6 +184,7 @@ class DeviceDesk:
         """Delete a device: it can log in no longer; what it handed in stays. Raises :class:`UnknownName`."""
         self._stored(login)
         await self._store.delete_device(login, AuditRecord(self._clock.now(), actor, AuditAction.DEVICE_DELETED, login))
+        self._changes += 1
         self._devices.pop(login, None)
         self._sightings.pop(login, None)
         self._logins.forget(login)
@@ -183,11 +203,19 @@ class DeviceDesk:
 
     def by_address(self, address: str) -> Device | None:
         """Return the device that an address belongs to."""
+        return only_one(self._around(address))
+
+    def _around(self, address: str) -> tuple[Device, ...]:
         if address not in self._by_address:
             if len(self._by_address) >= ADDRESSES_LIMIT:
                 self._by_address.clear()
-            self._by_address[address] = find_by_address([s.value for s in self._devices.values()], address)
+            self._by_address[address] = narrowest_around([s.value for s in self._devices.values()], address)
         return self._by_address[address]
+
+    def may_be_old(self, address: str, port: int) -> bool:
+        """Tell whether TLS 1.0 will do for a connection: one of those that it may belong to is named for it."""
+        here, found = self.by_peer(address, port), self._around(address)
+        return any(d.tls is TlsPolicy.LEGACY for d in (found if here is None or here in found else (here,)))
 
     def by_peer(self, address: str, port: int) -> Device | None:
         """Return the device that a connection belongs to: by its address, or one that is played from here."""
@@ -252,9 +280,12 @@ class DeviceDesk:
 
     def saw(self, login: str | None, seen: Seen) -> None:
         """Note what a device did; kept in memory, written down by :meth:`run`."""
+        if login is not None and login not in self._devices:
+            return  # deleted while its session went on
         subject = subject_of(login, seen.address)
         self._sightings[subject] = note(self._sightings.get(subject), subject, seen)
         self._unsaved.add(subject)
+        self._forgotten.discard(subject)
         strangers = self.strangers() if login is None and len(self._sightings) > UNKNOWN_LIMIT else []
         for old in strangers[UNKNOWN_LIMIT:]:
             del self._sightings[old.subject]
@@ -266,12 +297,17 @@ class DeviceDesk:
         self._events.publish(DevicesChanged(self._clock.now()))
 
     async def flush(self) -> None:
-        """Write down what was seen."""
+        """Write down what was seen. Raises store errors; nothing is lost then."""
         subjects, self._unsaved = self._unsaved, set()
         forgotten, self._forgotten = self._forgotten, set()
         if subjects or forgotten:
             found = [self._sightings[subject] for subject in subjects if subject in self._sightings]
-            await self._store.save_sightings(found, forgotten)
+            try:
+                await self._store.save_sightings(found, forgotten)
+            except BaseException:
+                self._unsaved |= subjects
+                self._forgotten |= forgotten - self._sightings.keys()
+                raise
             self._events.publish(DevicesChanged(self._clock.now()))
 
     async def run(self) -> None:
@@ -300,7 +336,22 @@ class DeviceDesk:
         self._keep(saved)
         return True
 
+    def _check_known(self, device: Device) -> None:
+        """Refuse a device that nothing tells from others. Raises :class:`InvalidFields`."""
+        if device.password is not None or not device.enabled:
+            return
+        if not device.ranges:
+            problem = message(N_("must not be empty: the device has no password, so nothing else tells who it is"))
+            raise InvalidFields((FieldProblem("ranges", problem),))
+        for other in (s.value for s in self._devices.values()):
+            shared = set(other.ranges) & set(device.ranges)
+            if shared and other.login != device.login and other.enabled and other.password is None:
+                text = N_("{entry} is {login}'s already, which has no password either: nothing would tell them apart")
+                problem = message(text, entry=min(shared), login=other.login)
+                raise InvalidFields((FieldProblem("ranges", problem),))
+
     def _keep(self, saved: VersionedDevice) -> None:
+        self._changes += 1
         self._devices[saved.value.login] = saved
         self._by_address.clear()
         self._in_clear = None
