@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from asgi_faces import PASSWORD, SMTP, Machinery, blank, csrf, log_in, machinery
+from asgi_faces import AT_MACHINE, PASSWORD, SMTP, Machinery, blank, csrf, log_in, machinery
+from form_walk import read
 
-from valija.apps.machine import SystemClock
+from valija.apps.machine import Machine, SystemClock
 from valija.apps.web.launch import KEY_LIFE, LaunchKeys
 from valija.apps.web.screens import SCREENS
 from valija.apps.web.visit import Face
@@ -212,6 +213,56 @@ async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here
         assert "&lt;b&gt;ana" in page.text
         assert page.text.count('aria-invalid="true"') == 2
     assert (await here.machine.settings.load(Setting.SMTP)).server == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "name"),
+    [
+        (
+            SMTP,
+            lambda m: m.settings.change(Setting.SMTP, {"server": "n.example"}, confirm=True, actor=AT_MACHINE),
+            "server",
+        ),
+        ("/settings/alerts", lambda m: m.alerts.settings.change({"queue_hours": 9}, actor=AT_MACHINE), "queue_hours"),
+        ("/settings/fax", lambda m: m.fax.settings.change({"cover": True}, actor=AT_MACHINE), "cover"),
+        (
+            "/settings/print",
+            lambda m: m.printing.settings.change({"copies_limit": 7}, actor=AT_MACHINE),
+            "copies_limit",
+        ),
+        ("/settings/scan", lambda m: m.scan_settings.change({"duplex": True}, actor=AT_MACHINE), "duplex"),
+        ("/settings/machine", lambda m: m.preferences.change({"name": "Planta 9"}, actor=AT_MACHINE), "name"),
+    ],
+)
+async def test_who_saves_an_older_page_takes_nothing_back(
+    here: Machinery, path: str, change: Callable[[Machine], Awaitable[Any]], name: str
+) -> None:
+    """Only what was changed on it is stored: here nothing was, but somewhere else meanwhile."""
+    async with here.panel() as panel:
+        await log_in(panel)
+
+        async def form() -> dict[str, str]:
+            found = read((await panel.get(path)).text, path)
+            return next(f for f in found.forms if f.action == path).values()
+
+        opened = await form()
+        await change(here.machine)
+        changed = await form()
+        assert changed.get(name, "") != opened.get(name, "")
+        assert (await panel.post(path, data=opened)).status_code == 303
+        assert await form() == changed
+
+
+async def test_a_connection_test_keeps_what_was_typed_and_not_saved(here: Machinery) -> None:
+    """It says that this is not what is tested; without anything typed it begins."""
+    async with here.panel() as panel:
+        await log_in(panel)
+        form = next(f for f in read((await panel.get(SMTP)).text, SMTP).forms if f.action == SMTP).values()
+        page = await panel.post(f"{SMTP}/test", data=form | {"server": "new.example"})
+        assert page.status_code == 409
+        assert 'value="new.example"' in page.text
+        assert "save what you have typed first" in page.text
+        assert (await panel.post(f"{SMTP}/test", data=form)).status_code == 200
 
 
 async def test_the_first_password_is_set_at_the_machine_only(tmp_path: Path) -> None:

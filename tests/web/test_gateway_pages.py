@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from argon2.profiles import CHEAPEST
 from asgi_faces import PASSWORD, Machinery, blank, csrf, furnished_fixture, log_in
+from form_walk import read
 
 from valija.domain import account_gate
 from valija.domain.device import TlsPolicy
@@ -277,6 +278,23 @@ async def test_a_device_is_changed_switched_off_and_deleted(here: Machinery) -> 
         await panel.post(base + "/delete", data={"csrf": csrf(question.text)})
         assert desk.all() == []
         assert (await panel.get(base)).status_code == 404
+
+
+async def test_a_device_stays_switched_off_when_an_older_page_is_saved(here: Machinery) -> None:
+    """Only what was changed on a page is stored: not what somebody else has changed since it was opened."""
+    desk, base = here.machine.gateway.devices, "/devices/ricoh-floor-2"
+    async with here.panel() as panel, here.web() as web:
+        await log_in(panel)
+        await log_in(web)
+        opened = next(f for f in read((await web.get(base)).text, base).forms if f.action == base).values()
+        await _press(panel, base, base, name="Ricoh 2", ranges="", senders="a@b.example", tls="required")
+        assert not desk.get("ricoh-floor-2").enabled
+        wrong = await web.post(base, data=opened | {"language": "en", "ranges": "everywhere"})
+        again = next(f for f in read(wrong.text, base).forms if f.action == base).values()
+        assert (await web.post(base, data=again | {"ranges": "192.0.2.0/24"})).status_code == 303
+    device = desk.get("ricoh-floor-2")
+    assert (device.enabled, device.name, device.senders) == (False, "Ricoh 2", ("a@b.example",))
+    assert (device.language, device.ranges) == ("en", ("192.0.2.0/24",))
 
 
 async def test_a_stranger_is_let_in_with_one_key(here: Machinery) -> None:

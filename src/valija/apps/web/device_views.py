@@ -10,6 +10,7 @@ from starlette.responses import Response
 from valija.apps.api.gateway_models import DeviceView
 from valija.apps.api.gateway_views import show_device, show_devices
 from valija.apps.web.live import Parts, live, stream_of
+from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, redirect
 from valija.apps.what_to_type import what_to_type, what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS
@@ -162,7 +163,7 @@ async def change(visit: Visit) -> Response:
     form = await visit.form()
     device = _device(visit)
     try:
-        await visit.machine.gateway.devices.change(device.login, _typed(form), visit.actor)
+        await visit.machine.gateway.devices.change(device.login, only_changed(form, _typed(form)), visit.actor)
     except InvalidFields as error:
         return await _form_page(visit, form, 422, error, device=device)
     return redirect(f"{BASE}?saved")
@@ -267,6 +268,7 @@ async def _form_page(
         there=there,
         filled=filled,
         switches=switches,
+        shown=shown_before(typed) if typed or new else as_shown(filled | switches),
         problems=problems,
         problem_of={p.field: p.problem for p in problems},
         labels={field: visit.text(label) for field, label in DEVICE_LABELS.items()},

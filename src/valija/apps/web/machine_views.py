@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from valija.apps.web.screens import ROOT_LABEL
+from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, redirect
 from valija.domain.errors import InvalidFields
 from valija.domain.text import N_
@@ -38,7 +39,7 @@ async def save(visit: Visit, form: dict[str, str]) -> None:
     """Store what was typed. Raises :class:`InvalidFields`."""
     changes: dict[str, Any] = {k: form[k] for k in ("name", "language", "time_zone") if k in form}
     changes["keyboard"] = form.get("keyboard") == "on"
-    await visit.machine.preferences.change(changes, actor=visit.actor)
+    await visit.machine.preferences.change(only_changed(form, changes), actor=visit.actor)
 
 
 async def form_values(visit: Visit, typed: dict[str, str], error: InvalidFields | None = None) -> dict[str, Any]:
@@ -60,6 +61,7 @@ async def form_values(visit: Visit, typed: dict[str, str], error: InvalidFields 
 
 async def _page(visit: Visit, typed: dict[str, str], status: int = 200, error: InvalidFields | None = None) -> Response:
     crumbs = [(visit.text(ROOT_LABEL), "/settings"), (visit.text(TITLE), BASE)]
-    return await visit.render(
-        "machine.html", status, form=await form_values(visit, typed, error), action=BASE, crumbs=crumbs
-    )
+    form = await form_values(visit, typed, error)
+    shown = {name: form[name] for name in ("name", "language", "time_zone", "keyboard")}
+    word = shown_before(typed) if typed else as_shown(shown)
+    return await visit.render("machine.html", status, form=form, shown=word, action=BASE, crumbs=crumbs)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from valija.apps.machine import Machine
 from valija.apps.web.screens import BY_SLUG, ROOT_LABEL
+from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, redirect
 from valija.domain.errors import InvalidFields
 from valija.domain.text import N_
@@ -42,7 +43,7 @@ class RecordForm:
         """Store what was typed, all or none."""
         form = await visit.form()
         changes: dict[str, Any] = {k: v for k, v in form.items() if k in self._shown_names}
-        changes |= {name: form.get(name) == "on" for name in self.switches}
+        changes = only_changed(form, changes | {name: form.get(name) == "on" for name in self.switches})
         for name in self.secrets:
             if form.get(f"forget_{name}") == "on":
                 changes[name] = ""
@@ -71,6 +72,7 @@ class RecordForm:
             self.template,
             status,
             values=values | switches,
+            shown=shown_before(typed) if typed else as_shown(values | switches),
             there={name for name in self.secrets if getattr(now, name)},
             choices={n: [(o.value, visit.text(text)) for o, text in of.items()] for n, of in self.choices.items()},
             problems=problems,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from valija.apps.api.mail_operations import path_of
 from valija.apps.api.scan_operations import settings_fields
+from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, demand_utf8, redirect
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
 from valija.domain.scan import COLOUR_LABELS, FORMAT_LABELS, SCAN_LABELS, SIZE_LABELS, SOURCE_LABELS
@@ -128,18 +129,22 @@ async def change_settings(visit: Visit) -> Response:
     typed: dict[str, Any] = {name: form[name] for name in SET if name in form}
     typed |= {name: form.get(name) == "on" for name in SWITCHES}
     try:
-        await visit.machine.scan_settings.change(typed, actor=visit.actor)
+        await visit.machine.scan_settings.change(only_changed(form, typed), actor=visit.actor)
     except InvalidFields as error:
-        return await _settings_page(visit, typed, 422, visit.views.problem(error).problems)
+        return await _settings_page(visit, typed, 422, visit.views.problem(error).problems, shown_before(form))
     return redirect("/settings/scan?saved")
 
 
-async def _settings_page(visit: Visit, values: dict[str, Any], status: int = 200, problems: Any = ()) -> Response:
+async def _settings_page(
+    visit: Visit, values: dict[str, Any], status: int = 200, problems: Any = (), was: str | None = None
+) -> Response:
     stored = settings_fields(await visit.machine.scan_settings.load())
+    shown = {name: value for name, value in (stored | values).items() if name in (*SET, *SWITCHES)}
     return await visit.render(
         "scan_settings.html",
         status,
         values=stored | values,
+        shown=as_shown(shown) if was is None else was,
         problems=problems,
         problem_of={p.field: p.problem for p in problems},
         **_options(visit),

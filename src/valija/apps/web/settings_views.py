@@ -10,6 +10,7 @@ from valija.apps.api.models import StageView, TokenView
 from valija.apps.web.live import digest
 from valija.apps.web.provider_views import provider_names
 from valija.apps.web.screens import FIRST_START, ROOT_LABEL, SCREENS, Screen, tree
+from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, redirect
 from valija.domain.account import Authentication, Setting
 from valija.domain.errors import ConfirmationNeeded, InvalidFields, ValijaError
@@ -18,6 +19,7 @@ from valija.services.connection_test import StageOutcome
 
 NUMBERS = ("port", "timeout", "check_interval")
 TEXTS = ("server", "sender_name", "sender_address", "account")
+SHOWN = (*NUMBERS, *TEXTS, "provider", "auth", "tls")
 
 
 async def show_tree(visit: Visit) -> Response:
@@ -56,26 +58,30 @@ async def show_screen(visit: Visit, screen: Screen) -> Response:
 async def change_screen(visit: Visit, screen: Screen) -> Response:
     """Store what was typed, all or nothing; ask first if it would delete a token."""
     form = await visit.form_or_pending()
-    typed = _typed(form, is_pop=screen.setting.is_pop)
-    changes = {k: v for k, v in typed.items() if k != "password" or v}
+    typed, was = _typed(form, is_pop=screen.setting.is_pop), shown_before(form)
+    changes = _changes(form, typed)
     try:
         await visit.machine.settings.change(
             screen.setting, changes, confirm=form.get("confirm") == "yes", actor=visit.actor
         )
     except InvalidFields as error:
         problem = visit.views.problem(error)
-        return await _screen_page(visit, screen, typed, 422, problems=problem.problems)
+        return await _screen_page(visit, screen, typed, 422, problem.problems, was)
     except ConfirmationNeeded as error:
         return await visit.ask_first(error, form, **await screen_values(visit, screen))
     except ValijaError as error:
         visit.notice("bad", error.what)
-        return await _screen_page(visit, screen, typed, error.http_status)
+        return await _screen_page(visit, screen, typed, error.http_status, was=was)
     return redirect(f"{screen.base}?saved")
 
 
 async def test_screen(visit: Visit, screen: Screen) -> Response:
-    """Test the connection, stage by stage."""
-    await visit.form()
+    """Test the connection, stage by stage; what was typed and not saved stays in the form, and is not tested."""
+    form = await visit.form()
+    typed, was = _typed(form, is_pop=screen.setting.is_pop), shown_before(form)
+    if was and _changes(form, typed):
+        visit.notice("bad", N_("The test is made with what is saved: save what you have typed first."))
+        return await _screen_page(visit, screen, typed, 409, was=was)
     stages, passed = await run_test(visit, screen.setting)
     values = await screen_values(visit, screen)
     return await visit.render("test.html", stages=stages, passed=passed, **values)
@@ -105,20 +111,32 @@ def _typed(form: dict[str, str], *, is_pop: bool) -> dict[str, Any]:
     return typed
 
 
+def _changes(form: dict[str, str], typed: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be stored of it; an empty password stays as it is."""
+    return only_changed(form, {k: v for k, v in typed.items() if k != "password" or v})
+
+
 async def _values(visit: Visit, screen: Screen) -> dict[str, Any]:
     settings = await visit.machine.settings.load(screen.setting)
     return visit.views.setting(screen.setting, settings, await visit.token_report(screen.setting)).fields
 
 
 async def _screen_page(
-    visit: Visit, screen: Screen, values: dict[str, Any], status: int = 200, problems: list[Any] | None = None
+    visit: Visit,
+    screen: Screen,
+    values: dict[str, Any],
+    status: int = 200,
+    problems: list[Any] | None = None,
+    was: str | None = None,
 ) -> Response:
+    shown = {name: value for name, value in values.items() if name in SHOWN}
     providers = await provider_names(visit)
     own = await screen_values(visit, screen)
     return await visit.render(
         "screen.html",
         status,
         values=values,
+        shown=as_shown(shown) if was is None else was,
         problems=problems or [],
         problem_of={p.field: p.problem for p in problems or []},
         providers=[("", "—"), *providers],
