@@ -11,7 +11,9 @@ from quick_sender import Client
 from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
 from upstream import Upstream
 
+from valija.domain.errors import StoreError, TryLater
 from valija.domain.queue import RecipientStateName
+from valija.domain.text import message
 from valija.store import spool
 
 upstream, gateway = upstream_fixture, gateway_fixture
@@ -55,3 +57,34 @@ async def test_a_full_disk_is_said_at_mail(gateway: RunningGateway, monkeypatch:
         assert await client.say(b"EHLO scanner") == 250
         assert await client.say(b"MAIL FROM:<a@example.test> SIZE=30000000") == 452
         assert await client.say(b"MAIL FROM:<a@example.test> SIZE=10000") == 250
+
+
+async def test_a_store_that_does_not_answer_is_said_and_nobody_is_cut_off(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At MAIL, when a lock-out cannot be put on record, with too little memory for a hash: the session goes on."""
+
+    async def down(*_what: Any) -> None:
+        raise StoreError(message("The store is down."))
+
+    async def no_memory(*_what: Any) -> None:
+        raise TryLater(message("The machine has too little memory left."))
+
+    await gateway.add_device("Scanner", tls="offered")
+    async with await Client.connect(gateway.port) as client:
+        await client.reply()
+        assert await client.say(b"EHLO scanner") == 250
+        with monkeypatch.context() as now:
+            now.setattr("valija.services.submission.SETTINGS_FRESH_S", -1.0)
+            now.setattr(gateway.store, "load_settings", down)
+            assert await client.say(b"MAIL FROM:<a@example.test>") == 451
+        assert await client.say(b"MAIL FROM:<a@example.test>") == 250
+        assert await client.say(b"RSET") == 250
+        with monkeypatch.context() as now:
+            now.setattr("valija.domain.guess_guard.FAILURES", 1)
+            now.setattr(gateway.store, "append_audit", down)
+            assert await client.say(b"AUTH PLAIN AG5vYm9keQBndWVzcw==") == 535
+        with monkeypatch.context() as now:
+            now.setattr(gateway.machine.gateway.devices._passwords, "_aside", no_memory)
+            assert await client.say(b"AUTH PLAIN AG5vYm9keTIAZ3Vlc3M=") == 454
+        assert await client.say(b"NOOP") == 250

@@ -14,6 +14,8 @@ from pop_upstream import CAPABILITIES, LONG, Maildrop
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, Presence, Setting
+from valija.domain.errors import StoreError
+from valija.domain.text import message as sentence
 from valija.net.listeners import Listener, pop3_listener
 from valija.services import collection
 from valija.services.collection import Collection
@@ -363,6 +365,21 @@ async def test_who_guesses_is_not_looked_at_for_a_while(
     assert [answer[:9] for answer in answers] == [b"-ERR [AUT"] * 3 + [b"-ERR [SYS"]
     await office.logged_in()
     assert upstream.sessions == 2
+
+
+async def test_a_log_in_that_cannot_be_put_on_record_is_answered(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is away: who guesses is refused all the same, and the session goes on."""
+
+    async def down(_record: object) -> None:
+        raise StoreError(sentence("The store is down."))
+
+    monkeypatch.setattr("valija.domain.guess_guard.FAILURES", 1)
+    monkeypatch.setattr(office.machine.store, "append_audit", down)
+    device = await office.connect()
+    assert (await device.say("USER nobody", "PASS guess")).startswith(b"-ERR [AUTH]")
+    assert (await device.say("NOOP")).startswith(b"+OK")
 
 
 async def test_a_mailbox_is_open_once(office: Office, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from valija.domain.text import N_, Message, message
 TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
 WRONG: Final = N_("wrong login or password")
 LOCKED: Final = N_("too many wrong passwords")
+NOT_CHECKED: Final = N_("the password could not be checked now")
 LOGIN_IN_CLEAR: Final = N_("log-in without TLS")
 MAIL_IN_CLEAR: Final = N_("mail without TLS")
 NO_MAILBOX: Final = N_("it has no mailbox to fetch")

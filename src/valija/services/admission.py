@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from valija.domain.device import Device, TlsPolicy
-from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, WRONG
+from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, NOT_CHECKED, WRONG
+from valija.domain.errors import ValijaError
 from valija.protocol.sasl_server import Shown
 from valija.services.devices import DeviceDesk
 
@@ -25,7 +26,10 @@ async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, t
         return NotAdmitted(LOCKED, later=True)
     device = None
     if shown.password is not None:
-        device = await desk.verify(shown.user, shown.password, address)
+        try:
+            device = await desk.verify(shown.user, shown.password, address)
+        except ValijaError:  # too little memory for the hash
+            return NotAdmitted(NOT_CHECKED, later=True)
     if device is None:
         return NotAdmitted(WRONG)
     if device.tls is not TlsPolicy.OFFERED and tls_there and not secure:

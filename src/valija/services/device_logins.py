@@ -27,6 +27,7 @@ from typing import Final
 from valija.domain.account import Actor, Presence
 from valija.domain.clock import Clock
 from valija.domain.device import Device, plain_address
+from valija.domain.errors import ValijaError
 from valija.domain.guess_guard import WINDOW, GuessGuard, place_of
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.sighting import printable
@@ -150,7 +151,10 @@ class DeviceLogins:
         who = printable(login)
         log.warning("device_locked_out", extra={"fields": {"login": who, "address": address}})
         actor = Actor(who, address, Presence.REMOTE)
-        await self._store.append_audit(AuditRecord(now, actor, AuditAction.DEVICE_LOCKED_OUT, who))
+        try:
+            await self._store.append_audit(AuditRecord(now, actor, AuditAction.DEVICE_LOCKED_OUT, who))
+        except ValijaError as error:  # who guesses is told no sooner for that
+            log.warning("lock_out_not_recorded", extra={"fields": {"login": who, "why": str(error)}})
         self._events.publish(GuessingSeen(who, address, now))
 
     def _digest(self, password: Secret) -> bytes:

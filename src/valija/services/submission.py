@@ -14,6 +14,7 @@ from typing import Final
 from valija.domain.clock import Clock
 from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address, qualify
 from valija.domain.device_hints import LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND
+from valija.domain.errors import ValijaError
 from valija.domain.queued_message import QueuedRecipient
 from valija.domain.sighting import Attempt, Seen
 from valija.net.visits import (
@@ -39,6 +40,7 @@ SETTINGS_FRESH_S: Final = 2.0
 SENDER_OK: Final = Verdict(250, "2.1.0", "OK")
 RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
 NO_ROOM: Final = Verdict(452, "4.3.1", "Insufficient system storage")
+NOT_NOW: Final = Verdict(451, "4.3.0", "Local error in processing")
 SIZE_LIMIT: Final = 157_286_400
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
 NOTHING_SENT: Final = "connected, and sent nothing"
@@ -192,7 +194,12 @@ class DeviceVisit(SmtpVisit):
         return self._decide_later(device, path, upstream)
 
     async def _decide_later(self, device: Device, path: Path, upstream: Awaitable[Upstream]) -> Verdict:
-        return self._decide(device, path, await upstream)
+        try:
+            known = await upstream
+        except ValijaError:  # the store is away: the device tries again
+            self._saw(device, f"{NOT_NOW.code} {NOT_NOW.enhanced} {NOT_NOW.text}")
+            return NOT_NOW
+        return self._decide(device, path, known)
 
     def _decide(self, device: Device, path: Path, upstream: Upstream) -> Verdict:
         if not self._server.intake.has_room(int(path.parameters.get("SIZE", "0"))):
