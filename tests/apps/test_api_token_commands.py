@@ -102,3 +102,14 @@ def test_wrong_use_is_said_in_spanish(shared_daemon: Daemon, line: str, status: 
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr
     assert shared_daemon.json("api-token", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("device password", "Kitchen printer"), ("device delete", "impresión"), ("provider show", "Mi proveedor")],
+)
+def test_a_name_that_nothing_has_is_said_to_be_unknown(shared_daemon: Daemon, command: str, name: str) -> None:
+    """Whatever characters it has: not that the daemon did not answer."""
+    refused = shared_daemon.run(*command.split(), name)
+    assert refused.returncode == 2
+    assert name in refused.stderr

@@ -42,6 +42,7 @@ def test_a_template_names_only_what_there_is() -> None:
 @given(st.text(max_size=200))
 def test_a_file_name_is_no_path_and_never_empty(name: str) -> None:
     made = safe_file_name(name, ".pdf")
+    assert len(made.encode()) <= 255
     assert re.fullmatch(r'[^/\\:*?"<>|\0\n\r]+\.pdf', made)
     assert not made.startswith(".")
     assert len(made) <= 120

@@ -331,9 +331,13 @@ def _first_brace(text: str) -> tuple[str, str, str]:
     return text, "", ""
 
 
+NAME_OCTETS: Final = 220  # file systems take 255, and "-123.pdf" may follow
+
+
 def safe_file_name(name: str, suffix: str, fallback: str = "scan") -> str:
-    """Return a name that every file system takes: no path, no reserved character, at most 120 characters."""
+    """Return a name that every file system takes: no path, no reserved character, at most 120 characters and 240 octets."""
     kept = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "-" for c in name).strip(" .")[:116]
+    kept = kept.encode("utf-8", "replace")[:NAME_OCTETS].decode("utf-8", "ignore").rstrip(" .")
     return (kept or fallback) + suffix
 
 

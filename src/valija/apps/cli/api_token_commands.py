@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from valija.apps.cli import output
-from valija.apps.cli.client import DaemonClient
+from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option, yes_option
 from valija.domain.api_token import DAYS, Scope
 
@@ -108,7 +108,7 @@ def delete(client: DaemonClient, name: str, yes: bool, as_json: bool) -> None:
     """Delete a token."""
     if not yes:
         output.confirm(_("Delete the API token {name}?").format(name=name))
-    answer = client.call("DELETE", f"/api-tokens/{name}")
+    answer = client.call("DELETE", f"/api-tokens/{in_path(name)}")
     if as_json:
         output.print_json(answer)
     else:

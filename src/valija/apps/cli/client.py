@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 SOCKET_NAME = "control.sock"
 ANSWER_TIMEOUT_S = 90.0
@@ -35,6 +35,11 @@ class ApiProblem(Exception):
     def code(self) -> str:
         """Return the problem's code."""
         return str(self.problem.get("code", ""))
+
+
+def in_path(name: str) -> str:
+    """Return what somebody typed as a part of an address: whatever it is, it is a name there and nothing else."""
+    return quote(name, safe="", errors="surrogateescape")
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from valija.apps.cli import output
-from valija.apps.cli.client import DaemonClient
+from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
 from valija.apps.cli.what_to_type import print_what_to_type
 from valija.domain.account import POP_SETTINGS
@@ -78,7 +78,7 @@ def add(client: DaemonClient, /, name: str, with_password: bool | None, as_json:
 @click.pass_obj
 def new_password(client: DaemonClient, login: str, as_json: bool) -> None:
     """Make a new password."""
-    made = client.call("POST", f"/devices/{login}/password")
+    made = client.call("POST", f"/devices/{in_path(login)}/password")
     if as_json:
         output.print_json(made)
         return
@@ -171,7 +171,7 @@ def _stranger_row(s: dict[str, Any]) -> list[str]:
 @click.pass_obj
 def change(client: DaemonClient, /, login: str, as_json: bool, **given: Any) -> None:
     """Change a device."""
-    changed = client.call("PATCH", f"/devices/{login}", {"changes": _changes(**given)})
+    changed = client.call("PATCH", f"/devices/{in_path(login)}", {"changes": _changes(**given)})
     if as_json:
         output.print_json(changed)
         return
@@ -184,7 +184,7 @@ def change(client: DaemonClient, /, login: str, as_json: bool, **given: Any) -> 
 @click.pass_obj
 def delete(client: DaemonClient, login: str, as_json: bool) -> None:
     """Delete a device."""
-    gone = client.call("DELETE", f"/devices/{login}")
+    gone = client.call("DELETE", f"/devices/{in_path(login)}")
     if as_json:
         output.print_json(gone)
         return
@@ -252,7 +252,7 @@ def test(client: DaemonClient, /, login: str, with_password: bool, as_json: bool
     body = _changes(**given)
     if with_password:
         body["password"] = click.prompt(_("Password of the device"), hide_input=True, err=True)
-    played = client.call("POST", f"/devices/{login}/test", body)
+    played = client.call("POST", f"/devices/{in_path(login)}/test", body)
     if as_json:
         output.print_json(played)
     else:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import click
 
 from valija.apps.cli import output
-from valija.apps.cli.client import DaemonClient
+from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
 
 STATES = ("queued", "in_flight", "deferred", "held", "delivered", "failed")
@@ -140,7 +140,7 @@ def _action(name: str, text: str) -> None:
         if bool(numbers) == bool(account) or (account and name == "cancel"):
             raise click.UsageError(_("Name messages by their numbers, or an account."))
         if account:
-            done = client.call("POST", f"/accounts/{account}/queue", {"action": name})
+            done = client.call("POST", f"/accounts/{in_path(account)}/queue", {"action": name})
         else:
             done = client.call("POST", "/queue", {"action": name, "ids": list(numbers)})
         output.print_json(done) if as_json else click.echo(_("Done."))

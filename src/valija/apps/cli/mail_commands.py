@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.settings_commands import POP_NAMES, json_option
 from valija.apps.cli.token_commands import SETTINGS
+from valija.domain.scan import safe_file_name
 
 PIECE = 262_144
 EXIT_BY_WHO = {"nobody": 5, "user": 3, "administrator": 4, "operator": 4}
@@ -177,8 +179,9 @@ def _save(client: DaemonClient, message: dict[str, Any], folder: Path) -> Iterat
         name = part.get_filename()
         content = part.get_payload(decode=True)
         if name and isinstance(content, bytes):
-            safe = Path(name.replace("\\", "/")).name.strip(". ") or "attachment"
-            target = _unused(folder / "".join(c if c.isprintable() else "_" for c in safe)[:120])
+            own = Path(name.replace("\\", "/"))
+            suffix = own.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,10}", own.suffix) else ""
+            target = _unused(folder / safe_file_name(own.name.removesuffix(suffix), suffix, "attachment"))
             with target.open("xb") as out:
                 out.write(content)
             yield target

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from valija.apps.cli import output
-from valija.apps.cli.client import ApiProblem, DaemonClient
+from valija.apps.cli.client import ApiProblem, DaemonClient, in_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 POP_NAMES = ["internet-fax", "email-print", "email-status"]
@@ -192,7 +192,7 @@ def provider_set(
     for key, path in files.items():
         if path is not None:
             changes[key] = read_file(path).strip() if key == "client_secret" else read_file(path)
-    report = confirmed(client, "PUT", f"/providers/{name}", {"changes": changes}, yes=yes)
+    report = confirmed(client, "PUT", f"/providers/{in_path(name)}", {"changes": changes}, yes=yes)
     _show_provider(report, as_json=as_json)
 
 
@@ -202,7 +202,7 @@ def provider_set(
 @click.pass_obj
 def provider_show(client: DaemonClient, name: str, as_json: bool) -> None:
     """Show a provider."""
-    _show_provider(client.call("GET", f"/providers/{name}"), as_json=as_json)
+    _show_provider(client.call("GET", f"/providers/{in_path(name)}"), as_json=as_json)
 
 
 @provider.command("list", help=_("List the providers."))
@@ -240,7 +240,7 @@ def provider_delete(client: DaemonClient, name: str, yes: bool) -> None:
     """Delete a provider."""
     if not yes:
         output.confirm(_("Delete the provider {name}?").format(name=name))
-    client.call("DELETE", f"/providers/{name}", query={"confirm": "true"})
+    client.call("DELETE", f"/providers/{in_path(name)}", query={"confirm": "true"})
     click.echo(_("Deleted."))
 
 
