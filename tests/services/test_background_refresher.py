@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from itertools import pairwise
 
+import pytest
 from fakes import ENDED, HOUR, START, FakeClock, ScriptedRefresher, failure, give_token
 from token_bench import Bench
 
@@ -103,6 +104,20 @@ async def test_after_a_sleep_of_the_machine_what_is_due_is_found_within_seconds(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert len(bench.provider.asked) == 1
+
+
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_clock_that_was_a_year_ahead_keeps_no_account_from_being_refreshed(failed: bool) -> None:
+    """Refreshed, or tried in vain, while the clock was wrong: the idle limits would come before that year is over."""
+    bench = Bench()
+    await give_token(bench.manager, bench.clock)
+    bench.clock.set_wall(START + timedelta(days=365))
+    bench.provider.answers = [failure("provider_tls")] if failed else []
+    await BackgroundRefresher(bench.manager, bench.store, bench.clock).refresh_due()
+    bench.clock.set_wall(START + timedelta(minutes=1))
+    await run_for(bench, 3600)
+    assert len(bench.provider.asked) >= 2
+    assert (await bench.store.next_due() or START) < bench.clock.now() + timedelta(hours=1)
 
 
 async def test_an_ended_grant_is_looked_at_again_every_six_hours_only() -> None:

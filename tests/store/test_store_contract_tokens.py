@@ -116,6 +116,15 @@ async def test_an_account_is_due_at_its_very_moment(store: Store) -> None:
     assert await store.tokens_due(NOW, 10) == ["smtp"]
 
 
+async def test_a_moment_that_no_right_clock_has_written_is_due(store: Store) -> None:
+    """The clock was a year ahead: nobody waits a year for the account, and it takes no other's place."""
+    await store.replace_token("ahead", 0, Retrieved(token_set()), due_at=NOW + timedelta(days=365))
+    await store.replace_token("late", 0, Retrieved(token_set()), due_at=NOW + timedelta(days=31))
+    await store.replace_token("due", 0, Retrieved(token_set()), due_at=NOW)
+    assert await store.tokens_due(NOW, 10) == ["due", "ahead"]
+    assert await store.tokens_due(NOW, 1) == ["due"]
+
+
 async def test_the_next_due_moment_is_the_earliest(store: Store) -> None:
     assert await store.next_due() is None
     await store.replace_token("a", 0, Retrieved(token_set()), due_at=NOW + timedelta(hours=2))

@@ -22,6 +22,7 @@ LONGEST_RETRY: Final = 900.0
 LONGEST_RETRY_AFTER: Final = 6 * 3600.0
 PERSON_RETRY: Final = 1800.0  # when somebody must act, asking often is of no use
 RECHECK_INVALID: Final = timedelta(hours=6)
+LATEST_DUE: Final = timedelta(days=32)  # a later moment was written while the clock was ahead
 USABLE_MARGIN: Final = timedelta(seconds=60)  # a log-in needs this much life left
 
 

@@ -19,6 +19,7 @@ from valija.domain.learning import Learning
 from valija.domain.preferences import Preferences
 from valija.domain.print_job import PrintSettings
 from valija.domain.record import AuditRecord, ReceivedMessage
+from valija.domain.refresh_policy import LATEST_DUE
 from valija.domain.registration import Registration
 from valija.domain.scan import ScanSettings
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
@@ -117,7 +118,7 @@ class MemoryStore:
         return dict(sorted(self._tokens.items()))
 
     async def tokens_due(self, now: datetime, limit: int) -> list[str]:
-        due = sorted((at, account) for account, at in self._due.items() if at <= now)
+        due = sorted((at, account) for account, at in self._due.items() if at <= now or at > now + LATEST_DUE)
         return [account for _at, account in due[:limit]]
 
     async def next_due(self) -> datetime | None:

@@ -163,7 +163,7 @@ class Store(Protocol):
         ...
 
     async def tokens_due(self, now: datetime, limit: int) -> list[str]:
-        """Return accounts whose ``due_at`` is not after ``now``, longest due first."""
+        """Return accounts whose ``due_at`` is not after ``now``, longest due first, then those after ``now + LATEST_DUE``."""
         ...
 
     async def next_due(self) -> datetime | None:

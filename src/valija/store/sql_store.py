@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from valija.domain.account import Actor, Presence, Setting
 from valija.domain.record import AuditAction, AuditRecord, ReceivedMessage
+from valija.domain.refresh_policy import LATEST_DUE
 from valija.domain.registration import Registration
 from valija.domain.settings import MailSettings, PopSettings, SmtpSettings
 from valija.domain.token import AwaitingAuthorization, Invalid, NotRetrieved, Retrieved, TokenState
@@ -112,7 +113,8 @@ class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
         return {account: self._token(account, version, box) for account, version, box in found}
 
     async def tokens_due(self, now: datetime, limit: int) -> list[str]:
-        return [row[0] for row in await self._db.read(lambda: rows(sql.TOKENS_DUE, epoch(now), limit))]
+        latest = epoch(now + LATEST_DUE)
+        return [row[0] for row in await self._db.read(lambda: rows(sql.TOKENS_DUE, epoch(now), latest, limit))]
 
     async def next_due(self) -> datetime | None:
         row = await self._db.read(lambda: one(sql.NEXT_DUE))

@@ -6,7 +6,7 @@ from typing import Final
 
 LOAD_TOKEN: Final = "SELECT version, payload FROM tokens WHERE account = ?"
 LIST_TOKENS: Final = "SELECT account, version, payload FROM tokens ORDER BY account"
-TOKENS_DUE: Final = "SELECT account FROM tokens WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+TOKENS_DUE: Final = "SELECT account FROM tokens WHERE due_at <= ? OR due_at > ? ORDER BY due_at LIMIT ?"
 NEXT_DUE: Final = "SELECT min(due_at) FROM tokens WHERE due_at IS NOT NULL"
 # a first state is inserted, a later one replaces the version that was read; nothing returned is a conflict
 INSERT_TOKEN: Final = (
