@@ -275,6 +275,73 @@ async def test_4yz_and_5yz_at_each_step(step: int, reply: bytes, expected: dict[
         assert await _send(port) == expected
 
 
+async def _slowly(pieces: int) -> AsyncIterator[bytes]:
+    for _ in range(pieces):
+        yield b"x" * 998 + b"\r\n"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("early", "stays", "verdict"),
+    [
+        (b"552 5.3.4 too big\r\n", False, Verdict.FAILED),
+        (b"552 5.3.4 too big\r\n", True, Verdict.FAILED),
+        (b"421 4.3.0 going down\r\n", False, Verdict.DEFERRED),
+        (b"250 taken\r\n", False, Verdict.DEFERRED),
+        (b"250 taken\r\n", True, Verdict.DEFERRED),
+        (b"354 go on\r\n", True, Verdict.DEFERRED),
+        (b"55", False, Verdict.DEFERRED),
+        (b"nonsense\r\n", True, Verdict.DEFERRED),
+    ],
+)
+async def test_an_answer_before_the_message_is_whole(early: bytes, stays: bool, verdict: Verdict) -> None:
+    """A refusal counts, though the server hangs up; nothing else does: what is not whole was not taken."""
+    took: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        for answer in (b"250 x\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n" + early):
+            await reader.readline()
+            writer.write(answer)
+        if stays:
+            took.append(await reader.read(1 << 20))
+            await asyncio.sleep(3600)
+
+    async with serving(handler) as port:
+        connection = await _smtp(port)
+        envelope = Envelope("a@rig.test", (Recipient("b@rig.test"),), 20)
+        outcome = await connection.send(envelope, _slowly(20))
+        await connection.close(politely=False)
+    assert [o.verdict for o in outcome.outcomes] == [verdict]
+    assert not outcome.reusable
+    assert b"\r\n.\r\n" not in b"".join(took)
+
+
+async def test_a_server_that_refuses_and_reads_no_more_has_refused() -> None:
+    """The reason is the server's, not that time was over."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        for answer in (b"250 x\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        await asyncio.sleep(0.1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"552 5.3.4 too big\r\n")
+        await asyncio.sleep(2 * TIMEOUT_S)
+        writer.transport.abort()
+
+    async def much() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield (b"x" * 998 + b"\r\n") * 100
+
+    async with serving(handler) as port:
+        connection = await _smtp(port)
+        outcome = await connection.send(Envelope("a@rig.test", (Recipient("b@rig.test"),), 20), much())
+        await connection.close(politely=False)
+    assert [o.reply.code for o in outcome.outcomes if o.reply is not None] == [552]
+
+
 async def test_challenges_without_end_are_nonsense() -> None:
     """PLAIN has one round; a server that goes on asking is not talking SASL."""
     turns = (b"250-x\r\n250 AUTH PLAIN\r\n", b"334 \r\n", b"334 \r\n", b"334 \r\n")

@@ -36,6 +36,7 @@ class SmtpConnection:
         self._local_name = local_name
         self._replies = ReplyReader()
         self._body: AsyncIterable[bytes] | None = None
+        self._early: SmtpReply | None = None  # to a message that is not whole: the last of the connection
         self.capabilities = smtp.Capabilities({})
 
     @classmethod
@@ -80,7 +81,8 @@ class SmtpConnection:
         self._body = body
         try:
             outcome = await self._run(send_message(self.capabilities, envelope))
-            return replace(outcome, reports=self.capabilities.has("DSN"))
+            reusable = outcome.reusable and self._early is None
+            return replace(outcome, reusable=reusable, reports=self.capabilities.has("DSN"))
         finally:
             self._body = None
 
@@ -141,19 +143,43 @@ class SmtpConnection:
 
     async def _reply(self, stage: smtp.Stage) -> SmtpReply:
         patience = max(self._wire.endpoint.timeout_s, FINAL_REPLY_TIMEOUT_S) if stage is smtp.Stage.BODY else None
+        if self._early is not None:
+            return self._early
         while (reply := self._replies.next_reply()) is None:
             self._replies.feed(await self._wire.receive(stage.value, patience))
         return reply
 
     async def _send_body(self, *, empty: bool) -> None:
+        """Send the body and its end; a server that refuses before the end is told no more, one that accepts is not believed."""
         stuffer, last = DotStuffer(), b""
         if not empty and self._body is not None:
             async for piece in self._body:
                 if last:
                     self._wire.write(last)
-                await self._wire.drain("body")
+                if await self._is_refused_early() or not await self._is_drained():
+                    return
                 last = stuffer.feed(piece)
+            if await self._is_refused_early():
+                return
         self._wire.write(last + stuffer.finish())  # one write for a small message: with TLS, each is a record
+
+    async def _is_drained(self) -> bool:
+        """Wait until the server has read; False if it has refused instead. Raises :class:`NetError`."""
+        try:
+            await self._wire.drain("body")
+        except NetError:
+            if await self._is_refused_early():
+                return False
+            raise
+        return True
+
+    async def _is_refused_early(self) -> bool:
+        if self._wire.has_octets():
+            self._replies.feed(await self._wire.receive("body"))
+        self._early = self._replies.next_reply()
+        if self._early is not None and self._early.code < 400:
+            raise RemoteProtocolError("an answer to a message that is not whole")
+        return self._early is not None
 
 
 def forbid_plaintext(wire: Wire) -> None:
