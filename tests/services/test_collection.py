@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from pop_upstream import CAPABILITIES, LONG, Maildrop
 
+from hostile_arguments import HOSTILE
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, Presence, Setting
@@ -226,6 +229,54 @@ async def test_a_device_that_breaks_off_deletes_nothing(office: Office, serve: S
     await office.free()
     assert list(upstream.messages) == ["u1", "u2"]
     assert not [c for c in upstream.commands if c.startswith("DELE")]
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["an end", "a reset"])
+async def test_a_device_that_is_gone_at_any_octet_has_deleted_all_that_it_asked_for_or_nothing(
+    office: Office, serve: Serve, reset: bool
+) -> None:
+    """All of its session up to there; the mailbox is free each time, and the provider's session in order."""
+    upstream = await serve(Maildrop(capabilities=CAPABILITIES))
+    kept = dict(upstream.messages)
+    said = f"USER old\r\nPASS {office.password}\r\nDELE 1\r\nRETR 2\r\nQUIT\r\n".encode()
+    for length in range(len(said) + 1):
+        device = await office.connect()
+        device.writer.write(said[:length])
+        if reset:
+            await device.writer.drain()
+            await asyncio.sleep(0)
+            device.writer.transport.abort()
+        else:
+            device.writer.write_eof()
+            async with asyncio.timeout(TIMEOUT_S):
+                heard = await device.reader.read()
+            assert length < len(said) or heard.endswith(b"+OK Bye\r\n")
+        await office.free()
+        if length < len(said):
+            assert upstream.messages == kept, said[:length]
+        elif not reset:
+            assert list(upstream.messages) == ["u2"]
+    assert await (await office.logged_in()).say("QUIT") == b"+OK Bye"
+
+
+@pytest.mark.parametrize(
+    "command", ["RETR %", "RETR 1%", "TOP 1 %", "TOP % 1", "DELE %", "LIST %", "UIDL %", "STAT%", "%"]
+)
+async def test_whatever_stands_in_an_argument_reaches_nobody(office: Office, serve: Serve, command: str) -> None:
+    """A reply of one line, or the end; the provider hears what we say, and no octet of the device's."""
+    upstream = await serve(Maildrop(capabilities=CAPABILITIES))
+    for hostile in HOSTILE:
+        device = await office.logged_in()
+        device.writer.write(command.encode().replace(b"%", hostile) + b"\r\nQUIT\r\n")
+        async with asyncio.timeout(TIMEOUT_S):
+            with contextlib.suppress(ConnectionError):  # an endless line ends the session at once
+                answers = await device.reader.read()
+                assert answers.endswith(b"\r\n")
+                assert re.fullmatch(rb"(?:[\x20-\x7e]*\r\n)+", answers), answers[:200]
+        await office.free()
+    ours = r"CAPA|UTF8|USER ana@x\.test|PASS upstream-secret|UIDL|LIST|STAT|NOOP|QUIT|RETR [12]|TOP [12] \d{1,9}"
+    assert [said for said in upstream.commands if not re.fullmatch(ours, said)] == []
+    assert list(upstream.messages) == ["u1", "u2"]
 
 
 @pytest.mark.parametrize("refused", ["DELE 1", "QUIT"])
