@@ -71,7 +71,8 @@ def test_paper_from_the_scanner_arrives_and_the_job_says_so(office: Daemon, tmp_
     assert (job["state"], job["done"], job["of"], job["has_picture"]) == ("done", 10, 10, True)
     assert [line["word"] for line in job["history"]] == ["began", "handed_on", "finished"]
     assert [j["id"] for j in office.json("job", "list", "--kind", "scan")][:1] == [job["id"]]
-    spanish = office.ok("job", "show", str(job["id"]), language="es")
+    spanish = office.ok("job", "show", str(job["id"]), "--picture", str(tmp_path / "first.png"), language="es")
+    assert (tmp_path / "first.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert "Escaneo a correo" in spanish
     assert "Comenzado" in spanish
     assert office.run("job", "cancel", str(job["id"])).returncode == 2

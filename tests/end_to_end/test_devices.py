@@ -42,7 +42,15 @@ def test_what_is_printed_is_what_works_when_it_is_typed(daemon: Daemon, language
         session.login(user, password)
         assert session.sendmail(sender, [LUIS], b"Subject: scan\r\n\r\nhello\r\n") == {}
     assert [m["device"] for m in daemon.json("queue", "list")["messages"]] == ["ricoh-planta-2"]
-    assert password not in daemon.log() + daemon.ok("device", "list") + daemon.ok("audit")
+    shown = daemon.ok("device", "show", "ricoh-planta-2", language=language)
+    assert re.search(rf"(?m)^  {'Taken' if language == 'en' else 'Aceptados'} +1 · ", shown), shown
+    assert "scan" in shown.splitlines()[-1]
+    passed = daemon.ok("queue", "traffic", "--hours", "2", language=language).splitlines()
+    assert len(passed) in (3, 4)
+    assert re.search(r" 1 +0 +0 +[01] +█{30}$", passed[-1]), passed
+    assert sum(slot["accepted"] for slot in daemon.json("queue", "traffic")["slots"]) == 1
+    assert daemon.run("device", "show", "nobody").returncode == 2
+    assert password not in daemon.log() + daemon.ok("device", "list") + daemon.ok("audit") + shown
 
 
 def test_a_forgotten_device_is_found_and_let_in_by_one_command(daemon: Daemon) -> None:

@@ -82,6 +82,12 @@ async def list_devices(call: Call) -> models.DevicesView:
     return await show_devices(call.machine, call.views)
 
 
+async def show_one_device(call: Call) -> models.DeviceView:
+    desk = call.machine.gateway.devices
+    device = desk.get(call.request.path_params["login"])
+    return show_device(call.views, device, desk.sighting(device.login))
+
+
 async def add_device(call: Call) -> models.MadeDeviceView:
     body: models.NewDevice = await call.body(models.NewDevice)
     devices = call.machine.gateway.devices

@@ -351,6 +351,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         scope=Scope.SETTINGS,
     ),
     Route(
+        "GET",
+        "/devices/{login}",
+        gateway.show_one_device,
+        "Show a device and what was seen of it",
+        shapes.DeviceView,
+        scope=Scope.READ,
+    ),
+    Route(
         "PATCH",
         "/devices/{login}",
         gateway.change_device,

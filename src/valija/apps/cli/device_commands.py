@@ -10,12 +10,14 @@ import click
 
 from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient, in_path
+from valija.apps.cli.gateway_commands import print_messages
 from valija.apps.cli.settings_commands import json_option
 from valija.apps.cli.what_to_type import print_what_to_type
 from valija.domain.account import POP_SETTINGS
-from valija.domain.device import Rewriting, TlsPolicy
+from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
 
 OPERATOR_NEEDED = 4
+MAIL_SHOWN = 5
 _FIELDS = (
     click.option(
         "--range", "ranges", multiple=True, help=_("Address or range it connects from, instead of a password.")
@@ -155,6 +157,37 @@ def _device_row(d: dict[str, Any]) -> list[str]:
     seen = output.moment(d["last_seen_at"])
     counts = [str(d["accepted"]), str(d["refused"])]
     return [d["login"], name, seen, d["last_address"], d["last_tls"] or "-", *counts, d["last_error"]]
+
+
+@device.command("show", help=_("Show a device: how it gets in, what was seen of it, its latest mail."))
+@click.argument("login")
+@json_option
+@click.pass_obj
+def show(client: DaemonClient, login: str, as_json: bool) -> None:
+    """Show a device."""
+    d = client.call("GET", f"/devices/{in_path(login)}")
+    if as_json:
+        output.print_json(d)
+        return
+    output.print_fields([(_(DEVICE_LABELS[name]), _shown(d[name])) for name in DEVICE_LABELS if name in d])
+    output.print_fields(
+        [
+            (_("Password"), _shown(d["has_password"])),
+            (_("Last seen"), " · ".join(filter(None, (output.moment(d["last_seen_at"]), d["last_address"])))),
+            ("TLS", d["last_tls"] or "-"),
+            (_("Taken"), f"{d['accepted']} · {output.moment(d['last_accepted_at'])}"),
+            (_("Refused"), f"{d['refused']} · {output.moment(d['last_refused_at'])}"),
+            (_("Last error"), "\n".join(filter(None, (d["last_error"], d["last_error_cure"]))) or "-"),
+        ]
+    )
+    click.echo()
+    print_messages(client.call("GET", f"/queue?device={in_path(login)}&limit={MAIL_SHOWN}")["messages"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return (", ".join(value) if isinstance(value, list) else str(value)) or "-"
 
 
 def _stranger_row(s: dict[str, Any]) -> list[str]:

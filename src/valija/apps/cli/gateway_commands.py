@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from gettext import gettext as _
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
 
+BAR = 30  # characters of the longest
 STATES = ("queued", "in_flight", "deferred", "held", "delivered", "failed")
 
 
@@ -40,9 +42,14 @@ def list_queue(client: DaemonClient, /, as_json: bool, **filters: Any) -> None:
         return
     for account in found["accounts"]:
         print_account(account)
-    if found["messages"]:
+    print_messages(found["messages"])
+
+
+def print_messages(messages: Sequence[dict[str, Any]]) -> None:
+    """Print messages, a line for each recipient; nothing for none."""
+    if messages:
         header = [_("Number"), _("Accepted"), _("Device"), _("Recipient"), _("State"), _("Subject")]
-        output.print_table(header, [row for m in found["messages"] for row in _message_rows(m)])
+        output.print_table(header, [row for m in messages for row in _message_rows(m)])
 
 
 def print_account(account: dict[str, Any]) -> None:
@@ -128,6 +135,32 @@ def _print_event(m: dict[str, Any], event: dict[str, Any]) -> None:
         click.secho("    " + event["server_words"], dim=True)
     if event["next_at"]:
         click.echo("    " + _("Next try: {when}").format(when=output.moment(event["next_at"])))
+
+
+@queue.command("traffic", help=_("Show how much mail passed in the last hours, recipient by recipient."))
+@click.option("--hours", type=click.IntRange(1, 48), default=24, show_default=True, help=_("How many hours back."))
+@json_option
+@click.pass_obj
+def traffic(client: DaemonClient, hours: int, as_json: bool) -> None:
+    """Show the traffic, hour by hour."""
+    found = client.call("GET", f"/traffic?hours={hours}")
+    if as_json:
+        output.print_json(found)
+        return
+    header = ["", _("Accepted"), _("Delivered"), _("Failed"), _("Waiting"), ""]
+    output.print_table(header, _traffic_rows(found["slots"]))
+
+
+def _traffic_rows(slots: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for each hour: what passed in it, how much waited at its end, and a bar of what was accepted."""
+    hours: dict[str, list[int]] = {}
+    for slot in slots:
+        at = output.parse_time(slot["at"])
+        row = hours.setdefault(f"{at.astimezone():%Y-%m-%d %H:00}" if at else "", [0, 0, 0, 0])
+        passed = [row[n] + slot[name] for n, name in enumerate(("accepted", "delivered", "failed"))]
+        row[:] = [*passed, slot["waiting"]]
+    most = max(row[0] for row in hours.values())
+    return [[hour, *map(str, row), "█" * -(-row[0] * BAR // most) if most else ""] for hour, row in hours.items()]
 
 
 def _action(name: str, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gettext import gettext as _
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -58,12 +59,22 @@ def pages(j: dict[str, Any]) -> str:
 
 @job.command("show", help=_("Show one job and its history."))
 @click.argument("number", type=int)
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=_("Also write the picture of its first page (PNG) into this file."),
+)
 @json_option
 @click.pass_obj
-def show(client: DaemonClient, number: int, as_json: bool) -> None:
+def show(client: DaemonClient, number: int, picture: Path | None, as_json: bool) -> None:
     """Show a job."""
     found = client.call("GET", f"/jobs/{number}")
     output.print_json(found) if as_json else print_job(found)
+    if picture is not None:
+        octets = b"".join(client.download(f"/jobs/{number}/picture"))
+        picture.write_bytes(octets)
+        click.echo(_("Saved: {file}").format(file=picture), err=as_json)
 
 
 @job.command("cancel", help=_("Cancel jobs, whatever they are at."))
