@@ -73,6 +73,11 @@ def test_paper_from_the_scanner_arrives_and_the_job_says_so(office: Daemon, tmp_
     assert [j["id"] for j in office.json("job", "list", "--kind", "scan")][:1] == [job["id"]]
     spanish = office.ok("job", "show", str(job["id"]), "--picture", str(tmp_path / "first.png"), language="es")
     assert (tmp_path / "first.png").read_bytes().startswith(b"\x89PNG\r\n")
+    nowhere = office.run(
+        "job", "show", str(job["id"]), "--picture", str(tmp_path / "nowhere" / "first.png"), language="es"
+    )
+    assert nowhere.returncode == 4
+    assert "first.png" in nowhere.stderr and "Traceback" not in nowhere.stderr
     assert "Escaneo a correo" in spanish
     assert "Comenzado" in spanish
     assert office.run("job", "cancel", str(job["id"])).returncode == 2
