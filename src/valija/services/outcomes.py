@@ -6,6 +6,7 @@ somebody must mend (a mailbox without permission).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,7 +36,7 @@ TOO_FAST: Final = {  # no message's fault and no account's: the whole account sl
     "mailbox_throttled": timedelta(minutes=15),
     "sending_quota": timedelta(hours=1),
 }
-RATE_WORDS: Final = "rate"
+RATE_WORDS: Final = re.compile(r"\brate", re.IGNORECASE)
 RATE_PAUSE: Final = timedelta(seconds=65)
 WRONG_SENDER: Final = "send_as_denied"  # this sender's fault: tried rarely, for it gets the whole mailbox throttled
 WRONG_SENDER_PAUSE: Final = timedelta(hours=1)
@@ -131,7 +132,7 @@ def _trouble(outcome: RecipientOutcome, words: str, troubles: Troubles) -> tuple
 
 def _pause(trouble: Trouble) -> timedelta | None:
     if trouble.reason in TOO_FAST:
-        return RATE_PAUSE if RATE_WORDS in trouble.server_words.lower() else TOO_FAST[trouble.reason]
+        return RATE_PAUSE if RATE_WORDS.search(trouble.server_words) else TOO_FAST[trouble.reason]
     if trouble.reason == "server_busy" and "submission rate" in trouble.server_words.lower():
         return RATE_PAUSE
     return None
