@@ -22,7 +22,7 @@ run: $(VENV)/run.stamp $(CATALOGUES:.po=.mo)
 
 test: check peers
 	$(COMPILE)
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp $(CATALOGUES:.po=.mo)
 	$(BIN)/ruff format --check src tests bench tools hatch_build.py

@@ -9,7 +9,20 @@ import pytest
 
 from driver import Daemon
 
+TESTS = Path(__file__).parent
+# begun first, so that no worker is idle at the end
+LONG = ("web/test_guide_pictures", "web/test_browser", "end_to_end/", "gateway/", "web/")
 pytest_plugins = ["rig_fixture", "chromium_fixture", "postgres", "cups"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long before the others; a file's tests stay together, in their order."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(TESTS).as_posix()
+        return next((number for number, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture
