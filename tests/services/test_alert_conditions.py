@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,26 @@ async def test_a_certificate_file_is_told_of_a_week_before_its_end(machine: Mach
     renewed = trustme.CA().issue_cert("machine.test", not_after=START + timedelta(days=300))
     conditions.certificates[0].write_bytes(renewed.cert_chain_pems[0].bytes())
     assert await level() == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "language", "said"),
+    [("America/Mexico_City", "es", "31/12/2031"), ("Pacific/Auckland", "en", "2031-12-31"), ("", "en", "2031-12-31")],
+)
+async def test_the_day_that_was_typed_is_the_day_that_is_said(
+    machine: Machine, clock: FakeClock, zone: str, language: str, said: str
+) -> None:
+    """Wherever the machine stands; and though a certificate's file cannot be read."""
+    await machine.preferences.change({"time_zone": zone, "language": language}, actor=ANA)
+    await machine.alerts.settings.change({"secret_dates": ["microsoft: 2031-12-31"]}, actor=ANA)
+    conditions = machine.alerts._conditions
+    conditions.certificates[0].unlink()
+    clock.jump((datetime(2031, 12, 29, 12, tzinfo=UTC) - clock.now()).total_seconds())
+    findings = await conditions.find(await machine.alerts.settings.load())
+    [secret] = [c for c in findings.conditions if c.kind is AlertKind.SECRET_ENDING]
+    words = await machine.alerts.channels.words()
+    assert said in words.sentence(secret)
+    assert frozenset(AlertKind) - findings.kinds == {AlertKind.CHANNEL_FAILED, AlertKind.CERTIFICATE_ENDING}
 
 
 async def test_a_token_that_will_not_live_for_long_is_told_of_30_7_and_1_days_before(

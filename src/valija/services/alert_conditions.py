@@ -34,6 +34,7 @@ from valija.domain.token import Invalid, StateName
 from valija.net.jose import KeyUnusable, certificate_end
 from valija.services.events import GuessingSeen
 from valija.services.gateway import Gateway
+from valija.services.preferences import zone_of
 from valija.services.providers import ProviderBook
 from valija.services.status import StatusDesk
 from valija.store.port import Store
@@ -83,7 +84,8 @@ class Conditions:
         kinds: set[AlertKind] = set()
         looks: tuple[tuple[_Look, tuple[AlertKind, ...]], ...] = (
             (self._tokens, (K.TOKEN_INVALID, K.TOKEN_ENDING)),
-            (self._dates, (K.SECRET_ENDING, K.CERTIFICATE_ENDING)),
+            (self._secrets, (K.SECRET_ENDING,)),
+            (self._certificates, (K.CERTIFICATE_ENDING,)),
             (self._gates, (K.ACCOUNT_HELD,)),
             (self._queue, (K.QUEUE_OLD, K.QUEUE_LARGE)),
             (self._upstream, (K.UPSTREAM_UNREACHABLE,)),
@@ -123,12 +125,19 @@ class Conditions:
                 found += [near] if near else []
         return found
 
-    async def _dates(self, settings: AlertSettings, now: datetime) -> list[Condition]:
+    async def _secrets(self, settings: AlertSettings, now: datetime) -> list[Condition]:
+        zone = zone_of(await self.store.load_preferences())
         found = []
         for line in settings.secret_dates:
             said = secret_end(line)
-            if said is not None:
-                found.append(ending(K.SECRET_ENDING, said[0], datetime.combine(said[1], time(), UTC), now))
+            if said is not None:  # a day is one of the machine's own zone, in which it is told
+                begins = datetime.combine(said[1], time())
+                begins = begins.replace(tzinfo=zone) if zone is not None else begins.astimezone()
+                found.append(ending(K.SECRET_ENDING, said[0], begins.astimezone(UTC), now))
+        return [one for one in found if one is not None]
+
+    async def _certificates(self, _settings: AlertSettings, now: datetime) -> list[Condition]:
+        found = []
         signed = [r for r in await self.providers.all() if r.certificate]
         found += [await self._certificate(r.name, r.certificate, now, "") for r in signed]
         for path in self.certificates:
