@@ -88,9 +88,20 @@ async def test_what_is_solved_and_done_is_forgotten_and_nothing_else(store: Stor
     solved = Alert(other, Solved(NOW, NOW, None))
     await store.alerting.save([StoredAlert(0, ALERT), StoredAlert(0, solved)], TELLING)
     await store.alerting.save((), replace(TELLING, name="done", handings=()))
-    await store.alerting.forget(NOW + MINUTE)
+    await store.alerting.forget(NOW + MINUTE, 9)
     assert [s.alert for s in await store.alerting.alerts()] == [ALERT]
     assert [t.telling.name for t in await store.alerting.tellings(10)] == ["alerts 1"]
+
+
+async def test_of_what_is_solved_the_latest_are_kept_and_no_more(store: Store) -> None:
+    """Each is looked at with every page: a year of guessing must not slow them down. What holds stays, however old it is."""
+    solved = [
+        Alert(condition(AlertKind.LOCKOUT, f"guess{n}", Level.WARNING), Solved(NOW, NOW + n * MINUTE, None))
+        for n in range(5)
+    ]
+    await store.alerting.save([StoredAlert(0, alert) for alert in (ALERT, *solved)])
+    await store.alerting.forget(NOW - MINUTE, 2)
+    assert [s.alert.condition.subject for s in await store.alerting.alerts()] == ["máquina", "guess3", "guess4"]
 
 
 async def test_settings_replace_those_that_were_read(store: Store) -> None:

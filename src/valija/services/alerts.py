@@ -58,6 +58,7 @@ FORGET_S: Final = 3600.0
 CLAIM: Final = timedelta(minutes=5)
 AT_ONCE: Final = 20
 KEPT: Final = timedelta(days=30)
+SOLVED_LIMIT: Final = 500  # all are looked at with every page, and who guesses makes new ones with each name
 RECENT: Final = 5 * TELLINGS_PER_HOUR
 _TRIES: Final = 3
 
@@ -135,7 +136,7 @@ class Alerts:
                 break
         if self._clock.monotonic() >= self._forget_at:
             self._forget_at = self._clock.monotonic() + FORGET_S
-            await self._store.alerting.forget(self._clock.now() - KEPT)
+            await self._store.alerting.forget(self._clock.now() - KEPT, SOLVED_LIMIT)
 
     async def _follow(self, settings: AlertSettings, findings: Findings) -> bool:
         now = self._clock.now()

@@ -66,6 +66,6 @@ class AlertStore(Protocol):
         """Tell whether there is a telling of that name."""
         ...
 
-    async def forget(self, before: datetime) -> None:
-        """Delete alerts that were solved, and what was told and done with, before then."""
+    async def forget(self, before: datetime, solved_limit: int) -> None:
+        """Delete alerts that were solved, and what was told and done with, before then; keep so many solved ones at most."""
         ...

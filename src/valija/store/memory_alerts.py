@@ -63,9 +63,11 @@ class MemoryAlerts:
     async def has_told(self, name: str) -> bool:
         return any(stored.telling.name == name for stored in self._tellings.values())
 
-    async def forget(self, before: datetime) -> None:
-        for name, stored in list(self._alerts.items()):
-            if isinstance(stored.alert.state, Solved) and stored.alert.state.at < before:
+    async def forget(self, before: datetime, solved_limit: int) -> None:
+        alerts = self._alerts.items()
+        solved = sorted(((s.alert.state.at, n) for n, s in alerts if isinstance(s.alert.state, Solved)), reverse=True)
+        for place, (at, name) in enumerate(solved):
+            if at < before or place >= solved_limit:
                 del self._alerts[name]
         for number, told in list(self._tellings.items()):
             if told.telling.at < before and self._due[number] is None:

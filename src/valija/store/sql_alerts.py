@@ -35,6 +35,10 @@ NOTE: Final = (
     "UPDATE tellings SET version = version + 1, due_at = ?, payload = ? WHERE id = ? AND version = ? RETURNING version"
 )
 FORGET_ALERTS: Final = "DELETE FROM alerts WHERE solved_at < ?"
+FORGET_MORE: Final = (
+    "DELETE FROM alerts WHERE solved_at IS NOT NULL AND name NOT IN "
+    "(SELECT name FROM alerts WHERE solved_at IS NOT NULL ORDER BY solved_at DESC, name DESC LIMIT ?)"
+)
 FORGET_TELLINGS: Final = "DELETE FROM tellings WHERE told_at < ? AND due_at IS NULL"
 
 
@@ -97,11 +101,12 @@ class SqlAlerts:
     async def has_told(self, name: str) -> bool:
         return await self._db.read(lambda: one(NAMED, name)) is not None
 
-    async def forget(self, before: datetime) -> None:
+    async def forget(self, before: datetime, solved_limit: int) -> None:
         at = epoch(before)
 
         def work() -> Work[None]:
             yield from do(FORGET_ALERTS, at)
+            yield from do(FORGET_MORE, solved_limit)
             yield from do(FORGET_TELLINGS, at)
 
         await self._db.write(work)
