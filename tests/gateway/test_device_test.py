@@ -101,6 +101,18 @@ async def test_what_is_refused_is_explained(
     assert cure in str(played.stages[-1].cure)
 
 
+async def test_the_cure_for_a_device_that_cannot_log_in_is_one(office: RunningGateway) -> None:
+    """An address beside its password would change nothing."""
+    refused = (await _play(office, Play(auth=PlayAuth.NONE))).stages[-1]
+    assert refused.cure is not None
+    assert "valija device add NAME --range" in str(refused.cure)
+    await office.machine.gateway.devices.change("ricoh", {"ranges": "127.0.0.1"}, OPERATOR)
+    assert not (await _play(office, Play(auth=PlayAuth.NONE))).passed
+    await office.machine.gateway.devices.delete("ricoh", OPERATOR)
+    await office.add_device("Ricoh", ranges="127.0.0.1")
+    assert (await _play(office)).passed
+
+
 async def test_a_one_time_password_opens_nothing_twice_or_later(office: RunningGateway) -> None:
     """Nor for another device, nor for one that is switched off."""
     devices = office.machine.gateway.devices

@@ -194,6 +194,30 @@ async def test_the_log_in_leads_nowhere_else(here: Machinery, target: str) -> No
         assert (await web.post("/language", data=form)).headers["location"] in ("/", "/settings%5C@evil")
 
 
+@pytest.mark.parametrize("page", ["/contacts", "/jobs/7", "/scan", "/fax", "/print", "/send", "/devices", "/queue"])
+async def test_the_log_in_leads_to_the_page_that_was_wanted(here: Machinery, page: str) -> None:
+    async with here.web() as web:
+        asked = (await web.get(page)).headers["location"]
+        assert asked == f"/login?next={page}"
+        form = {"csrf": csrf((await web.get(asked)).text), "password": PASSWORD, "next": page}
+        assert (await web.post("/login", data=form)).headers["location"] == page
+
+
+async def test_a_new_contact_takes_no_other_ones_place(here: Machinery) -> None:
+    """It is said that the name is there already, and what was typed stays."""
+    async with here.panel() as panel:
+        await log_in(panel)
+        for addresses, status in (("ana@example.com", 303), ("other@example.com", 422)):
+            form = await blank(panel, "/contacts") | {"name": "Ana", "addresses": addresses}
+            answer = await panel.post("/contacts", data=form)
+            assert answer.status_code == status
+        assert 'value="other@example.com"' in answer.text
+        form = await blank(panel, "/contacts") | {"was": "Ana", "name": "ANA", "addresses": "new@example.com"}
+        assert (await panel.post("/contacts", data=form)).status_code == 303
+    [contact] = await here.machine.contacts.all()
+    assert (contact.name, contact.addresses) == ("ANA", ("new@example.com",))
+
+
 async def test_what_was_typed_stays_and_the_message_stands_beside_the_field(here: Machinery) -> None:
     """Nothing is stored; all problems at once."""
     async with here.panel() as panel:

@@ -51,15 +51,18 @@ class AddressBook:
             )
         return found
 
-    async def save(self, name: str, changes: Mapping[str, Any], actor: Actor) -> Contact:
-        """Add a contact, or change the one that is there; ``changes`` may rename it. Raises :class:`InvalidFields`."""
+    async def save(self, name: str, changes: Mapping[str, Any], actor: Actor, *, new: bool = False) -> Contact:
+        """Add a contact, or change the one that is there, unless it is to be ``new``; ``changes`` may rename it.
+
+        Raises :class:`InvalidFields`.
+        """
         stored = await self._store.list_contacts()
         key = Contact(name, ()).key
         before = next((c for c in stored if c.key == key), None)
         contact = parse_contact(before, {"name": name, **changes})
         if before is None and len(stored) >= ENTRIES_LIMIT:
             raise RequestError(message(N_("The address book is full: at most {limit} fit."), limit=ENTRIES_LIMIT))
-        if contact.key != key and any(c.key == contact.key for c in stored):
+        if (new or contact.key != key) and any(c.key == contact.key for c in stored):
             raise InvalidFields((FieldProblem("name", message(N_("is in the address book already"))),))
         await self._store_changes([contact], actor, forget=[key] if contact.key != key and before else [])
         return contact

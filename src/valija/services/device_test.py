@@ -305,7 +305,8 @@ class _Session:
             return message(N_("It is switched off: valija device set {login} --on"), login=login)
         if self._stage is PlayStage.SENDER and reply.code == 530 and "STARTTLS" not in said:
             text = N_(
-                "Switch SMTP authentication on in it; or name its address: valija device set {login} --range ADDRESS"
+                "Switch SMTP authentication on in it; one that cannot is deleted, and added anew by its address alone: "
+                "valija device delete {login}, then valija device add NAME --range ADDRESS"
             )
             return message(text, login=login)
         error = {454: LOCKED, 530: MAIL_IN_CLEAR, 535: WRONG, 538: LOGIN_IN_CLEAR, 553: MAY_NOT_SEND}.get(

@@ -38,7 +38,7 @@ async def save(visit: Visit) -> Response:
     }
     was = form.get("was", "")
     try:
-        await visit.machine.contacts.save(was or str(typed["name"]), typed, visit.actor)
+        await visit.machine.contacts.save(was or str(typed["name"]), typed, visit.actor, new=not was)
     except InvalidFields as error:
         return await _page(visit, typed | {"was": was}, 422, error)
     return redirect(f"{BASE}?saved")

@@ -130,4 +130,4 @@ def _safe(target: str) -> str:
     return target if _OURS.match(target) and "\\" not in target else "/settings"
 
 
-_OURS: Final = re.compile(r"/(?:settings|queue|devices|new-device|status|send)(?=[/?]|$)")
+_OURS: Final = re.compile(r"/(?:settings|queue|devices|new-device|status|send|contacts|jobs|scan|fax|print)(?=[/?]|$)")
