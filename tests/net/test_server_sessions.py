@@ -224,6 +224,25 @@ async def test_who_reads_nothing_is_let_go() -> None:
         writer.transport.abort()
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_two_colons_are_ipv6_and_ipv4(loop: Any) -> None:
+    """A printer that knows IPv4 alone reaches a machine that listens at all of IPv6 (RFC 4291 section 2.5.5.2)."""
+
+    async def greetings() -> list[bytes]:
+        listener = smtp_listener(House(), None)
+        await listener.start("::", 0)
+        found = []
+        for host in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(host, listener.port)
+            found.append((await _line(reader))[:3])
+            writer.close()
+        await listener.stop(0.1)
+        return found
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(greetings()) == [b"220", b"220"]
+
+
 async def test_an_address_has_so_many_sessions_and_no_more() -> None:
     async with _listening(House(), address_limit=lambda _address: 2) as listener:
         kept = [await _connect(listener) for _number in range(2)]

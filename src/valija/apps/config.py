@@ -112,7 +112,8 @@ class Gateway(_Section):
     """SMTP and POP3 for the devices of the local network; port 0 switches a listener off, -1 takes any free port.
 
     ``smtp_port`` is for devices (STARTTLS offered; 25), ``submission_port`` the same for programs (587), ``submissions_port``
-    is TLS from the first octet (465); ``pop3_port`` offers STLS (110), ``pop3s_port`` begins with TLS (995). Without
+    is TLS from the first octet (465); ``pop3_port`` offers STLS (110), ``pop3s_port`` begins with TLS (995). ``host`` is an
+    address to listen at; ``::`` is all, of IPv6 and of IPv4. Without
     certificate and key (PEM) the web page's are used. ``report_copy_to`` is an operator's address that hears of each message
     that cannot be delivered. What passes is tried again ``retry_delays_s`` after the first, second, ... try, the last one from
     then on, and given up after ``lifetime_hours``.

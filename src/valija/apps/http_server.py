@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
+from valija.net.addresses import bound_socket
 
 STOP_LIMIT_S: Final = 30
 CONNECTIONS_LIMIT_S: Final = 2.0
@@ -99,12 +100,9 @@ class HttpServer:
 
 def tcp_socket(port: int, host: str = "127.0.0.1") -> socket.socket:
     """Return a listening TCP socket, on loopback if nothing else is said. Raises :class:`ConfigurationError`."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener = bound_socket(host, port)
     except OSError as error:
-        listener.close()
         raise port_taken(port, error) from None
     listener.listen(_BACKLOG)
     listener.setblocking(False)

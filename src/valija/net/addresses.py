@@ -1,4 +1,7 @@
-"""This machine's own addresses in the local network: what is typed into a device, and what its certificate is made out to."""
+"""This machine's own addresses in the local network: what is typed into a device, what its certificate is made out to.
+
+And how it listens at them.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,20 @@ def local_addresses() -> list[str]:
             first = ""
     ordered = [address for _last, address in sorted(found, key=lambda pair: (pair[1] != first, pair[0]))]
     return list(dict.fromkeys(ordered))
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a TCP socket bound to an address; ``::`` is all of IPv6 and of IPv4 (RFC 3493 section 5.3). Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in host:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _address_of(asked: socket.socket, name: str) -> str | None:

@@ -15,6 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
+from valija.net.addresses import bound_socket
 from valija.net.pop3_session import PopSession
 from valija.net.sessions import Session
 from valija.net.smtp_session import SmtpSession
@@ -68,7 +69,8 @@ class Listener:
         self.loop = asyncio.get_running_loop()
         self.time = self.loop.time
         self.implicit_tls = implicit_tls
-        self._server = await self.loop.create_server(lambda: self._make(self), host, port, backlog=BACKLOG)
+        where: dict[str, Any] = {"sock": bound_socket(host, port)} if host == "::" else {"host": host, "port": port}
+        self._server = await self.loop.create_server(lambda: self._make(self), backlog=BACKLOG, **where)
         self.port = self._server.sockets[0].getsockname()[1]
         self._sweeper = self.loop.create_task(self._sweep(), name=f"idle sessions {self.name}")
 
