@@ -424,3 +424,32 @@ async def test_a_refused_token_that_nothing_renews_is_given_out_while_it_lives(b
     bench.clock.jump(3600)
     with pytest.raises(ConsentNeeded):
         await bench.manager.bearer("smtp", refused=tokens.access_token)
+
+
+# --- several nodes ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_keeps_its_pause_when_another_one_was_refused_too(bench: Bench) -> None:
+    """Else two nodes would ask a provider that wants rest in turn, at each log-in."""
+    other = Bench(clock=bench.clock, store=bench.store, provider=bench.provider)
+    await bench.expired()
+    bench.provider.always = failure("provider_throttling", retry_after=3600.0)
+    for _ in range(10):
+        for node, neighbour in ((bench, other), (other, bench)):
+            with pytest.raises(TryLater):
+                await node.manager.bearer("smtp")
+            await neighbour.manager.hear_of("smtp")
+        bench.clock.jump(60)
+    assert len(bench.provider.asked) == 2
+
+
+async def test_a_node_uses_at_once_what_another_one_has_got(bench: Bench) -> None:
+    other = Bench(clock=bench.clock, store=bench.store, provider=bench.provider)
+    await bench.expired()
+    bench.provider.answers = [failure(retry_after=3600.0)]
+    with pytest.raises(TryLater):
+        await bench.manager.bearer("smtp")
+    await other.manager.refresh("smtp")
+    await bench.manager.hear_of("smtp")
+    bench.clock.jump(2 * 3600)
+    assert (await bench.manager.bearer("smtp")).token.reveal() == "access 3"

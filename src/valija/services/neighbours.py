@@ -66,8 +66,7 @@ class Neighbours:
                 await self._dispatcher.read_all()
 
     async def _token_changed(self, account: str) -> None:
-        self._tokens.forget_pauses(account)
-        stored = await self._tokens.state(account)
+        stored = await self._tokens.hear_of(account)
         self._events.publish(TokenChanged(account, stored.version, stored.state, stored.state, self._clock.now()))
 
     async def _read_devices(self) -> None:

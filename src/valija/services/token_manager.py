@@ -105,6 +105,7 @@ class _Pause:
     end: datetime
     login_end: datetime
     failed: RefreshFailed
+    tokens: TokenSet
 
     def holds(self, now: datetime, *, for_login: bool) -> bool:
         """Tell whether to wait still; a clock set back before ``start`` ends the pause."""
@@ -227,6 +228,14 @@ class TokenManager:
         """Let the next try happen at once: something about the account was changed."""
         self._pauses.pop(account, None)
 
+    async def hear_of(self, account: str) -> VersionedToken:
+        """Return what another node made of a token; a pause ends, unless it is for these very tokens: they failed there too."""
+        stored, pause = await self._store.load_token(account), self._pauses.get(account)
+        kept = tokens_kept(stored.state)
+        if pause is not None and (kept is None or not kept.is_same_answer(pause.tokens)):
+            self.forget_pauses(account)
+        return stored
+
     async def let_go(self, account: str) -> None:
         """After a change that deleted the token: forget pauses, and revoke what could not be written."""
         self.forget_pauses(account)
@@ -323,7 +332,7 @@ class TokenManager:
         if found.ends_grant:
             await self.apply(account, GrantEnded(tokens.grant_id, found.trouble))
             return found
-        self._pause(account, found)
+        self._pause(account, found, tokens)
         await self.apply(account, RefreshDeferred(tokens.grant_id, found.trouble))
         return found
 
@@ -344,7 +353,7 @@ class TokenManager:
             log.exception("token_not_saved", extra={"fields": {"account": account, "why": str(error)}})
             self._unsaved[account] = found
             failed = RefreshFailed(Trouble("store_failed", WhoActs.OPERATOR, "", self._clock.now()), ends_grant=False)
-            self._pause(account, failed)
+            self._pause(account, failed, found.tokens)
             return failed
         return None
 
@@ -355,7 +364,7 @@ class TokenManager:
             log.info("late_token_discarded", extra={"fields": {"account": account}})
             await found.discard()
 
-    def _pause(self, account: str, failed: RefreshFailed) -> None:
+    def _pause(self, account: str, failed: RefreshFailed, tokens: TokenSet) -> None:
         before = self._pauses.get(account)
         failures = before.failures + 1 if before else 1
         person = failed.trouble.who_acts is not WhoActs.NOBODY and failed.trouble.reason != "store_failed"
@@ -363,7 +372,7 @@ class TokenManager:
         delay = timedelta(seconds=retry_delay(failures, retry_after=after, person_must_act=person, jitter=jitter))
         now = self._clock.now()
         login_end = now + min(delay, max(LOGIN_PAUSE, timedelta(seconds=kept_retry_after(after, jitter))))
-        self._pauses[account] = _Pause(failures, now, now + delay, login_end, failed)
+        self._pauses[account] = _Pause(failures, now, now + delay, login_end, failed, tokens)
 
     def _next_look(self, account: str, state: TokenState, now: datetime) -> datetime | None:
         due = due_at(state, now=now, jitter=self._rng.random())
