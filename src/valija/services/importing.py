@@ -198,7 +198,7 @@ def _server_of(found: Found, wanted: Wanted, kind: str) -> FoundServer | None:
 def _token_set(account: FoundAccount, now: datetime) -> TokenSet:
     expires_at = now
     if account.access_token is not None and account.expires_at:
-        expires_at = min(datetime.fromtimestamp(account.expires_at, UTC), now + timedelta(days=1))
+        expires_at = datetime.fromtimestamp(min(account.expires_at, (now + timedelta(days=1)).timestamp()), UTC)
     return TokenSet(
         grant_id=secrets.token_hex(16),
         grant=account.grant if account.grant is not GrantKind.CLIENT_CREDENTIALS else GrantKind.CODE,
