@@ -16,7 +16,7 @@ from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.smtp import SmtpConnection, SmtpRefused
 from valija.net.tls import ClientContext, client_context
-from valija.net.wire import Endpoint, TlsMode
+from valija.net.wire import Endpoint, TlsMode, connect
 from valija.protocol.sasl import BearerCredentials, PasswordCredentials
 from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict
 from valija.secret import Secret
@@ -351,3 +351,59 @@ async def test_challenges_without_end_are_nonsense() -> None:
             await connection.authenticate(PasswordCredentials("ana", Secret("p")))
         await connection.close(politely=False)
     assert caught.value.reason == "peer_nonsense"
+
+
+# --- who gives up -------------------------------------------------------------------------------------------------------
+
+
+async def _noticed(writer_gone: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            await writer_gone.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_who_gives_up_while_the_server_is_watched_leaves_no_connection_open() -> None:
+    """On an unusual port the server is waited for, whether it greets."""
+    came, gone = asyncio.Event(), asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        came.set()
+        await reader.read()
+        gone.set()
+
+    async with serving(handler) as port:
+        endpoint = Endpoint("localhost", port, TlsMode.DETECT, 5.0)
+        caller = asyncio.create_task(SmtpConnection.open(endpoint, client_context()))
+        await came.wait()
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        assert await _noticed(gone)
+
+
+async def test_who_gives_up_while_closing_leaves_no_connection_open() -> None:
+    """The server reads nothing more: what was to be sent is not waited for."""
+    gone = asyncio.Event()
+    took: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"220 hi\r\n")
+        await asyncio.sleep(0.3)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        while data := await reader.read(1 << 20):
+            took.append(len(data))
+        gone.set()
+
+    async with serving(handler) as port:
+        wire = await connect(_endpoint(port), client_context())
+        await wire.receive("greeting")
+        wire.write(b"x" * 20_000_000)
+        closing = asyncio.create_task(wire.close())
+        await asyncio.sleep(0.1)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        assert await _noticed(gone)
+    assert sum(took) < 20_000_000

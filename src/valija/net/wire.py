@@ -201,10 +201,13 @@ class Wire(asyncio.Protocol):
         if transport is None:
             return
         transport.close()
-        if not self._ended:
-            self._waiter = self._loop.create_future()
+        if self._ended:
+            return
+        self._waiter = self._loop.create_future()
+        try:
             with contextlib.suppress(NetError):
                 await self._within(self._waiter, "quit", CLOSE_TIMEOUT_S)
+        finally:
             if not self._ended:
                 transport.abort()
 
@@ -251,12 +254,15 @@ async def connect(endpoint: Endpoint, tls: ClientContext, observe: Observer = ig
         tls.addresses.forget(place)
         raise
     observe("tcp", {"address": str(wire.peer_address)})
-    if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and await _begins_with_tls(wire, tls)):
-        try:
+    try:
+        if endpoint.tls is TlsMode.IMPLICIT or (endpoint.tls is TlsMode.DETECT and await _begins_with_tls(wire, tls)):
             await wire.start_tls(observe)
-        except NetError:
-            tls.silent.discard(place)
-            raise
+    except NetError:
+        tls.silent.discard(place)
+        raise
+    except BaseException:
+        await wire.close()
+        raise
     return wire
 
 
