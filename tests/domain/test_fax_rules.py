@@ -14,6 +14,7 @@ from valija.domain.fax import (
     Confirmation,
     FaxAnswer,
     FaxSettings,
+    file_to,
     forward_to,
     is_wanted,
     parse_fax_settings,
@@ -41,6 +42,10 @@ from valija.protocol.smtp_path import is_address
         ({"senders": 5}, "senders"),
         ({"forward": ["ana@x.y"]}, "forward"),
         ({"forward": ["@x.y: @z.w"]}, "forward"),
+        ({"forward": [": faxes"]}, "forward"),
+        ({"forward": [": /srv/../etc"]}, "forward"),
+        ({"forward": [": /srv/a\u202eb"]}, "forward"),
+        ({"forward": [": /" + "x" * 250]}, "forward"),
         ({"own_number": "abc"}, "own_number"),
         ({"nothing": 1}, "nothing"),
     ],
@@ -89,6 +94,14 @@ def test_a_rule_hands_on_by_sender_and_never_back() -> None:
     assert forward_to(found, "Eva@office.example") == ("ana@x.y", "all@x.y")
     assert forward_to(found, "all@x.y") == ()
     assert forward_to(found, "") == ("all@x.y",)
+
+
+def test_a_rule_may_name_a_folder_which_gets_no_mail() -> None:
+    rules = ["@office.example: /srv/faxes/Año 2026", ": /srv/all", ": ana@x.y", "luis@x.y: /srv/all"]
+    found = parse_fax_settings(FaxSettings(), {"forward": rules})
+    assert file_to(found, "eva@office.example") == ("/srv/faxes/Año 2026", "/srv/all")
+    assert file_to(found, "luis@x.y") == ("/srv/all",)
+    assert forward_to(found, "eva@office.example") == ("ana@x.y",)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator
 from email import message_from_bytes
@@ -421,6 +422,63 @@ async def test_a_fax_goes_on_by_rule_and_never_twice_through_one_machine(machine
     assert mail["X-Valija-Through"] == OWN
     fax = mail.get_payload()[1]
     assert (fax.get_payload(decode=True), fax.get_filename()) == (fax_file(2), "fax.tif")
+
+
+async def test_a_fax_is_filed_in_folders_by_rule_as_pdf_and_stays_there_once(machine: Machine, tmp_path: Path) -> None:
+    """Under a name of ours; who takes it out of the folder does not get it again."""
+    for name, mode in (("all", 0o770), ("some", 0o700), ("others", 0o755)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(mode)
+    rules = [f": {tmp_path}/all", f"@example.com: {tmp_path}/some", f"eva@other.example: {tmp_path}/others"]
+    await machine.fax.settings.change({"forward": [*rules, "@example.com: ana@x.y"]}, actor=ANA)
+    (job,) = await came(machine, a_fax(Subject="../../Contrato ñ").as_bytes())
+    assert isinstance(job.state, Done)
+    assert job.state.words == "ana@x.y"
+    for folder in ("all", "some"):
+        (document,) = (tmp_path / folder).iterdir()
+        assert re.fullmatch(rf"20310301-{job.id:06}-[^/]*Contrato ñ\.pdf", document.name)
+        assert document.read_bytes() == (machine.jobs.folder(job.id) / "kept/part-002.pdf").read_bytes()
+        assert document.stat().st_mode & 0o777 == (0o660 if folder == "all" else 0o600), "who may look in may read"
+        document.unlink()
+    assert list((tmp_path / "others").iterdir()) == []
+    (machine.state_dir / "fax-cursor").write_text("0")  # as a crash before the cursor moved
+    await came(machine)
+    assert list((tmp_path / "all").iterdir()) == []
+    assert len(await queued(machine)) == 1
+
+
+async def test_a_folder_that_is_away_is_tried_again_and_the_other_one_is_not_filled_twice(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """Said once, later and later; a rule that is mended meanwhile holds; then it is done."""
+    (tmp_path / "here").mkdir()
+    await machine.fax.settings.change({"forward": [f": {tmp_path}/away", f": {tmp_path}/here"]}, actor=ANA)
+    (job,) = await came(machine, a_fax().as_bytes())
+    assert isinstance(job.state, Awaiting)
+    (document,) = (tmp_path / "here").iterdir()
+    document.unlink()
+    for minutes in (1, 2, 4, 8):
+        assert isinstance((await later(machine, job, minutes - 0.5)).state, Awaiting)
+        assert isinstance((await later(machine, job, 0.6)).state, Awaiting)
+    assert await lines(machine, job, JobWord.WAITS) == 5
+    assert await lines(machine, job, JobWord.NOT_FILED) == 1
+    (tmp_path / "mended").mkdir()
+    await machine.fax.settings.change({"forward": [f": {tmp_path}/mended", f": {tmp_path}/here"]}, actor=ANA)
+    assert isinstance((await later(machine, job, 20)).state, Done)
+    assert len(list((tmp_path / "mended").iterdir())) == 1
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+async def test_a_folder_that_is_away_for_days_is_a_failure_and_the_pages_are_kept(
+    machine: Machine, tmp_path: Path
+) -> None:
+    await machine.fax.settings.change({"forward": [f": {tmp_path}/away"]}, actor=ANA)
+    (job,) = await came(machine, a_fax().as_bytes())
+    for _hour in range(5 * 24 + 20):
+        job = await later(machine, job, 61)
+    assert isinstance(job.state, Failed)
+    assert (job.state.trouble.reason, "No such file" in job.state.trouble.server_words) == ("fax_folder", True)
+    assert (machine.jobs.folder(job.id) / "kept/part-002.pdf").is_file()
 
 
 async def test_only_the_token_makes_a_report_an_answer(machine: Machine) -> None:

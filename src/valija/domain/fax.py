@@ -19,6 +19,7 @@ from valija.domain.text import N_, message
 from valija.message.tiff_fax import FaxGeometry, FaxPaper, FaxProfile, FaxResolution, is_possible
 
 RULES_LIMIT: Final = 50
+FOLDER_LIMIT: Final = 250
 RESEND_RANGE: Final = (0, 15)
 RESEND_RANGE_MIN: Final = (1, 15)
 WAIT_RANGE_H: Final = (1, 240)
@@ -54,7 +55,7 @@ class FaxSettings:
 
     ``gateway`` is the host that telephone numbers are sent to. ``own_number`` stands on the cover page. ``resend_every`` in
     minutes, ``wait`` (for a confirmation) in hours. ``senders`` are addresses or ``@domain``; ``forward`` are rules like
-    ``@office.example: ana@example.com`` (who it came from, empty for all; where it goes).
+    ``@office.example: ana@example.com`` (who it came from, empty for all; where it goes: an address, or a folder's path).
     """
 
     profile: FaxProfile = FaxProfile.S
@@ -125,11 +126,22 @@ def _forward(value: Any) -> tuple[str, ...]:
     found = parse_lines(value, RULES_LIMIT)
     for item in found:
         sender, colon, to = (part.strip() for part in item.partition(":"))
-        if not colon or (sender and not SENDER.fullmatch(sender)) or not SENDER.fullmatch(to) or to.startswith("@"):
+        if not colon or (sender and not SENDER.fullmatch(sender)) or not (_is_mailbox(to) or _is_folder(to)):
             raise BadValue(
-                message(N_("must be rules such as @office.example: ana@example.com, not “{text}”"), text=item[:80])
+                message(
+                    N_("must be rules such as @office.example: ana@example.com or : /srv/faxes, not “{text}”"),
+                    text=item[:80],
+                )
             )
     return found
+
+
+def _is_mailbox(to: str) -> bool:
+    return SENDER.fullmatch(to) is not None and not to.startswith(("@", "/"))
+
+
+def _is_folder(to: str) -> bool:
+    return to.startswith("/") and len(to) <= FOLDER_LIMIT and to.isprintable() and ".." not in to.split("/")
 
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -161,12 +173,17 @@ def is_wanted(settings: FaxSettings, sender: str) -> bool:
 
 def forward_to(settings: FaxSettings, sender: str) -> tuple[str, ...]:
     """Return whom a fax from ``sender`` is handed on to, each once; never back to where it came from."""
-    found: dict[str, None] = {}
-    for rule in settings.forward:
-        who, _colon, to = (part.strip() for part in rule.partition(":"))
-        if (not who or matches(who.lower(), sender)) and to.lower() != sender.lower():
-            found[to] = None
-    return tuple(found)
+    return tuple(to for to in _targets(settings, sender) if not _is_folder(to) and to.lower() != sender.lower())
+
+
+def file_to(settings: FaxSettings, sender: str) -> tuple[str, ...]:
+    """Return the folders that a fax from ``sender`` is filed in, each once."""
+    return tuple(filter(_is_folder, _targets(settings, sender)))
+
+
+def _targets(settings: FaxSettings, sender: str) -> dict[str, None]:
+    rules = ([part.strip() for part in rule.partition(":")] for rule in settings.forward)
+    return {to: None for who, _colon, to in rules if not who or matches(who.lower(), sender)}
 
 
 # --- answers --------------------------------------------------------------------------------------------------------------

@@ -319,6 +319,7 @@ class JobWord(StrEnum):
     LEFT_OUT = "left_out"  # options that were not understood, or that the printer does not know
     AT_PRINTER = "at_printer"  # the printer has it, by a number of its own
     PRINTER_SAYS = "printer_says"
+    NOT_FILED = "not_filed"  # in a folder that cannot be written now
 
 
 @dataclass(frozen=True, slots=True)

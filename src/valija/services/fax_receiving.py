@@ -7,6 +7,7 @@ Theory of operation
 3. All else is a job: rejected by the anti-junk list, or made pages of: pictures and PDF; a text only where there is
    nothing else. Parts that cannot be shown are kept as they came, and said. Nothing is ever deleted here.
 4. A fax is handed on by rule as it came, with a field that says through which machines it went: never twice through one.
+   Into a folder it goes as PDF (:mod:`valija.services.fax_filing`).
 5. A notification is sent where RFC 8098 allows it, once, from the empty reverse path (:mod:`valija.message.mdn`).
 """
 
@@ -31,6 +32,7 @@ from valija.message.mime_fields import readable
 from valija.message.mime_reading import MessageHead
 from valija.paper.process import PaperProblem, PaperWorker
 from valija.services.delivery import Delivery, File, sender_address
+from valija.services.fax_filing import FaxFiling
 from valija.services.fax_mailbox import read_report
 from valija.services.fax_names import parse_name
 from valija.services.fax_sending import FaxSender
@@ -79,6 +81,7 @@ class FaxReceiver:
         self._say = taking.say
         self._host_name = host_name
         self.print_fax: PrintFax | None = None
+        self.filing = FaxFiling(taking.store, taking.jobs, taking.clock)
         self.mail = MailTaker(
             taking,
             setting=Setting.INTERNET_FAX,
@@ -120,8 +123,10 @@ class FaxReceiver:
         await self._keep(run, others)
         only_text = bool(others) and all(part.kind is PartKind.TEXT for part in wanted)
         forwarded = await self._forward(run, head, settings, sender, wanted) if pages else ()
+        waits = None
         if pages:
             await self._print(run, wanted, sender)
+            waits = await self.filing.file(run.job)
         unreadable = None
         if not pages or only_text:
             unreadable = trouble or ("fax_bad_mail" if why else "fax_unreadable")
@@ -129,7 +134,10 @@ class FaxReceiver:
             await self._answer(run, head, unreadable)
         if unreadable:
             raise JobStopped(unreadable, why)
-        await run.finish("" if not forwarded else ", ".join(forwarded))
+        if waits is not None:
+            await run.apply(waits)
+        else:
+            await run.finish(", ".join(forwarded))
 
     async def _show(self, run: JobRun, parts: Sequence[PartFile], worker: PaperWorker, title: str) -> tuple[int, str]:
         """Make pages of parts, as PDF in ``kept/``; return how many pages, and why there are none."""

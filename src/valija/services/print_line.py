@@ -22,7 +22,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -39,6 +38,7 @@ from valija.domain.stumbles import Stumbles
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.ipp import Ipp, IppRefused, JobAtPrinter
+from valija.services.durable import copy_durably
 from valija.services.events import EventBus, SettingsChanged
 from valija.services.job_run import KEPT, words_of
 from valija.services.jobs import JobDesk
@@ -271,7 +271,7 @@ class PrintLine:
         source = self._jobs.folder(number) / KEPT / DOCUMENT
         await asyncio.to_thread(source.stat)  # what is wrong with the job is not wrong with the folder
         try:
-            await asyncio.to_thread(_copy_durably, source, Path(target.where) / name)
+            await asyncio.to_thread(copy_durably, source, Path(target.where) / name)
         except OSError as error:
             await self._wait(number, "print_folder", error.strerror or str(error))
             return
@@ -380,14 +380,3 @@ class PrintLine:
 
     async def _note(self, number: int, word: JobWord, about: str) -> None:
         await self._jobs.apply(number, Noted(self._clock.now(), word.value, about))
-
-
-def _copy_durably(source: Path, target: Path) -> None:
-    """Copy a file so that it is there whole or not at all."""
-    new = target.with_name(f".{target.name}.new")
-    with source.open("rb") as octets, new.open("wb") as out:
-        while piece := octets.read(1 << 20):
-            out.write(piece)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(target)

@@ -28,7 +28,10 @@ def list_of(limit: int) -> dict[str, Any]:
 
 FAX_FIELDS: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "wait is in hours, resend_every in minutes; senders are addresses or @domain; forward are “who: to”",
+    "description": (
+        "wait is in hours, resend_every in minutes; senders are addresses or @domain; "
+        "forward are “who: to”, an address or a folder"
+    ),
     "properties": {
         "profile": words_of(FaxProfile),
         "resolution": words_of(FaxResolution),

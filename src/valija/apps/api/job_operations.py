@@ -69,6 +69,7 @@ LINE_LABELS: Final = {
     JobWord.SENT_AGAIN: N_("Sent again: {about}"),
     JobWord.PRINTED: N_("Printed: {about}"),
     JobWord.FILED: N_("Filed: {about}"),
+    JobWord.NOT_FILED: N_("Not filed yet: {about}"),
     JobWord.FORWARDED: N_("Forwarded to {about}"),
     JobWord.LEFT_OUT: N_("Not understood, and left out: {about}"),
     JobWord.AT_PRINTER: N_("The printer has it: {about}"),

@@ -147,7 +147,12 @@ def _save(client: DaemonClient, number: int, name: str, folder: Path | None) -> 
     click.option(
         "--senders", multiple=True, metavar="ADDRESS", help=_("Address or @domain; again for each, '' for none.")
     ),
-    click.option("--forward", multiple=True, metavar="RULE", help=_("'@domain: to'; again for each, '' for none.")),
+    click.option(
+        "--forward",
+        multiple=True,
+        metavar="RULE",
+        help=_("'@domain: to', an address or a folder; again for each, '' for none."),
+    ),
     click.option("--answer/--no-answer", default=None, help=_("Answer those who ask for a confirmation.")),
     json_option,
 )
