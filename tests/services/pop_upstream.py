@@ -11,12 +11,16 @@ CAPABILITIES = b"USER\r\nUIDL\r\nTOP\r\nPIPELINING\r\n"
 
 @dataclass
 class Maildrop:
-    """A POP3 server with messages; ``breaks`` names the command at which it goes away, ``refuses`` what it denies."""
+    """A POP3 server with messages; ``breaks`` names the command at which it goes away, ``refuses`` what it denies.
+
+    It gives nothing before ``together`` messages have been asked for.
+    """
 
     messages: dict[str, bytes] = field(default_factory=lambda: {"u1": b"Subject: one\r\n\r\n1\r\n", "u2": LONG})
     breaks: str = ""
     refuses: str = ""
     capabilities: bytes = b"USER\r\nUIDL\r\n"
+    together: int = 1
     goes_on: asyncio.Event | None = None  # with CAPA it waits for this
     waits: asyncio.Event = field(default_factory=asyncio.Event)
     commands: list[str] = field(default_factory=list)
@@ -35,6 +39,7 @@ class Maildrop:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         marked: list[str] = []
+        asked: list[str] = []
         writer.write(b"+OK hi\r\n")
         while line := (await reader.readline()).decode().strip():
             self.commands.append(line)
@@ -48,7 +53,11 @@ class Maildrop:
             if self.refuses in (verb, line):
                 writer.write(b"-ERR no\r\n")
                 continue
-            for piece in _pieces(self._answer(line, marked)):
+            asked.append(line)
+            if verb == "RETR" and len(asked) < self.together:
+                continue
+            answers, asked = b"".join(self._answer(one, marked) for one in asked), []
+            for piece in _pieces(answers):
                 writer.write(piece)
                 await writer.drain()
                 self.octets_taken += len(piece)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from pop_upstream import LONG, Maildrop
+from pop_upstream import CAPABILITIES, LONG, Maildrop
 
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
@@ -17,11 +17,12 @@ from valija.domain.record import ReceivedMessage
 from valija.domain.text import message
 from valija.services.events import MailReceived
 from valija.services.fetched import Fetched
-from valija.services.retrieval import REFUSALS_A_CHECK, CheckTimer
+from valija.services.retrieval import REFUSALS_A_CHECK, TOGETHER, CheckTimer
 from valija.store.memory import MemoryStore
 from valija.store.port import StoredMessage
 
 FAX = Setting.INTERNET_FAX
+PIPELINED_OR_NOT = pytest.mark.parametrize("capabilities", [Maildrop.capabilities, CAPABILITIES], ids=["", "pipelined"])
 OPERATOR = Actor("uid 0", "cli", Presence.AT_MACHINE)
 
 
@@ -66,10 +67,23 @@ async def test_messages_are_kept_whole_and_then_deleted(machine: Machine, serve:
     assert [c.split()[0] for c in maildrop.commands[-5:]] == ["RETR", "RETR", "DELE", "DELE", "QUIT"]
 
 
+async def test_messages_are_asked_for_together_where_the_server_takes_that(machine: Machine, serve: Serve) -> None:
+    """It need not wait for us while we write, nor we for it."""
+    maildrop = Maildrop(together=2, capabilities=CAPABILITIES)
+    await serve(maildrop)
+    report = await machine.retrieval.check(FAX)
+    assert report.trouble is None
+    files = [(machine.state_dir / m.message.file).read_bytes() for m in report.messages]
+    assert files == [b"Subject: one\r\n\r\n1\r\n", LONG]
+
+
+@PIPELINED_OR_NOT
 @pytest.mark.parametrize("step", ["CAPA", "USER", "PASS", "UIDL", "RETR 1", "RETR 2", "DELE 1", "DELE 2", "QUIT"])
-async def test_a_disconnect_at_any_step_loses_and_doubles_nothing(machine: Machine, serve: Serve, step: str) -> None:
+async def test_a_disconnect_at_any_step_loses_and_doubles_nothing(
+    machine: Machine, serve: Serve, step: str, capabilities: bytes
+) -> None:
     """The next check completes what was begun; what was stored is not fetched again."""
-    maildrop = Maildrop(breaks=step)
+    maildrop = Maildrop(breaks=step, capabilities=capabilities)
     await serve(maildrop)
     first = await machine.retrieval.check(FAX)
     assert first.trouble is not None
@@ -94,12 +108,13 @@ async def test_a_refusal_at_any_step_is_told_and_loses_nothing(machine: Machine,
     assert len(maildrop.messages) == 2
 
 
+@PIPELINED_OR_NOT
 @pytest.mark.parametrize(("step", "commands"), [("RETR 1", ["RETR 1"]), ("DELE 1", ["RETR 1", "DELE 1"])])
 async def test_a_message_that_the_server_does_not_give_does_not_hold_up_the_others(
-    machine: Machine, serve: Serve, step: str, commands: list[str]
+    machine: Machine, serve: Serve, step: str, commands: list[str], capabilities: bytes
 ) -> None:
     """It stays there, and is told each time; what is here already is not fetched again."""
-    maildrop = Maildrop(refuses=step)
+    maildrop = Maildrop(refuses=step, capabilities=capabilities)
     await serve(maildrop)
     first = await machine.retrieval.check(FAX)
     assert first.trouble is not None
@@ -122,7 +137,8 @@ async def test_a_server_that_gives_no_message_is_left_alone_after_some(machine: 
     maildrop = Maildrop(messages={f"u{n}": LONG for n in range(1, 41)}, refuses="RETR")
     await serve(maildrop)
     assert (await machine.retrieval.check(FAX)).trouble is not None
-    assert sum(line.startswith("RETR") for line in maildrop.commands) == REFUSALS_A_CHECK
+    asked = sum(line.startswith("RETR") for line in maildrop.commands)
+    assert REFUSALS_A_CHECK <= asked < REFUSALS_A_CHECK + TOGETHER
     assert len(maildrop.messages) == 40
 
 
@@ -189,10 +205,13 @@ async def test_a_full_disk_leaves_the_mail_on_the_server(
     assert len((await machine.retrieval.check(FAX)).messages) == 2
 
 
-async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(machine: Machine, serve: Serve) -> None:
+@PIPELINED_OR_NOT
+async def test_many_come_in_their_order_and_what_came_before_a_break_is_kept(
+    machine: Machine, serve: Serve, capabilities: bytes
+) -> None:
     """Made durable some at a time; nothing is deleted by a session that did not end well."""
     many = {f"u{n}": b"Subject: %d\r\n\r\n%d\r\n" % (n, n) for n in range(1, 41)}
-    maildrop = Maildrop(messages=dict(many), breaks="RETR 38")
+    maildrop = Maildrop(messages=dict(many), breaks="RETR 38", capabilities=capabilities)
     await serve(maildrop)
     first = await machine.retrieval.check(FAX)
     assert first.trouble is not None

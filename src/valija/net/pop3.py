@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ class Pop3Connection:
         self._known = known
         self._lines = LineReader(pop.STATUS_LIMIT)
         self._observe: Observer = ignore
+        self._asked: deque[int] = deque()
         self.capabilities = pop.PopCapabilities(False, (), False, True)
 
     @classmethod
@@ -88,9 +90,18 @@ class Pop3Connection:
         """Return message numbers with unique-ids."""
         return await self._ask(pop.ask_unique_ids())
 
+    def ask_ahead(self, numbers: Sequence[int]) -> None:
+        """Ask for messages that are retrieved next, in this order, where a server takes commands so (RFC 2449 section 6.6)."""
+        if self.capabilities.pipelining:
+            self._asked.extend(numbers)
+            self._wire.write(pop.retrievals(numbers))
+
     def retrieve(self, number: int) -> AsyncGenerator[bytes]:
         """Yield a message's octets in pieces; it must be read to its end before anything else is asked."""
-        return self._pieces(pop.ask_retrieve(number), DotUnstuffer())
+        asked = bool(self._asked)
+        if asked and self._asked.popleft() != number:
+            raise ValueError("it is another message's turn")
+        return self._pieces(pop.ask_retrieve(number, asked=asked), DotUnstuffer())
 
     def relay(self, number: int, lines: int | None = None) -> AsyncGenerator[bytes]:
         """Yield a message as it is on the wire, stuffed and with its terminator; ``lines`` of its body by TOP, None for all.

@@ -286,9 +286,15 @@ def ask_listing(capabilities: PopCapabilities) -> Generator[Step, Any, list[List
     return [Listed(number, unique_id, sizes[number]) for number, unique_id in unique_ids]
 
 
-def ask_retrieve(number: int) -> Generator[Step, Any, PopStatus]:
-    """Say RETR; the body follows a positive status and is read by the driver."""
-    yield Write(b"RETR %d\r\n" % number)
+def retrievals(numbers: Sequence[int]) -> bytes:
+    """Return the commands that ask for messages, one after the other."""
+    return b"".join(b"RETR %d\r\n" % number for number in numbers)
+
+
+def ask_retrieve(number: int, *, asked: bool = False) -> Generator[Step, Any, PopStatus]:
+    """Say RETR, unless it was ``asked`` before; the body follows a positive status and is read by the driver."""
+    if not asked:
+        yield Write(retrievals((number,)))
     status: PopStatus = yield ReadStatus(PopStage.RETR)
     return status
 

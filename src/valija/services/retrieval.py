@@ -234,9 +234,11 @@ class Retrieval:
             await self._keep(setting, maildrop, kept, received)
 
         try:
-            for number, unique_id in listed:
-                if len(refused) >= REFUSALS_A_CHECK:
-                    break
+            for place, (number, unique_id) in enumerate(listed):
+                if place % TOGETHER == 0:
+                    if len(refused) >= REFUSALS_A_CHECK:
+                        break
+                    connection.ask_ahead([ahead for ahead, _unique_id in listed[place : place + TOGETHER]])
                 try:
                     some.append(await self._stream(setting, connection, number, unique_id))
                     had.append(number)
