@@ -1,4 +1,4 @@
-"""What the command line does with files and names of this machine's own side; the daemon is played."""
+"""What the command line does by itself: files, names, waiting, JSON; the daemon is played."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from valija.apps.cli.client import DaemonClient, in_path
-from valija.apps.cli.commands import run
+from valija.apps.cli.commands import cli, run
+from valija.domain.settings import TIMEOUT_RANGE_S
 
 LONG = "契約書" * 50 + ".pdf"
 MESSAGE = {
@@ -64,3 +66,39 @@ def test_whatever_is_typed_as_a_name_is_one_part_of_an_address() -> None:
     assert in_path("Kitchen printer") == "Kitchen%20printer"
     assert in_path("impresión/1?x#y") == "impresi%C3%B3n%2F1%3Fx%23y"
     assert in_path("\udcff") == "%FF"
+
+
+def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Give every command with the words that call it."""
+    if isinstance(command, click.Group):
+        for word, inner in command.commands.items():
+            yield from commands(inner, f"{name} {word}".strip())
+    else:
+        yield name, command
+
+
+def test_every_command_that_asks_the_daemon_answers_in_json_too() -> None:
+    """As the README says."""
+    without = [name for name, command in commands(cli) if "as_json" not in {p.name for p in command.params}]
+    assert without == ["run"]
+
+
+def test_a_connection_test_is_waited_for_as_long_as_the_setting_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not so long, and the daemon would seem not to answer: a setting may wait 600 seconds at each stage."""
+    waited: list[float] = []
+
+    def call(_self: DaemonClient, *_what: str, timeout: float = 0) -> Any:
+        waited.append(timeout)
+        return {"passed": True}
+
+    monkeypatch.setattr(DaemonClient, "call", call)
+    with pytest.raises(SystemExit):
+        run(["test", "smtp", "--json"], "en")
+    assert waited[0] >= 3 * TIMEOUT_RANGE_S[1]
+
+
+def test_a_connection_test_that_breaks_off_has_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DaemonClient, "lines", lambda *_what, **_named: iter(()))
+    with pytest.raises(SystemExit) as end:
+        run(["test", "smtp"], "en")
+    assert end.value.code == 5

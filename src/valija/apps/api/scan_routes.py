@@ -55,7 +55,7 @@ SCAN_ROUTES: Final[tuple[Route, ...]] = (
         list[shapes.ScanPageView],
         shapes.ScanPages,
         scope=Scope.MAIL,
-        refusals=(400, 404),
+        refusals=(400, 404, 409),
     ),
     Route(
         "GET",

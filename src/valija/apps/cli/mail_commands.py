@@ -22,6 +22,7 @@ from valija.apps.cli.token_commands import SETTINGS
 from valija.domain.scan import safe_file_name
 
 PIECE = 262_144
+TEST_TIMEOUT_S = 3600.0  # a setting may wait for ten minutes, at each of its stages
 EXIT_BY_WHO = {"nobody": 5, "user": 3, "administrator": 4, "operator": 4}
 MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("·", "white"), "warning": ("!", "yellow")}
 OUTCOME_COLOURS = {"accepted": "green", "deferred": "yellow", "failed": "red", "in_doubt": "yellow"}
@@ -34,11 +35,11 @@ OUTCOME_COLOURS = {"accepted": "green", "deferred": "yellow", "failed": "red", "
 def test(client: DaemonClient, setting: str, as_json: bool) -> int:
     """Test a setting's connection."""
     if as_json:
-        report = client.call("POST", f"/settings/{setting}/test")
+        report = client.call("POST", f"/settings/{setting}/test", timeout=TEST_TIMEOUT_S)
         output.print_json(report)
         return 0 if report["passed"] else EXIT_BY_WHO[report["who_acts"]]
-    status = 0
-    for line in client.lines("POST", f"/settings/{setting}/test"):
+    status = EXIT_BY_WHO["nobody"]  # until it is said how it ended
+    for line in client.lines("POST", f"/settings/{setting}/test", timeout=TEST_TIMEOUT_S):
         if "stage" in line:
             _show_stage(line)
         else:

@@ -213,11 +213,12 @@ def set_contact(
 
 @contact.command("delete", help=_("Delete a contact."))
 @click.argument("name")
+@json_option
 @click.pass_obj
-def delete_contact(client: DaemonClient, name: str) -> None:
+def delete_contact(client: DaemonClient, name: str, as_json: bool) -> None:
     """Delete a contact."""
-    client.call("POST", "/contacts/delete", {"name": name})
-    click.echo(_("Deleted."))
+    gone = client.call("POST", "/contacts/delete", {"name": name})
+    output.print_json(gone) if as_json else click.echo(_("Deleted."))
 
 
 @contact.command("import", help=_("Take contacts from a CSV or vCard file."))
@@ -240,7 +241,9 @@ def import_contacts(client: DaemonClient, file: Path, as_json: bool) -> None:
 
 @contact.command("export", help=_("Write the address book, as CSV or vCard, to standard output."))
 @click.option("--form", type=click.Choice(["csv", "vcard"]), default="csv", show_default=True, help=_("Which."))
+@json_option
 @click.pass_obj
-def export_contacts(client: DaemonClient, form: str) -> None:
+def export_contacts(client: DaemonClient, form: str, as_json: bool) -> None:
     """Give contacts out."""
-    click.echo(client.call("GET", "/contacts/file", query={"form": form})["text"], nl=False)
+    found = client.call("GET", "/contacts/file", query={"form": form})
+    output.print_json(found) if as_json else click.echo(found["text"], nl=False)

@@ -235,13 +235,14 @@ def provider_list(client: DaemonClient, as_json: bool) -> None:
 @provider.command("delete", help=_("Delete a provider and the tokens that were got with it."))
 @click.argument("name")
 @yes_option
+@json_option
 @click.pass_obj
-def provider_delete(client: DaemonClient, name: str, yes: bool) -> None:
+def provider_delete(client: DaemonClient, name: str, yes: bool, as_json: bool) -> None:
     """Delete a provider."""
     if not yes:
         output.confirm(_("Delete the provider {name}?").format(name=name))
-    client.call("DELETE", f"/providers/{in_path(name)}", query={"confirm": "true"})
-    click.echo(_("Deleted."))
+    gone = client.call("DELETE", f"/providers/{in_path(name)}", query={"confirm": "true"})
+    output.print_json(gone) if as_json else click.echo(_("Deleted."))
 
 
 def _show_provider(report: dict[str, Any], *, as_json: bool) -> None:
