@@ -22,8 +22,60 @@ from valija.net.addresses import bound_socket
 STOP_LIMIT_S: Final = 30
 CONNECTIONS_LIMIT_S: Final = 2.0
 TICK_S: Final = 0.2  # uvicorn looks at its orders ten times a second
+CONNECTIONS_LIMIT: Final = 300  # of one listener
+ADDRESS_LIMIT: Final = 100
+REQUEST_LIMIT_S: Final = 60.0  # for the head of a request
 UNIX_PATH_LIMIT: Final = 107  # octets, unix(7)
 _BACKLOG: Final = 128
+
+
+class BoundedProtocol(H11Protocol):
+    """Lets nobody keep a place, or many, without asking anything: each takes a descriptor that mail needs.
+
+    There are so many connections at once, in all and from one address; a request's head must be there in time.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection, if there is a place for it."""
+        peer = transport.get_extra_info("peername") or ("",)
+        from_there = len([one for one in self.connections if (getattr(one, "client", None) or ("",))[0] == peer[0]])
+        if len(self.connections) >= CONNECTIONS_LIMIT or from_there >= ADDRESS_LIMIT:
+            self.transport = transport
+            transport.abort()
+            return
+        super().connection_made(transport)
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets; once a request is whole, it may take its time."""
+        super().data_received(data)
+        if self._is_busy():
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        if not self._is_busy():
+            self._expect_request()
+
+    def _is_busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(REQUEST_LIMIT_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):
@@ -49,7 +101,7 @@ class HttpServer:
         self,
         app: ASGIApp,
         listener: socket.socket,
-        protocol: type[asyncio.Protocol] = H11Protocol,
+        protocol: type[asyncio.Protocol] = BoundedProtocol,
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
         config = uvicorn.Config(
@@ -154,6 +206,7 @@ class PeerCheckedProtocol(H11Protocol):
         """Look at who connects before a byte is read."""
         uid = peer_uid(transport.get_extra_info("socket"))
         if uid not in (0, os.geteuid()):
+            self.transport = transport
             transport.abort()
             return
         self.app_state = {**self.app_state, "peer_uid": uid}

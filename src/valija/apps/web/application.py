@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -196,6 +196,8 @@ async def _answer(handler: Handler, visit: Visit) -> Response:
         problem = visit.views.problem(error)
         visit.notice("bad", f"{problem.detail} {problem.cure}".strip())
         return await visit.render("problem.html", error.http_status)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody is there to read it
 
 
 def _anybody(_visit: Visit) -> bool:

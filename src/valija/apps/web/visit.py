@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from valija.services.preferences import zone_of
 from valija.services.status import TokenReport
 
 FORM_LIMIT: Final = 65536
+FORM_LIMIT_S: Final = 60.0
 SESSION_COOKIE: Final = "valija_session"
 CSRF_COOKIE: Final = "valija_csrf"
 LANGUAGE_COOKIE: Final = "valija_language"
@@ -126,10 +128,14 @@ class Visit:
     async def form(self) -> dict[str, str]:
         """Return the form that was sent, checked to come from a page of ours. Raises :class:`RequestError`."""
         body = b""
-        async for piece in self.request.stream():
-            body += piece
-            if len(body) > FORM_LIMIT:
-                raise RequestError(message(N_("The form is too large.")))
+        try:
+            async with asyncio.timeout(FORM_LIMIT_S):
+                async for piece in self.request.stream():
+                    body += piece
+                    if len(body) > FORM_LIMIT:
+                        raise RequestError(message(N_("The form is too large.")))
+        except TimeoutError:
+            raise RequestError(message(N_("The form took too long to arrive. Please send it again."))) from None
         try:
             fields = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
         except ValueError:
