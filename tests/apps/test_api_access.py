@@ -42,6 +42,7 @@ ANSWERS: Final = {
     "download_received": 404,
     "act_on_messages": 404,
     "show_queued": 404,
+    "show_one_device": 404,
     "act_on_account": 404,
     "change_device": 404,
     "make_device_password": 404,
