@@ -44,6 +44,7 @@ TOGETHER: Final = 16  # messages
 TOGETHER_OCTETS: Final = 4_194_304
 MINUTE_S: Final = 60.0
 TICK_S: Final = 5.0
+FIRST_AGAIN_S: Final = 60.0
 SLACK_S: Final = 60.0
 TURN_S: Final = 60.0  # how long a check waits until nobody else has the mailbox open
 FRESH_S: Final = 2.0  # settings are not read again for so long
@@ -321,7 +322,8 @@ def _not_written(error: OSError) -> StoreFull:
 class CheckTimer:
     """Checks each POP setting at start-up and at its check interval; 0 is never. Run :meth:`run` as a task.
 
-    What a check left because there was too much for one is fetched at once.
+    What a check left because there was too much for one is fetched at once. A check that failed is made again sooner than at
+    the interval, later and later: at the start, the network may not be there yet.
 
     Where several nodes share the store, one of them checks; another one goes on when it has been silent for an interval.
 
@@ -340,6 +342,7 @@ class CheckTimer:
         self._settings = settings
         self._is_a_devices = is_a_devices
         self._last: dict[Setting, float] = {}
+        self._failures: dict[Setting, int] = {}
         self.troubles: dict[Setting, Trouble] = {}
 
     async def run(self) -> None:
@@ -360,8 +363,8 @@ class CheckTimer:
         settings = await self._retrieval.settings(setting)
         now = self._clock.monotonic()
         last = self._last.get(setting)
-        unfinished = setting in self._retrieval.unfinished
-        waits = last is not None and now - last < settings.check_interval * MINUTE_S and not unfinished
+        failures = self._failures.get(setting, 0)
+        waits = last is not None and now - last < self._pause(setting, settings.check_interval * MINUTE_S, failures)
         if not settings.server or settings.check_interval == 0 or waits or self._is_a_devices(setting.value):
             return
         self._last[setting] = now
@@ -370,8 +373,10 @@ class CheckTimer:
                 return
             report = await self._retrieval.check(setting)
         except ValijaError as error:
+            self._failures[setting] = failures + 1
             log.info("check_waits", extra={"fields": {"setting": setting.value, "why": str(error)}})
             return
+        self._failures[setting] = 0 if report.trouble is None else failures + 1
         fields = {"setting": setting.value, "messages": len(report.messages)}
         if report.trouble is None:
             self.troubles.pop(setting, None)
@@ -379,3 +384,9 @@ class CheckTimer:
         else:
             self.troubles[setting] = report.trouble
             log.warning("mail_check_failed", extra={"fields": fields | {"reason": report.trouble.reason}})
+
+    def _pause(self, setting: Setting, interval: float, failures: int) -> float:
+        """Return how many seconds lie between the last check and the next."""
+        if failures:
+            return min(interval, FIRST_AGAIN_S * (1 << min(failures - 1, 10)))
+        return 0 if setting in self._retrieval.unfinished else interval
