@@ -23,6 +23,7 @@ from valija.domain.record import AuditAction
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen
 from valija.domain.text import message
 from valija.secret import Secret
+from valija.services.device_sightings import LOOK_S
 from valija.services.devices import DeviceDesk
 from valija.services.events import DevicesChanged, EventBus
 from valija.services.passwords import Passwords
@@ -206,6 +207,53 @@ async def test_what_was_seen_is_written_down_when_the_store_is_there_again(offic
     office.desk.saw("one", Seen(START, HERE, "smtp", "TLSv1.2"))
     await office.desk.flush()
     assert [seen.subject for seen in await office.store.list_sightings()] == ["@10.0.0.9"]
+
+
+async def test_what_several_nodes_see_is_one_record(office: Office) -> None:
+    """A stranger who tried at one is let in at another; what each has counted counts."""
+    office.store.shared = True
+    other = Office(office.store)
+    for node in (office, other):
+        await node.desk.start()
+    await office.desk.add({"name": "Ricoh"}, ANA)
+    await other.desk.read_devices()
+
+    async def all_flush() -> None:
+        for node in (office, other, office):
+            await node.clock.advance(LOOK_S)
+            await node.desk.flush()
+
+    later = START + timedelta(seconds=9)
+    for node, at, error in ((office, START, "535 no"), (other, later, ""), (other, later, ""), (office, START, "")):
+        node.desk.saw("ricoh", Seen(at, HERE, "smtp", "", "", error))
+        await node.desk.flush()
+    office.desk.saw(None, Seen(START, "10.0.0.9", "smtp", "", "canon", "535 no"))
+    office.desk.saw(None, Seen(START, "10.0.0.8", "smtp", "", "", "530 no"))
+    other.desk.saw(None, Seen(later, "10.0.0.9", "smtp", "TLSv1.2", "", "530 no"))
+    await all_flush()
+    for node in (office, other):
+        seen, stranger = node.desk.sighting("ricoh"), node.desk.stranger("10.0.0.9")
+        assert seen is not None
+        assert (seen.accepted, seen.refused, seen.last_at, seen.last_error) == (3, 1, later, "535 no")
+        assert (stranger.refused, stranger.tls, stranger.tried, stranger.last_error) == (
+            2,
+            "TLSv1.2",
+            "canon",
+            "530 no",
+        )
+    other.desk.forget_stranger("10.0.0.9")
+    office.desk.saw("ricoh", Seen(later, HERE, "smtp", ""))
+    await all_flush()
+    for node in (office, other):
+        assert [s.address for s in node.desk.strangers()] == ["10.0.0.8"]
+        seen = node.desk.sighting("ricoh")
+        assert seen is not None
+        assert (seen.accepted, seen.refused) == (4, 1)
+    await office.desk.delete("ricoh", ANA)
+    await other.desk.read_devices()
+    await all_flush()
+    assert other.desk.sighting("ricoh") is None
+    assert [s.subject for s in await office.store.list_sightings()] == ["@10.0.0.8"]
 
 
 async def test_all_is_there_after_a_restart(office: Office) -> None:

@@ -6,7 +6,7 @@ found that was forgotten. ``subject`` is the login, or ``@`` and the address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -91,6 +91,23 @@ def note(before: Sighting | None, subject: str, seen: Seen) -> Sighting:
         refused_at=seen.at if failed else record.refused_at,
         last_error=printable(seen.error) if failed else record.last_error,
         attempt=_merged(record.attempt, seen.attempt),
+    )
+
+
+def joined(there: Sighting, mine: Sighting, base: Sighting | None) -> Sighting:
+    """Return what two nodes saw of one subject: ``there`` by another, ``mine`` here, since both knew ``base``."""
+    later, earlier = (mine, there) if mine.last_at >= there.last_at else (there, mine)
+    refusals = sorted((s for s in (there, mine) if s.refused_at is not None), key=lambda s: s.refused_at or s.last_at)
+    return replace(
+        later,
+        first_at=min(there.first_at, mine.first_at),
+        tried=later.tried or earlier.tried,
+        accepted=there.accepted + mine.accepted - (base.accepted if base else 0),
+        accepted_at=max(filter(None, (there.accepted_at, mine.accepted_at)), default=None),
+        refused=there.refused + mine.refused - (base.refused if base else 0),
+        refused_at=refusals[-1].refused_at if refusals else None,
+        last_error=refusals[-1].last_error if refusals else "",
+        attempt=_merged(earlier.attempt, later.attempt),
     )
 
 

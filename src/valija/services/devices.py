@@ -23,10 +23,11 @@ from valija.domain.device import (
 )
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
 from valija.domain.record import AuditAction, AuditRecord
-from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting, note, subject_of
+from valija.domain.sighting import Seen, Sighting, subject_of
 from valija.domain.text import N_, message
 from valija.secret import Secret
 from valija.services.device_logins import DeviceLogins, login_meant
+from valija.services.device_sightings import DeviceSightings
 from valija.services.events import DevicesChanged, EventBus
 from valija.services.passwords import Passwords
 from valija.store.port import Store, VersionedDevice
@@ -59,9 +60,7 @@ class DeviceDesk:
         self._clock = clock
         self._events = events
         self._devices: dict[str, VersionedDevice] = {}
-        self._sightings: dict[str, Sighting] = {}
-        self._unsaved: set[str] = set()
-        self._forgotten: set[str] = set()
+        self._sightings = DeviceSightings(store, clock, self.is_taken)
         self._logins = DeviceLogins(store, passwords, clock, events)
         self._played: dict[tuple[str, int], str] = {}
         self._secret_key = secrets.token_bytes(32)
@@ -72,8 +71,7 @@ class DeviceDesk:
     async def start(self) -> None:
         """Read what is stored."""
         await self.read_devices()
-        self._sightings = {sighting.subject: sighting for sighting in await self._store.list_sightings()}
-        for seen in self._sightings.values():
+        for seen in await self._sightings.start():
             if seen.accepted_at is not None and seen.subject in self._devices:
                 self._logins.trust(seen.subject, seen.address)
 
@@ -98,15 +96,15 @@ class DeviceDesk:
 
     def sighting(self, login: str) -> Sighting | None:
         """Return what was seen of a device."""
-        return self._sightings.get(login)
+        return self._sightings.of(login)
 
     def strangers(self) -> list[Sighting]:
         """Return the addresses that tried and are nobody's, latest first."""
-        return sorted((s for s in self._sightings.values() if not s.is_known), key=lambda s: s.last_at, reverse=True)
+        return self._sightings.strangers()
 
     def stranger(self, address: str) -> Sighting:
         """Return what was seen of an address that is nobody's. Raises :class:`UnknownName`."""
-        found = self._sightings.get(subject_of(None, plain_address(address)))
+        found = self._sightings.of(subject_of(None, plain_address(address)))
         if found is None:
             raise UnknownName(
                 message(N_("Nobody unknown was seen at {address}."), address=address[:60]),
@@ -186,7 +184,7 @@ class DeviceDesk:
         await self._store.delete_device(login, AuditRecord(self._clock.now(), actor, AuditAction.DEVICE_DELETED, login))
         self._changes += 1
         self._devices.pop(login, None)
-        self._sightings.pop(login, None)
+        self._sightings.device_gone(login)
         self._logins.forget(login)
         self._by_address.clear()
         self._in_clear = None
@@ -194,10 +192,7 @@ class DeviceDesk:
 
     def forget_stranger(self, address: str) -> None:
         """Drop what was seen of an address: it is somebody's now."""
-        subject = subject_of(None, address)
-        if self._sightings.pop(subject, None) is not None:
-            self._unsaved.discard(subject)
-            self._forgotten.add(subject)
+        self._sightings.forget_stranger(address)
 
     # --- the listeners' side ----------------------------------------------------------------------------------------------
 
@@ -280,17 +275,7 @@ class DeviceDesk:
 
     def saw(self, login: str | None, seen: Seen) -> None:
         """Note what a device did; kept in memory, written down by :meth:`run`."""
-        if login is not None and login not in self._devices:
-            return  # deleted while its session went on
-        subject = subject_of(login, seen.address)
-        self._sightings[subject] = note(self._sightings.get(subject), subject, seen)
-        self._unsaved.add(subject)
-        self._forgotten.discard(subject)
-        strangers = self.strangers() if login is None and len(self._sightings) > UNKNOWN_LIMIT else []
-        for old in strangers[UNKNOWN_LIMIT:]:
-            del self._sightings[old.subject]
-            self._unsaved.discard(old.subject)
-            self._forgotten.add(old.subject)
+        self._sightings.saw(login, seen)
 
     def changed(self) -> None:
         """Tell the faces that something about the devices is to be shown anew."""
@@ -298,16 +283,7 @@ class DeviceDesk:
 
     async def flush(self) -> None:
         """Write down what was seen. Raises store errors; nothing is lost then."""
-        subjects, self._unsaved = self._unsaved, set()
-        forgotten, self._forgotten = self._forgotten, set()
-        if subjects or forgotten:
-            found = [self._sightings[subject] for subject in subjects if subject in self._sightings]
-            try:
-                await self._store.save_sightings(found, forgotten)
-            except BaseException:
-                self._unsaved |= subjects
-                self._forgotten |= forgotten - self._sightings.keys()
-                raise
+        if await self._sightings.flush():
             self._events.publish(DevicesChanged(self._clock.now()))
 
     async def run(self) -> None:

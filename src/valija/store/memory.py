@@ -45,6 +45,8 @@ from valija.store.spool_port import BodySpool
 class MemoryStore:
     """See :class:`valija.store.port.Store`; nothing here awaits, so every method is atomic."""
 
+    shared = False
+
     def __init__(self) -> None:
         self._tokens: dict[str, VersionedToken] = {}
         self._due: dict[str, datetime] = {}

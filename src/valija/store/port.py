@@ -123,6 +123,11 @@ class Store(Protocol):
         """Return the alerts, in the same database."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Tell whether other nodes may have the same store."""
+        ...
+
     def spool_in(self, state_dir: Path) -> BodySpool:
         """Return where bodies go that are too large for a row: in ``state_dir``, unless the database keeps them."""
         ...

@@ -59,6 +59,7 @@ class PostgresStore(SqlStore):
     """An open store."""
 
     queue: PostgresQueue
+    shared = True
 
     def __init__(self, database: PostgresEngine, vault: Vault, lock: StateLock | None = None) -> None:
         self._node = Node()

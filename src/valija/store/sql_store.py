@@ -49,6 +49,8 @@ _STATES: Final = (NotRetrieved, AwaitingAuthorization, Retrieved, Invalid)
 class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
     """An open store."""
 
+    shared = False
+
     def __init__(self, database: Engine, queue: SqlQueue, vault: Vault, lock: StateLock | None = None) -> None:
         self._db = database
         self._vault = vault
