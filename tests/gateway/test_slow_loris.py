@@ -119,6 +119,40 @@ async def test_2000_that_take_all_places_make_room_for_a_device(
         loris.leave()
 
 
+async def _is_greeted_by_pop3(port: int) -> bool:
+    begun = time.monotonic()
+    try:
+        async with await Client.connect(port) as client:
+            await client.send(b"CAPA\r\nQUIT\r\n")
+            said = await client.rest()
+    except ConnectionError:
+        return False
+    return said.startswith(b"+OK") and said.endswith(b"+OK Bye\r\n") and time.monotonic() - begun < 2
+
+
+async def test_who_takes_all_places_of_pop3_makes_room_too(
+    processes: GatewayProcesses, tmp_path: Path, upstream: Upstream
+) -> None:
+    """Fewer places, the same rule; SMTP is not even touched."""
+    places = 300
+    await processes.begin(tmp_path, upstream.port, f"stale_s={STALE_S}", "pop3_port=-1", f"connections={places}")
+    smtp = await processes.ready()
+    port = processes.ports["pop3"]
+    assert await _is_greeted_by_pop3(port)
+    loris = Loris(port, [b"", b"U", b"USER x\r\nPAS", b"\x16", b"AUTH PLAIN\r\n", b"STLS\r\n"])
+    try:
+        await loris.take(places)
+        assert await _is_served(smtp, within_s=2)
+        begun = time.monotonic()
+        while time.monotonic() - begun < STALE_S + 0.5:
+            await asyncio.sleep(0.5)
+            loris.say(b"x")
+        for _device in range(20):
+            assert await _is_greeted_by_pop3(port)
+    finally:
+        loris.leave()
+
+
 async def test_one_address_takes_no_more_than_its_places(
     processes: GatewayProcesses, tmp_path: Path, upstream: Upstream
 ) -> None:
