@@ -17,6 +17,7 @@ from test_kill import Load, Weather, assert_no_recipient_has_two_for_our_fault
 from upstream import Upstream
 
 from valija.domain.account_gate import Gate
+from valija.store import postgres_nodes
 from valija.store.master_key import FILE_NAME
 
 pytestmark = pytest.mark.peers
@@ -83,6 +84,44 @@ async def test_two_gateways_killed_in_turn_lose_nothing_and_send_nothing_twice(
     assert min(len(load.accepted) for load in loads) > 20
     assert len(entries) >= len(accepted)
     assert taken_before > 20
+
+
+async def test_a_postgresql_that_goes_away_under_load_loses_nothing_that_got_a_250(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a crash, twice: devices hear 4yz meanwhile, mail goes on by itself, nothing is sent twice."""
+    monkeypatch.setattr(postgres_nodes, "GRACE_S", 0.0)
+    url, began = await postgres.empty_database(), time.time()
+    upstream, clock = await Upstream().start(), HurryClock(SPEED, began)
+    node = _new_node(tmp_path / "a")
+    async with gateway_processes() as gateway:
+        await gateway.begin(node, upstream.port, f"began={began}", f"speed={SPEED}", f"store={url}")
+        await gateway.ready()
+        load = Load(gateway, random.Random(5))
+        devices = [asyncio.create_task(load.device()) for _device in range(DEVICES)]
+        for down_s in (0.1, 0.6):
+            before = len(load.accepted)
+            async with asyncio.timeout(20):
+                while len(load.accepted) < before + 30 or len(upstream.taken()) < 10:  # noqa: ASYNC110 - counted by others
+                    await asyncio.sleep(0.02)
+            await postgres.restart_at_once(down_s=down_s)
+        before = len(load.accepted)
+        async with asyncio.timeout(20):
+            while len(load.accepted) < before + 10:  # noqa: ASYNC110 - it goes on by itself
+                await asyncio.sleep(0.02)
+        for task in devices:
+            task.cancel()
+        await asyncio.gather(*devices, return_exceptions=True)
+        await asyncio.sleep(0.5)
+        await gateway.end()
+    last = await RunningGateway(node, upstream.port, clock=clock, retry_delays_s=[10]).on(url).start()
+    await asyncio.sleep(1.1)  # for its lane to be free
+    await last.until_all_delivered(60)
+    await last.stop()
+    await upstream.stop()
+    copies = Counter((c.message_id, r) for c in upstream.taken() for r in c.recipients)
+    assert [(name, r) for name in load.accepted for r in load.offered[name] if not copies[name, r]] == []
+    assert_no_recipient_has_two_for_our_fault(upstream)
 
 
 async def test_devices_settings_and_gates_of_one_node_are_those_of_the_other_at_once(
