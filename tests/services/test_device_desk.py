@@ -346,6 +346,17 @@ async def test_an_ipv6_network_is_one_address(office: Office) -> None:
     assert office.desk.locked_until("other", "2001:db8:0:1::1") is None
 
 
+async def test_who_guesses_beside_a_device_does_not_lock_it_out(office: Office) -> None:
+    """All of an office are in one IPv6 network of 64 bits; the device goes on from the address that is its own."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    assert made.password is not None
+    assert await office.desk.verify("ricoh", made.password, "2001:db8::20") == made.device
+    for _guess in range(2 * FAILURES):
+        await office.desk.verify("ricoh", Secret("guess"), "2001:db8::66")
+    assert office.desk.locked_until("ricoh", "2001:db8::67") is not None
+    assert await office.desk.verify("ricoh", made.password, "2001:db8::20") == made.device
+
+
 async def test_a_device_is_trusted_at_its_address_after_a_restart(office: Office) -> None:
     """However much somebody guesses at its login before it comes back."""
     made = await office.desk.add({"name": "Ricoh"}, ANA)

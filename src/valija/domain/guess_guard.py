@@ -7,7 +7,8 @@ Theory of operation
    login.
 3. A device that was right goes on working from the address where it was right before, however much somebody else guesses at its
    login; and an address of many devices (behind a router) is locked only after more failures than any device makes by itself.
-4. An IPv6 network of 64 bits is one address: who has one has them all.
+4. An IPv6 network of 64 bits is one address to who guesses: who has one has them all. A device is trusted at its very own, for
+   an office's devices are all in one such network.
 5. What is kept is bounded; the longest unused goes first.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
@@ -27,6 +29,7 @@ FIRST_DELAY_S: Final = 0.25
 LONGEST_DELAY_S: Final = 4.0
 
 
+@lru_cache(4096)
 def place_of(address: str) -> str:
     """Return what counts as one address."""
     try:
@@ -37,7 +40,7 @@ def place_of(address: str) -> str:
 
 
 class GuessGuard:
-    """Counts what failed. Addresses are places (:func:`place_of`)."""
+    """Counts what failed."""
 
     def __init__(self) -> None:
         self._failed: OrderedDict[Hashable, list[datetime]] = OrderedDict()
@@ -47,14 +50,14 @@ class GuessGuard:
         """Return until when nothing is looked at; None for now."""
         if (address, login) in self._good:
             return None
-        ends = [end for key in (address, (login,)) if (end := self._end_of_lock(key, now)) is not None]
+        ends = [end for key in _keys(address, login) if (end := self._end_of_lock(key, now)) is not None]
         return max(ends, default=None)
 
     def failed(self, address: str, login: str, now: datetime) -> bool:
         """Note a wrong password; tell whether it was the one that locks."""
         self._good.pop((address, login), None)
         locks = False
-        for key in (address, (login,)):
+        for key in _keys(address, login):
             times = [at for at in self._failed.pop(key, []) if now - WINDOW < at <= now]
             self._failed[key] = [*times, now][-FAILURES:]
             locks |= len(times) == FAILURES - 1
@@ -64,12 +67,12 @@ class GuessGuard:
 
     def delay_s(self, address: str, login: str) -> float:
         """Return for how many seconds the answer to a wrong password is kept back, after it was noted."""
-        count = max(len(self._failed.get(key, ())) for key in (address, (login,)))
+        count = max(len(self._failed.get(key, ())) for key in _keys(address, login))
         return float(min(FIRST_DELAY_S * 2 ** max(count - 1, 0), LONGEST_DELAY_S))
 
     def worked(self, address: str, login: str) -> None:
         """Note a right password."""
-        self._failed.pop(address, None)
+        self._failed.pop(place_of(address), None)
         self.trust(address, login)
 
     def trust(self, address: str, login: str) -> None:
@@ -84,3 +87,8 @@ class GuessGuard:
         end = times[-1] + LOCKED if len(times) >= FAILURES else None
         # a lock that seems longer than it can be: the clock was set back meanwhile
         return end if end is not None and timedelta() < end - now <= LOCKED else None
+
+
+def _keys(address: str, login: str) -> tuple[Hashable, Hashable]:
+    """Return by what failures are counted."""
+    return place_of(address), (login,)

@@ -21,7 +21,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 from valija.domain.account import Actor, Presence
@@ -63,7 +62,7 @@ class DeviceLogins:
 
     def trust(self, login: str, address: str) -> None:
         """Note that a device's password was right there before."""
-        self._guard.trust(_place(address), login)
+        self._guard.trust(plain_address(address), login)
 
     def forget(self, login: str) -> None:
         """Forget a device's password."""
@@ -72,7 +71,7 @@ class DeviceLogins:
 
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
-        return self._guard.locked_until(_place(address), login, self._clock.now())
+        return self._guard.locked_until(plain_address(address), login, self._clock.now())
 
     def recognise(self, device: Device, password: Secret, address: str) -> bool:
         """Tell whether a password is right, if that can be told at once."""
@@ -89,25 +88,25 @@ class DeviceLogins:
             return False
         if self.locked_until(device.login, address) is not None:
             return False
-        self._guard.worked(_place(address), device.login)
+        self._guard.worked(plain_address(address), device.login)
         return True
 
     async def check(self, device: Device | None, login: str, password: Secret, address: str) -> bool:
         """Tell whether a password is a device's; None where there is no device of this login."""
-        place = _place(address)
-        async with self._turn(place):
+        here = plain_address(address)
+        async with self._turn(place_of(here)):
             if device is not None and self.recognise(device, password, address):
                 return True  # somebody in front was right
-            if self._guard.locked_until(place, login, self._clock.now()) is not None:
+            if self._guard.locked_until(here, login, self._clock.now()) is not None:
                 return False
             hashed = device.password if device is not None else None
             if await self._passwords.matches(hashed, password) and hashed is not None:
                 self._known_good[login] = (hashed, self._digest(password))
-                self._guard.worked(place, login)
+                self._guard.worked(here, login)
                 return True
             now = self._clock.now()
-            locks = self._guard.failed(place, login, now)
-            delay_s = self._guard.delay_s(place, login)
+            locks = self._guard.failed(here, login, now)
+            delay_s = self._guard.delay_s(here, login)
         if locks:
             await self._tell(login, address, now)
         await self._clock.sleep(delay_s)
@@ -160,8 +159,3 @@ class DeviceLogins:
     def _digest(self, password: Secret) -> bytes:
         octets = password.reveal().encode("utf-8", "surrogatepass")
         return hashlib.blake2b(octets, key=self._secret_key, digest_size=32).digest()  # a MAC by itself (RFC 7693)
-
-
-@lru_cache(4096)
-def _place(address: str) -> str:
-    return place_of(plain_address(address))
