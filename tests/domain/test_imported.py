@@ -151,8 +151,59 @@ def test_sasl_xoauth2_without_an_endpoint_is_google() -> None:
     assert "sasl-xoauth2.conf" in str(account.notes[0])
 
 
+MUTT = {
+    "registration": "microsoft",
+    "authflow": "devicecode",
+    "email": "scan@example.com",
+    "access_token": "at",
+    "access_token_expiration": "2026-11-26T10:00:00.123456",
+    "refresh_token": "rt",
+    "client_id": "c",
+    "client_secret": "",
+    "tenant": "example.com",
+}
+
+
+def test_a_token_of_mutt_is_found_with_its_provider() -> None:
+    """By its own name for it; when it ends is not believed, since nobody knows in which time zone that is."""
+    found = _found(json.dumps(MUTT), name="stdin")
+    [account] = found.accounts
+    assert (found.program, account.login, account.grant) == ("mutt_oauth2.py", "scan@example.com", GrantKind.DEVICE)
+    assert account.registration == {"kind": "microsoft", "client_id": "c", "tenant": "example.com", "grant": "device"}
+    assert account.refresh_token is not None
+    assert (account.refresh_token.reveal(), account.expires_at, account.notes) == ("rt", 0, ())
+    google = MUTT | {"registration": "google", "authflow": "localhostauthcode", "client_secret": "s"}
+    [account] = _found(json.dumps(google)).accounts
+    assert account.registration == {"kind": "google", "client_id": "c"}
+    assert account.client_secret is not None and account.client_secret.reveal() == "s"
+
+
+def test_a_client_that_is_in_mutts_script_is_handed_over_beside_the_token() -> None:
+    """The script holds it for all accounts; without it, that is said."""
+    old = {k: v for k, v in MUTT.items() if k not in ("client_id", "client_secret", "tenant")}
+    [account] = _found(json.dumps(old)).accounts
+    assert account.registration["tenant"] == "common"
+    assert "--config" in str(account.notes[0])
+    [account] = _found(json.dumps(old), configuration=json.dumps({"client_id": "own", "client_secret": "s"})).accounts
+    assert (account.registration["client_id"], account.notes) == ("own", ())
+    [account] = _found(json.dumps(MUTT | {"registration": "yahoo"})).accounts
+    assert (account.registration["kind"], "yahoo" in str(account.notes[0])) == ("custom", True)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "hello", "[only]\na=b\n", "{", "[1]", "{}", '{"expiry": 1}', "[a@b]\n[a@b]\n", "{" * 9999]
+    "text",
+    [
+        "",
+        "hello",
+        "[only]\na=b\n",
+        "{",
+        "[1]",
+        "{}",
+        '{"expiry": 1}',
+        "[a@b]\n[a@b]\n",
+        "{" * 9999,
+        '{"authflow": "x"}',
+    ],
 )
 def test_what_is_no_such_file_is_refused(text: str) -> None:
     """In words."""

@@ -93,6 +93,9 @@ def test_a_token_that_has_ended_is_said_and_nothing_pretends(tmp_path: Path, pro
     endpoint = provider.place("issuer") + "/token"
     configuration.write_text(json.dumps({"client_id": CLIENT, "token_endpoint": endpoint}), "utf-8")
     server = f"localhost:{provider.place('smtp_port')}"
+    mutt = {"registration": "google", "email": ANA, "refresh_token": refresh, "client_id": CLIENT}
+    shown = office.run("import", "/dev/stdin", "--dry-run", typed=json.dumps(mutt))  # as gpg would decrypt it
+    assert "mutt_oauth2.py" in shown.stdout and ANA in shown.stdout and refresh not in shown.stdout
     asked = ("import", str(file), "--config", str(configuration))
     assert "must be named" in office.run(*asked, "--dry-run").stderr
     done = office.ok(*asked, "--server", server, "--yes")

@@ -1,4 +1,4 @@
-"""What other programs' files say: email-oauth2-proxy's configuration (INI), sasl-xoauth2's tokens (JSON). Pure.
+"""What other programs' files say: email-oauth2-proxy's configuration (INI), tokens of sasl-xoauth2 and of mutt (JSON). Pure.
 
 Theory of operation
 -------------------
@@ -9,7 +9,10 @@ account): its tokens are encrypted with a key made of the password that its clie
 sasl-xoauth2: one JSON object for each account (``access_token``, ``refresh_token``, ``expiry`` as text), usually in a file
 named after it; what it does not say (``client_id``, ``client_secret``, ``token_endpoint``) is in ``/etc/sasl-xoauth2.conf``.
 
-Neither says which provider it is: that follows from the token endpoint's host.
+mutt's and neomutt's mutt_oauth2.py: one JSON object for each account, usually encrypted by gpg (it comes decrypted). Older
+ones have the client's data in the script itself. ``access_token_expiration`` is local time of who knows where: not used.
+
+The first two do not say which provider it is: that follows from the token endpoint's host.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import binascii
 import configparser
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -31,6 +34,7 @@ from valija.secret import Secret
 
 PROXY: Final = "email-oauth2-proxy"
 XOAUTH2: Final = "sasl-xoauth2"
+MUTT: Final = "mutt_oauth2.py"
 TEXT_LIMIT: Final = 200_000
 ROUNDS: Final = (1_200_000, 100_000)
 ROUNDS_LIMIT: Final = 5_000_000
@@ -114,12 +118,15 @@ class Found:
 def parse_foreign(text: str, *, name: str, configuration: str = "") -> Found:
     """Read a file: ``name`` is the file's own, ``configuration`` the text of sasl-xoauth2.conf.
 
-    Raises :class:`InvalidFields` for what is neither program's.
+    Raises :class:`InvalidFields` for what is none of these programs'.
     """
     if len(text) > TEXT_LIMIT or len(configuration) > TEXT_LIMIT:
         raise _wrong("text", N_("is too long"))
     if text.lstrip().startswith("{"):
-        return Found(XOAUTH2, (_token_file(_json(text, "text"), _json(configuration or "{}", "configuration"), name),))
+        token, more = _json(text, "text"), _json(configuration or "{}", "configuration")
+        if "registration" in token or "authflow" in token:
+            return Found(MUTT, (_mutt_token(token, more),))
+        return Found(XOAUTH2, (_token_file(token, more, name),))
     return _proxy_configuration(text)
 
 
@@ -131,7 +138,9 @@ def _proxy_configuration(text: str) -> Found:
     try:
         parser.read_string(text)
     except configparser.Error:
-        raise _wrong("text", N_("is no configuration of email-oauth2-proxy and no token of sasl-xoauth2")) from None
+        raise _wrong(
+            "text", N_("is no configuration of email-oauth2-proxy, no token of sasl-xoauth2 or of mutt")
+        ) from None
     accounts = tuple(_proxy_account(name, parser[name]) for name in parser.sections() if "@" in name[1:])
     servers = (_proxy_server(name, parser[name]) for name in parser.sections() if _SERVER.fullmatch(name))
     found = tuple(server for server in servers if server is not None)
@@ -191,10 +200,7 @@ def _sealed(section: Mapping[str, str]) -> Sealed | None:
 
 
 def _token_file(token: Mapping[str, Any], configuration: Mapping[str, Any], name: str) -> FoundAccount:
-    def said(key: str) -> str:
-        value = token.get(key) or configuration.get(key) or ""
-        return value if isinstance(value, str) else str(value)
-
+    said = _reader(token, configuration)
     refresh, access = said("refresh_token"), said("access_token")
     by_program = said("use_client_credentials").lower() in ("yes", "true", "1")
     if not refresh and not by_program:
@@ -213,6 +219,51 @@ def _token_file(token: Mapping[str, Any], configuration: Mapping[str, Any], name
     )
 
 
+# --- mutt_oauth2.py ---------------------------------------------------------------------------------------------------------
+
+
+def _mutt_token(token: Mapping[str, Any], configuration: Mapping[str, Any]) -> FoundAccount:
+    said = _reader(token, configuration)
+    refresh, kind = said("refresh_token"), said("registration").lower()
+    if not refresh:
+        raise _wrong("text", N_("holds no refresh_token"))
+    registration: dict[str, Any] = {"client_id": said("client_id"), "kind": kind}
+    notes: list[Message] = []
+    if kind == "microsoft":
+        registration["tenant"] = said("tenant") or "common"
+    elif kind != "google":
+        registration |= {"kind": "custom", "issuer": ""}
+        notes.append(message(N_("Its provider, {name}, is not known by that name."), name=kind[:40]))
+    if not said("client_id"):
+        notes.append(
+            message(N_("No client id: name a JSON file with the script's client_id (and client_secret) with --config."))
+        )
+    if said("authflow") == "devicecode":
+        registration["grant"] = GrantKind.DEVICE.value
+    secret, access = said("client_secret"), said("access_token")
+    return FoundAccount(
+        said("email"),
+        registration,
+        Secret(secret) if secret else None,
+        Secret(refresh),
+        Secret(access) if access else None,
+        notes=tuple(notes),
+    )
+
+
+# --- all --------------------------------------------------------------------------------------------------------------------
+
+
+def _reader(token: Mapping[str, Any], configuration: Mapping[str, Any]) -> Callable[[str], str]:
+    """Return what reads a field of a token, or what its program's configuration says instead."""
+
+    def said(key: str) -> str:
+        value = token.get(key) or configuration.get(key) or ""
+        return value if isinstance(value, str) else str(value)
+
+    return said
+
+
 def _json(text: str, field: str) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
@@ -221,9 +272,6 @@ def _json(text: str, field: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise _wrong(field, N_("must be a JSON object"))
     return found
-
-
-# --- both -------------------------------------------------------------------------------------------------------------------
 
 
 def _registration(token_url: str, client_id: str, scopes: str, grant: GrantKind | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from valija.services.importing import Taken, Wanted, read
 
 
 class ImportFile(Body):
-    """A file of email-oauth2-proxy or sasl-xoauth2, and what is wanted of it; without ``really`` nothing is done."""
+    """A file of email-oauth2-proxy, sasl-xoauth2 or mutt, and what is wanted of it; without ``really`` nothing is done."""
 
     name: str = Field(default="", max_length=255)
     text: str = Field(max_length=TEXT_LIMIT, json_schema_extra={"writeOnly": True})

@@ -1,4 +1,4 @@
-"""``valija import``: takes over what email-oauth2-proxy or sasl-xoauth2 has."""
+"""``valija import``: takes over what email-oauth2-proxy, sasl-xoauth2 or mutt has."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TOKEN_LABELS = {
 }
 
 
-@click.command("import", help=_("Take over an account of email-oauth2-proxy or sasl-xoauth2, with its token."))
+@click.command("import", help=_("Take over an account of email-oauth2-proxy, sasl-xoauth2 or mutt, with its token."))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
     "--config",
     "configuration",
     type=click.Path(path_type=Path, dir_okay=False),
-    help=_("For a token of sasl-xoauth2: its configuration, usually /etc/sasl-xoauth2.conf."),
+    help=_("For a token: JSON with the client's data, such as /etc/sasl-xoauth2.conf."),
 )
 @click.option("--account", default="", help=_("Which account; needed if there are several, or none is named."))
 @click.option(
