@@ -104,6 +104,28 @@ def test_a_fax_goes_from_machine_to_machine_and_both_know(two: tuple[Daemon, Dae
     assert all(j["state"] in ("done", "awaiting") for j in [*one.json("fax", "list"), *other.json("fax", "list")])
 
 
+@pytest.mark.peers
+def test_a_fax_that_postfix_took_and_could_not_deliver_is_known_by_postfixs_own_report(
+    tmp_path: Path, rig: Rig
+) -> None:
+    """It said 250, and later that there is no such mailbox: the job fails, with its words, and nothing is sent again."""
+    machine = fax_machine(tmp_path / "a", rig, "faxc@rig.test")
+    machine.ok("fax", "set", "--resend", "0", "--resolution", "standard")
+    (machine.directory / "one.tif").write_bytes(fax_file(1))
+    number = "FAX=+15551234567/T33S=12@rig.test"  # no user name that Dovecot takes
+    job = machine.json("fax", "send", "one.tif", "--to", number)
+    failed = job_is(machine, job["id"], "done", "failed")
+    assert (failed["state"], failed["trouble"]["reason"]) == ("failed", "fax_refused"), failed
+    assert number in failed["trouble"]["server_words"]
+    answers = [line["about"] for line in failed["history"] if line["word"] == "answered"]
+    assert [answer.split(": ")[1] for answer in answers] == ["not_delivered"]
+    assert len(failed["recipients"]) == 1 and words_of(failed).count("handed_on") == 1
+    (report,) = [path.read_bytes() for path in (machine.state_dir / "received").rglob("*.eml")]
+    assert b"X-Postfix-Queue-ID" in report and b"Action: failed" in report
+    assert machine.json("fax", "list")[0]["kind"] == "fax_send", "a report is no fax"
+    assert machine.stop() == 0, machine.log()[-2000:]
+
+
 # --- hostile mail ---------------------------------------------------------------------------------------------------------
 
 
