@@ -14,10 +14,14 @@ import pytest
 from pop_upstream import CAPABILITIES, LONG, Maildrop
 
 from hostile_arguments import HOSTILE
+from valija.apps.api.gateway_views import show_device
+from valija.apps.api.views import Views
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
+from valija.domain import device as domain_device
 from valija.domain.account import Actor, Presence, Setting
 from valija.domain.errors import StoreError
+from valija.domain.sighting import Sighting
 from valija.domain.text import message as sentence
 from valija.net.listeners import Listener, pop3_listener
 from valija.services import collection
@@ -95,6 +99,11 @@ class Office:
         answer = await device.log_in(self.password)
         assert answer.startswith(b"+OK"), answer
         return device
+
+    def shown(self) -> tuple[domain_device.Device, Sighting | None]:
+        """Return the device and what was seen of it."""
+        desk = self.machine.gateway.devices
+        return desk.get("old"), desk.sighting("old")
 
     def last_error(self) -> str:
         """Return what was last seen to go wrong with the device."""
@@ -366,7 +375,9 @@ async def test_without_a_token_the_device_is_told_to_come_again(office: Office) 
     await office.machine.settings.change(FAX, login, confirm=False, actor=OPERATOR)
     device = await office.connect()
     assert (await device.log_in(office.password)).startswith(b"-ERR [SYS/TEMP]")
-    assert "token" in office.last_error()
+    assert office.last_error().startswith("internet-fax: no_token")
+    shown = show_device(Views("es", office.machine.status), *office.shown())
+    assert shown.last_error_cure.startswith("No hay ningún token")
 
 
 # --- who may have it ----------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from valija.services.retrieval import MaildropBusy, Retrieval
 PROTOCOL: Final = "pop3"
 TURN_S: Final = 5.0  # how long a device waits for its turn at the mailbox
 OPEN_S: Final = 45.0  # how long it waits for the mailbox to open; devices wait for a minute or so
+REASONS: Final = {"consent_needed": "no_token"}  # of explanations, by errors' codes
 LEAVE_S: Final = 5.0  # how long our QUIT may take where nothing is deleted
 REVOKED: Final = "[AUTH] This device may not have the mailbox any more: nothing was deleted"
 GONE: Final = "[SYS/TEMP] The connection to the mailbox is lost, nothing was deleted: try again later"
@@ -154,13 +155,13 @@ class CollectingVisit(PopVisit):
         try:
             opened = await self._server.open_maildrop(device, utf8=utf8, lost=lost)
         except MaildropBusy as busy:
-            self._saw(device, f"{device.mailbox}: {busy.what}")
+            self._saw(device, f"{device.mailbox}: maildrop_in_use {busy.what}")
             return None
         except LoginFailed as failed:
             lost(failed.trouble)
             return None if failed.trouble.reason == "maildrop_in_use" else LoginRefused(temporary=True)
         except ValijaError as error:
-            self._saw(device, f"{device.mailbox}: {error.what}")
+            self._saw(device, f"{device.mailbox}: {REASONS.get(error.code, error.code)} {error.what}")
             return LoginRefused(temporary=True)
         self._saw(device, "")
         return opened

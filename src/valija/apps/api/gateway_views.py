@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
@@ -11,6 +12,7 @@ from valija.apps.api import gateway_models as models
 from valija.apps.api.models import QueueAccountView
 from valija.apps.api.views import Views
 from valija.apps.machine import Machine
+from valija.domain.account import POP_SETTINGS
 from valija.domain.account_gate import Gate
 from valija.domain.device import Device
 from valija.domain.device_hints import hint
@@ -204,7 +206,13 @@ def _cure(views: Views, seen: Sighting | None) -> str:
     if seen is None or seen.refused_at is None or (seen.accepted_at is not None and seen.accepted_at > seen.refused_at):
         return ""  # it works by now
     found = hint(seen.last_error, login=seen.subject if seen.is_known else "", address=seen.address)
-    return views.text(found) if found is not None else ""
+    if found is not None:
+        return views.text(found)
+    fetching = _FETCHING.match(seen.last_error)  # what kept it from the mailbox that it fetches
+    return views.explained(fetching[1]) if fetching else ""
+
+
+_FETCHING: Final = re.compile(rf"(?:{'|'.join(setting.value for setting in POP_SETTINGS)}): ([a-z_]+)(?: |$)")
 
 
 def _stranger(views: Views, seen: Sighting) -> models.StrangerView:

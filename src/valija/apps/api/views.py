@@ -153,6 +153,11 @@ class Views:
         meaning = self._status.meaning(reason)
         return self.text(meaning) if meaning else ""
 
+    def explained(self, reason: str) -> str:
+        """Return what a reason means and what to do about it; empty for what is none."""
+        known = self._status.explainer.by_reason.get(reason)
+        return f"{self.text(known.meaning)} {self.text(known.cure)}".strip() if known else ""
+
     def authorization(self, asked: Authorization | None) -> models.AuthorizationView | None:
         """Show a permission that is being asked for, without what must stay here."""
         if asked is None:
