@@ -74,11 +74,11 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         )
         await control.start()
         stack.push_async_callback(_stop_control, control, machine, state_dir / SOCKET_NAME)
-        await _start_faces(machine, configuration, stack, loopback_only=sandbox)
+        faces = await _start_faces(machine, configuration, stack, loopback_only=sandbox)
         listeners = GatewayListeners(machine, configuration, loopback_only=sandbox)
         stack.push_async_callback(listeners.stop)
         await listeners.start()
-        loop.add_signal_handler(signal.SIGHUP, listeners.reload)
+        loop.add_signal_handler(signal.SIGHUP, partial(_reload, listeners, faces))
         await stack.enter_async_context(_background(_log_events(machine.events), _watchdog()))
         _say_ready(state_dir)
         if board:
@@ -90,6 +90,12 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
         log.info("stopping")
     log.info("stopped")
     return 0
+
+
+def _reload(listeners: GatewayListeners, faces: Faces) -> None:
+    """Look at all certificates' files now."""
+    listeners.reload()
+    faces.reload()
 
 
 def _allow_descriptors(wanted: int) -> None:
@@ -105,10 +111,11 @@ def _allow_descriptors(wanted: int) -> None:
 
 async def _start_faces(
     machine: Machine, configuration: Configuration, stack: AsyncExitStack, *, loopback_only: bool
-) -> None:
+) -> Faces:
     faces = Faces(machine, configuration, loopback_only=loopback_only)
     stack.push_async_callback(_stop_faces, faces, machine)
     await faces.start()
+    return faces
 
 
 async def _stop_faces(faces: Faces, machine: Machine) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,18 @@ class HttpServer:
         begun.cancel()
         if self._task.done():
             self._task.result()
+
+    def renew(self, certificate: tuple[Path, Path]) -> None:
+        """Show another certificate from the next connection on; blocking. Raises OSError: the one before stays then."""
+        shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        shown.load_cert_chain(*certificate)
+
+        def show(handshake: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+            handshake.context = shown
+
+        context = self._server.config.ssl
+        if context is not None:
+            context.sni_callback = show  # at one stroke: certificate and key are never two ones'
 
     async def stop(self) -> None:
         """Take no more connections; wait for requests under way, at most :data:`STOP_LIMIT_S` seconds.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +28,12 @@ from valija.domain.administrator import PANEL, WEB
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
 from valija.services.administrator import AdministratorDesk
+from valija.services.keeping_up import kept_up
 
 PANEL_SOCKET: Final = "panel.sock"
+LOOK_S: Final = 60.0
+Stamps = tuple[tuple[int, int], ...]
+log: Final = logging.getLogger(__name__)
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -45,6 +52,10 @@ class Faces:
         self._launch = LaunchKeys(machine.clock)
         self._servers: list[HttpServer] = []
         self._panel_port = 0
+        self._web: HttpServer | None = None  # with a certificate
+        self._shown: Stamps = ()
+        self._watch: asyncio.Task[None] | None = None
+        self._looking = asyncio.Event()
 
     async def start(self) -> None:
         """Listen. Raises :class:`ConfigurationError`."""
@@ -73,16 +84,22 @@ class Faces:
     async def _start_web(self, administrator: AdministratorDesk, pages: Pages) -> None:
         web = self._configuration.web
         certificate = None if web.http else await asyncio.to_thread(self._certificate)
+        self._shown = await asyncio.to_thread(_stamps, certificate or ())
         face = Face(WEB, Presence.REMOTE, secure=not web.http)
         listener = tcp_socket(web.port, LOOPBACK if self._loopback_only else web.host)
         app = with_api(self._machine, make_face(self._machine, administrator, pages, face))
+        server = HttpServer(app, listener, certificate=certificate)
         try:
-            await self._serve(HttpServer(app, listener, certificate=certificate))
+            await self._serve(server)
         except OSError as error:
             raise ConfigurationError(
                 message(N_("The web page's certificate cannot be used: {why}."), why=str(error)),
                 message(N_("Check web.certificate and web.key: PEM files that belong together.")),
             ) from None
+        if certificate is not None:
+            self._web = server
+            watch = kept_up(self._watch_certificate, "web certificate", self._machine.clock)
+            self._watch = asyncio.create_task(watch, name="web certificate")
         scheme = "http" if web.http else "https"
         host = "localhost" if self._loopback_only else socket.gethostname()
         self._machine.web_address = f"{scheme}://{host}:{listener.getsockname()[1]}/"
@@ -93,11 +110,49 @@ class Faces:
             return web.certificate, web.key
         return own_certificate(self._machine.state_dir)
 
+    # --- a certificate that is renewed while the machine runs ----------------------------------------------------------
+
+    def reload(self) -> None:
+        """Look at the certificate's files now."""
+        self._looking.set()
+
+    async def _watch_certificate(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._looking.wait()
+            self._looking.clear()
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Show the certificate that is there now, if it is another one; blocking. One that is no good is not shown."""
+        if self._web is None:
+            return
+        try:
+            certificate = self._certificate()
+            stamps = _stamps(certificate)
+            if stamps == self._shown:
+                return
+            self._shown = stamps
+            self._web.renew(certificate)
+        except (OSError, ValueError) as error:
+            log.warning("certificate_not_loaded", extra={"fields": {"certificate": "web", "why": str(error)}})
+        else:
+            log.info("certificate_loaded", extra={"fields": {"certificate": str(certificate[0])}})
+
     async def _serve(self, server: HttpServer) -> None:
         await server.start()
         self._servers.append(server)
 
     async def stop(self) -> None:
         """Listen no more; pages under way end."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(server.stop() for server in self._servers))
         await asyncio.to_thread((self._machine.state_dir / PANEL_SOCKET).unlink, missing_ok=True)
+
+
+def _stamps(files: Sequence[Path]) -> Stamps:
+    """Return what tells files from those that were there before."""
+    return tuple((about.st_mtime_ns, about.st_ino) for about in (path.stat() for path in files))
