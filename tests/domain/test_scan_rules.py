@@ -48,6 +48,24 @@ def test_a_file_name_is_no_path_and_never_empty(name: str) -> None:
     assert len(made) <= 120
 
 
+def test_a_vcard_of_an_old_office_program_is_read_with_its_accents() -> None:
+    """vCard 2.1: quoted-printable, folded at a soft break, in the character set that it names."""
+    text = (
+        "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Jos=C3=A9 N=C3=BA=\r\n=C3=B1ez\r\n"
+        "EMAIL;PREF;INTERNET:jose@example.com\r\nEND:VCARD\r\n"
+        "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;QUOTED-PRINTABLE;CHARSET=Windows-1252:Bego=F1a\r\n"
+        "EMAIL;INTERNET:b@example.com\r\nEND:VCARD\r\n"
+        "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;ENCODING=QUOTED-PRINTABLE;CHARSET=nobodys:Ana=20B\r\n"
+        "EMAIL:a@example.com\r\nEND:VCARD\r\n"
+    )
+    found = parse_file(text)
+    assert [(c.name, c.addresses) for c in found.contacts] == [
+        ("José Núñez", ("jose@example.com",)),
+        ("Begoña", ("b@example.com",)),
+        ("Ana B", ("a@example.com",)),
+    ]
+
+
 @given(st.lists(st.integers(1, 900_000), max_size=60))
 def test_pages_are_divided_in_order_each_run_fits_and_no_two_would_fit_as_one(sizes: list[int]) -> None:
     limit = 2_000_000

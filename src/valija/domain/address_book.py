@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import quopri
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -144,8 +145,10 @@ def _cell(row: list[str], place: int | None) -> str:
 def _vcards(text: str) -> Iterator[Row]:
     """Read vCards (RFC 6350; 2.1 and 3.0 as far as FN and EMAIL go)."""
     name, addresses, favourite = "", list[str](), False
-    for line in re.sub(r"\r?\n[ \t]", "", text).splitlines():
+    for line in _unbroken(re.sub(r"\r?\n[ \t]", "", text).splitlines()):
         head, _, value = line.partition(":")
+        if _QUOTED.search(head):
+            value = _plain_text(head, value)
         word = head.partition(";")[0].rpartition(".")[2].strip().upper()
         if word == "BEGIN":
             name, addresses, favourite = "", [], False
@@ -157,6 +160,34 @@ def _vcards(text: str) -> Iterator[Row]:
             favourite = "favourite" in value.casefold().split(",")
         elif word == "END":
             yield name, addresses, favourite
+
+
+_QUOTED: Final = re.compile(r"(?i);(?:ENCODING=)?QUOTED-PRINTABLE(?:;|$)")
+_CHARSET: Final = re.compile(r"(?i);CHARSET=([A-Za-z0-9._-]{1,40})(?:;|$)")
+
+
+def _unbroken(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines, those that are quoted-printable without their soft breaks."""
+    parts: list[str] = []
+    quoted = False
+    for line in lines:
+        quoted = quoted if parts else _QUOTED.search(line.partition(":")[0]) is not None
+        if quoted and line.endswith("="):
+            parts.append(line[:-1])
+            continue
+        yield "".join([*parts, line])
+        parts.clear()
+    yield "".join(parts)
+
+
+def _plain_text(head: str, value: str) -> str:
+    """Return a value of vCard 2.1 that is quoted-printable (RFC 2045 section 6.7)."""
+    octets = quopri.decodestring(value.encode("ascii", "replace"))
+    charset = _CHARSET.search(head)
+    try:
+        return octets.decode(charset[1] if charset else "utf-8", "replace")
+    except (LookupError, ValueError):  # nobody's character set
+        return octets.decode("utf-8", "replace")
 
 
 def _unescape(text: str) -> str:
