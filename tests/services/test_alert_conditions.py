@@ -88,6 +88,18 @@ async def test_the_day_that_was_typed_is_the_day_that_is_said(
     assert frozenset(AlertKind) - findings.kinds == {AlertKind.CHANNEL_FAILED, AlertKind.CERTIFICATE_ENDING}
 
 
+async def test_one_look_that_breaks_silences_no_other(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A printer that answers what nobody expects: its own kinds are not known, the rest is told."""
+
+    async def broken() -> PrinterState | None:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr(machine.alerts._conditions, "printer", broken)
+    findings = await machine.alerts._conditions.find(await machine.alerts.settings.load())
+    assert [c.kind for c in findings.conditions] == [AlertKind.CERTIFICATE_ENDING]
+    assert not findings.kinds & {AlertKind.PRINTER_FAULT, AlertKind.SUPPLIES_LOW}
+
+
 async def test_a_token_that_will_not_live_for_long_is_told_of_30_7_and_1_days_before(
     machine: Machine, clock: FakeClock
 ) -> None:

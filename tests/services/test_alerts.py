@@ -347,6 +347,35 @@ async def test_a_webhook_that_says_nothing_is_given_up_in_time(
     server.close()
 
 
+@pytest.mark.parametrize("where", ["udp://syslog..example.com:514", "tcp://" + "x" * 70 + ".example.com:514"])
+async def test_a_channel_that_breaks_holds_up_no_other_and_repeats_none(
+    machine: Machine, clock: FakeClock, where: str
+) -> None:
+    """A name that no resolver takes: the mail goes out once, not every five minutes; the channel is given up, and said."""
+    await change(machine, alert_to=[OPERATOR], syslog=where)
+    await hold_mail(machine, clock)
+    await pass_minutes(machine, clock, 130)
+    told = [mail for mail in await mails(machine) if "does not leave" in mail["Subject"]]
+    assert len(told) == 1
+    assert any(a.condition.kind is AlertKind.CHANNEL_FAILED for a in await machine.alerts.all())
+
+
+async def test_a_channel_that_raises_what_nobody_expects_is_tried_again(
+    machine: Machine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_what: object) -> str | None:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr("valija.net.syslog.send", broken)
+    await change(machine, alert_to=[OPERATOR], syslog="udp://127.0.0.1:9")
+    await hold_mail(machine, clock)
+    await pass_minutes(machine, clock, 12)
+    (stored,) = await machine.store.alerting.tellings(9)
+    states = {h.channel: (h.state, h.tries > 0, h.words) for h in stored.telling.handings}
+    assert states[Channel.MAIL] == (HandingName.DONE, False, "")
+    assert states[Channel.SYSLOG] == (HandingName.WAITING, True, "RuntimeError")
+
+
 async def test_syslog_gets_one_message_a_line_by_udp_and_tells_who_and_what(machine: Machine, clock: FakeClock) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))

@@ -25,6 +25,8 @@ async def send(target: SyslogTarget, messages: Sequence[bytes]) -> str | None:
                 await asyncio.to_thread(_local, target.host, messages)
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:g} s"
+    except UnicodeError:  # what no name of a host can be
+        return f"{target.host[:100]} is no name of a host"
     except OSError as error:
         return error.strerror or str(error)
     return None

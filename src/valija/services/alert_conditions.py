@@ -101,6 +101,8 @@ class Conditions:
                 kinds |= set(covered)
             except (ValijaError, OSError) as error:
                 log.warning("condition_not_seen", extra={"fields": {"kinds": list(covered), "why": str(error)}})
+            except Exception:  # one look that breaks must not silence the others
+                log.exception("condition_broke", extra={"fields": {"kinds": list(covered)}})
         return Findings(tuple(found), frozenset(kinds))
 
     def locked_out(self, event: GuessingSeen) -> None:

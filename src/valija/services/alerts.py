@@ -213,7 +213,7 @@ class Alerts:
         for handing in claimed.telling.handings:
             now = self._clock.now()
             if handing.state is HandingName.WAITING and handing.next_at <= now:
-                problem = await self.channels.send(handing.channel, claimed.telling, settings)
+                problem = await self._send(handing.channel, claimed.telling, settings)
                 if problem is not None:
                     about = {"channel": handing.channel.value, "why": problem}
                     log.warning("alert_not_sent", extra={"fields": about})
@@ -221,6 +221,13 @@ class Alerts:
             done.append(handing)
         await self._store.alerting.note(claimed, replace(claimed.telling, handings=tuple(done)))
         self._events.publish(AlertsChanged(self._clock.now()))
+
+    async def _send(self, channel: Channel, telling: Telling, settings: AlertSettings) -> str | None:
+        try:
+            return await self.channels.send(channel, telling, settings)
+        except Exception as error:  # what the others have told is noted all the same, or it would be told again
+            log.exception("alert_channel_broke", extra={"fields": {"channel": channel.value}})
+            return type(error).__name__
 
     async def test(self, channel: Channel) -> str | None:
         """Tell by one channel that this is a test; return why it could not be done, None if it was."""
