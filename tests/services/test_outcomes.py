@@ -82,6 +82,10 @@ def test_an_accounts_fault_burns_no_try_and_closes_the_gate(stage: Stage, reply:
         (Stage.BODY, "421 4.4.2 Message submission rate for this client has exceeded the configured limit", 60, 120),
         (Stage.BODY, "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException", 600, 86400),
         (Stage.BODY, "550 5.4.5 Daily user sending limit exceeded", 600, 86400),
+        *(
+            (Stage.BODY, f"550 5.2.{n} Sender throttled due to continuous errors, try again later", 600, 86400)
+            for n in (251, 253, 254, 255)
+        ),
         (Stage.BODY, "550 5.4.5 Daily quota exceeded [corporate.example; generated 12:00]", 600, 86400),
     ],
 )
