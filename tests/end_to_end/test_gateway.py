@@ -141,12 +141,12 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
     """One message, or all of an account."""
     printer = _ready(daemon)
     assert daemon.json("queue", "hold", "--account", "smtp")["held"]
-    for number in range(3):
+    for number in range(4):
         printer.scan(LUIS, f"scan {number}")
     daemon.ok("queue", "cancel", "2")
-    daemon.ok("queue", "hold", "3")
+    daemon.ok("queue", "hold", "3", "4")
     daemon.ok("queue", "release", "--account", "smtp")
-    _until(daemon, lambda states: states == ["delivered", "failed", "held"])
+    _until(daemon, lambda states: states == ["delivered", "failed", "held", "held"])
     cancelled = daemon.json("queue", "show", "2")
     assert cancelled["recipients"][0]["cause"] == "cancelled"
     assert [(e["event"], e["who"][:3]) for e in cancelled["life"][:3]] == [
@@ -155,9 +155,11 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
         ("cancelled", "uid"),
     ]
     daemon.ok("queue", "release", "3")
-    _until(daemon, lambda states: states == ["delivered", "failed", "delivered"])
+    daemon.ok("queue", "retry", "4")
+    _until(daemon, lambda states: states == ["delivered", "failed", "delivered", "delivered"])
+    assert "retried" in [event["event"] for event in daemon.json("queue", "show", "4")["life"]]
     actions = [r["action"] for r in daemon.json("audit")]
-    assert {"mail_held", "mail_released", "mail_cancelled", "device_added"} <= set(actions)
+    assert {"mail_held", "mail_released", "mail_cancelled", "mail_retried", "device_added"} <= set(actions)
     assert daemon.run("queue", "show", "99").returncode == 2
 
 

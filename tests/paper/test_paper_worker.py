@@ -139,6 +139,21 @@ async def test_a_searchable_pdf_has_its_words(worker: PaperWorker, tmp_path: Pat
     assert "Page 5" in words
 
 
+async def test_without_a_program_that_reads_words_it_is_said_which_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a PDF without words can still be made."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    async with PaperWorker(Limits(clock_s=60)) as worker:
+        made = await taken(worker, make_file(tmp_path / "a.png", [4]), tmp_path / "pages")
+        pages = {"pages": [page["file"] for page in made], "out": str(tmp_path / "out.pdf"), "title": "", "at": ""}
+        with pytest.raises(PaperProblem) as refused:
+            await worker.call("assemble", kind="searchable", **pages)
+        assert refused.value.reason == "ocr_missing"
+        pages["at"] = "2026-11-24T12:00:00+00:00"
+        assert (await worker.call("assemble", kind="pdf", **pages))["octets"] > 0
+
+
 async def test_blank_pages_have_no_ink_and_others_do(worker: PaperWorker, tmp_path: Path) -> None:
     made = await taken(worker, make_file(tmp_path / "a.tif", [1, 0, 2]), tmp_path / "pages")
     assert [page["ink"] > 0.0005 for page in made] == [True, False, True]

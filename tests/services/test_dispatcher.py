@@ -491,6 +491,31 @@ async def test_many_recipients_go_in_parts(office: Office) -> None:
     assert [len(e.recipients) for _at, e in office.upstream.offered] == [10, 10, 5]
 
 
+async def test_an_account_that_is_stuck_takes_nothing_from_another_one(office: Office) -> None:
+    """Its server takes connections and says nothing, and much waits for it: the other account's mail leaves at once."""
+    really_open = office.upstream.open
+
+    async def stuck(account: str) -> Any:
+        if account == ACCOUNT:
+            await office.clock.sleep(3600)
+        return await really_open(account)
+
+    office.upstream.open = stuck  # type: ignore[method-assign, assignment]
+    for number in range(500):
+        await office.put(f"{number}@example.org")
+    await office.clock.advance(1)
+    for number in range(20):
+        recipients = (QueuedRecipient(f"other{number}@example.org"),)
+        sent = QueuedMessage("other", "", "s@example.com", f"{number}@x", 9, office.clock.now(), recipients)
+        await office.store.queue.accept(sent, Body(b"Subject: x\r\n\r\n"))
+        office.dispatcher.wake("other")
+    begun = office.clock.now()
+    while len(office.upstream.offered) < 20:
+        assert office.clock.now() - begun < timedelta(seconds=10)
+        await office.clock.advance(0.25)
+    assert {e.recipients[0].address[:5] for _at, e in office.upstream.offered} == {"other"}
+
+
 async def test_a_stop_gives_back_what_was_not_begun(tmp_path: Path) -> None:
     """And a later start sends it, each message once."""
     office = Office(tmp_path, PaceLimits(2, 5, 100))
