@@ -168,6 +168,24 @@ async def test_the_background_goes_on_after_the_disk_was_full() -> None:
     assert (await bench.stored()).tokens.access_token.reveal() == "access 1"
 
 
+async def test_tokens_that_could_not_be_written_are_within_a_second_of_there_being_space() -> None:
+    """Until then a power cut, or another node with the old refresh token, would end the grant; nothing else is due for long."""
+    bench = Bench()
+    await give_token(bench.manager, bench.clock)
+    bench.store.failures = 10**6
+    await bench.manager.refresh("smtp")
+    task = asyncio.create_task(BackgroundRefresher(bench.manager, bench.store, bench.clock).run())
+    await bench.clock.sleep(200)
+    assert bench.manager.unsaved == {"smtp"}
+    bench.store.failures = 0
+    await bench.clock.sleep(1.5)
+    assert bench.manager.unsaved == frozenset()
+    assert (await bench.manager.bearer("smtp")).token.reveal() == "access 1"
+    assert len(bench.provider.asked) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_nothing_is_asked_where_there_are_no_tokens() -> None:
     bench = Bench()
     await run_for(bench, 3600)

@@ -52,11 +52,20 @@ class BackgroundRefresher:
                 except ValijaError as error:
                     log.warning("refresh_failed", extra={"fields": {"account": account, "why": str(error)}})
 
+        await self._save_unsaved()
         accounts = await self._tokens.due_accounts(BATCH)
         await asyncio.gather(*(one(account) for account in accounts))
         return len(accounts)
 
+    async def _save_unsaved(self) -> None:
+        try:
+            await self._tokens.save_unsaved()
+        except ValijaError as error:  # it was said when it began
+            log.debug("tokens_still_unsaved", extra={"fields": {"why": str(error)}})
+
     async def _sleep_length(self) -> float:
+        if self._tokens.unsaved:
+            return SHORTEST_SLEEP_S
         due = await self._store.next_due()
         if due is None:
             return LONGEST_SLEEP_S

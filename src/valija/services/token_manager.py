@@ -25,6 +25,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 from valija.domain.account import MACHINE, Actor
@@ -204,6 +205,11 @@ class TokenManager:
         if pause is None or not pause.holds(self._clock.now(), for_login=False):
             await self._fly(account, lambda: self._refresh_due(account))
 
+    async def save_unsaved(self) -> None:
+        """Write what could not be written; no pause holds that up. Raises store errors."""
+        for account in list(self._unsaved):
+            await self._fly(account, partial(self._refresh_unless, account, lambda _tokens: True))
+
     async def due_accounts(self, limit: int) -> list[str]:
         """Return accounts that the background should look at now."""
         return await self._store.tokens_due(self._clock.now(), limit)
@@ -321,6 +327,7 @@ class TokenManager:
         if found is not None:
             await self._keep(account, found)
             self._unsaved.pop(account, None)  # or it was deleted meanwhile
+            self.forget_pauses(account)
         return (await self._store.load_token(account)).state
 
     async def _ask(self, account: str, tokens: TokenSet) -> RefreshFailed | None:
