@@ -18,6 +18,7 @@ from valija.net.smtp import SmtpConnection, SmtpRefused
 from valija.net.tls import ClientContext, client_context
 from valija.net.wire import Endpoint, TlsMode, connect
 from valija.protocol.sasl import BearerCredentials, PasswordCredentials
+from valija.protocol.smtp_client import Stage
 from valija.protocol.smtp_transaction import Envelope, Recipient, Verdict
 from valija.secret import Secret
 
@@ -340,6 +341,29 @@ async def test_a_server_that_refuses_and_reads_no_more_has_refused() -> None:
         outcome = await connection.send(Envelope("a@rig.test", (Recipient("b@rig.test"),), 20), much())
         await connection.close(politely=False)
     assert [o.reply.code for o in outcome.outcomes if o.reply is not None] == [552]
+
+
+@pytest.mark.parametrize("extra", [b"250 once more\r\n", b"421 4.4.2 idle for too long\r\n", b"25"])
+async def test_an_answer_that_nobody_asked_for_decides_nothing_about_the_next_message(extra: bytes) -> None:
+    """With one answer too many, what is said of the second recipient would count for both."""
+    answers = [b"250-x\r\n250 PIPELINING\r\n", *[b"250 ok\r\n"] * 3, b"354 go\r\n", b"250 taken\r\n" + extra]
+    answers += [b"250 ok\r\n", b"250 ok\r\n", b"550 5.1.1 unknown\r\n", b"354 go\r\n", b"250 taken\r\n"]
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        for number, answer in enumerate(answers):
+            await (reader.readuntil(b"\r\n.\r\n") if number in (5, 10) else reader.readline())
+            writer.write(answer)
+
+    async with serving(handler) as port:
+        connection = await _smtp(port)
+        envelope = Envelope("a@rig.test", (Recipient("b@rig.test"), Recipient("c@rig.test")), 20)
+        first = await connection.send(envelope, _body(b"Subject: x\r\n\r\n"))
+        second = await connection.send(envelope, _body(b"Subject: x\r\n\r\n"))
+        await connection.close(politely=False)
+    assert [o.verdict for o in first.outcomes] == [Verdict.ACCEPTED] * 2
+    assert [(o.verdict, o.stage) for o in second.outcomes] == [(Verdict.DEFERRED, Stage.MAIL)] * 2
+    assert not second.reusable
 
 
 async def test_challenges_without_end_are_nonsense() -> None:

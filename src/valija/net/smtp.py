@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterable, Generator
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -14,7 +15,7 @@ from valija.protocol.dot_stuffing import DotStuffer
 from valija.protocol.errors import RemoteProtocolError
 from valija.protocol.sasl import BearerCredentials, Credentials
 from valija.protocol.smtp_reply import ReplyReader, SmtpReply
-from valija.protocol.smtp_transaction import Envelope, SendOutcome, send_message, verify_sender
+from valija.protocol.smtp_transaction import Envelope, SendOutcome, nothing_sent, send_message, verify_sender
 
 T = TypeVar("T")
 FINAL_REPLY_TIMEOUT_S: Final = 300.0  # servers scan what they were given; RFC 5321 section 4.5.3.2.6 says 600
@@ -78,6 +79,8 @@ class SmtpConnection:
 
     async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
         """Send a message whose ``body`` comes in pieces; returns an outcome per recipient whatever happens."""
+        if not self._replies.is_clean() or self._wire.has_octets():
+            return await self._out_of_step(envelope)
         self._body = body
         try:
             outcome = await self._run(send_message(self.capabilities, envelope))
@@ -85,6 +88,16 @@ class SmtpConnection:
             return replace(outcome, reusable=reusable, reports=self.capabilities.has("DSN"))
         finally:
             self._body = None
+
+    async def _out_of_step(self, envelope: Envelope) -> SendOutcome:
+        """Nothing is sent where something was said that nobody asked for: a farewell, or one answer too many."""
+        words, farewell = "an answer that nobody asked for", None
+        with contextlib.suppress(NetError, RemoteProtocolError):
+            if self._wire.has_octets():
+                self._replies.feed(await self._wire.receive("mail"))
+            said = self._replies.next_reply()
+            farewell = said if said is not None and said.code == 421 else None
+        return nothing_sent(envelope, farewell, "connection_lost", words)
 
     async def verify_sender(self, reverse_path: str) -> SmtpReply:
         """Ask whether a sender is taken; sends nothing. Raises :class:`NetError`."""

@@ -130,6 +130,13 @@ def send_message(capabilities: Capabilities, envelope: Envelope) -> Generator[St
         return progress.outcome(reusable=False)
 
 
+def nothing_sent(envelope: Envelope, reply: SmtpReply | None, reason: str, words: str) -> SendOutcome:
+    """Return the outcome of a message that was not begun, because the connection is of no use any more."""
+    progress = _Progress(envelope)
+    progress.decide_rest(Verdict.DEFERRED, Stage.MAIL, reply, reason, words)
+    return progress.outcome(reusable=False)
+
+
 def _cannot_take(capabilities: Capabilities, envelope: Envelope) -> str:
     limit = capabilities.size_limit
     if limit is not None and envelope.size > limit:
