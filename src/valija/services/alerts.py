@@ -233,7 +233,7 @@ class Alerts:
         """Tell by one channel that this is a test; return why it could not be done, None if it was."""
         now = self._clock.now()
         telling = Telling(f"test {secrets.token_hex(8)}", TellingKind.TEST, now, (), ())
-        return await self.channels.send(channel, telling, await self.settings.load())
+        return await self._send(channel, telling, await self.settings.load())
 
     async def active(self) -> frozenset[Channel]:
         """Return the channels that are set; the lamp and the log always are."""
