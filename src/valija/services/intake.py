@@ -182,7 +182,8 @@ class IncomingMail:
         origin, envelope = self._origin, self._envelope
         domain = envelope.reverse_path.rpartition("@")[2] or self._intake.host_name
         for_whom = f" for <{envelope.recipients[0].address}>" if len(envelope.recipients) == 1 else ""
-        came = f"from {_atom(origin.helo)} ([{_atom(origin.address)}])"
+        address = _atom(origin.address)
+        came = f"from {_atom(origin.helo)} ([{'IPv6:' if ':' in address else ''}{address}])"  # RFC 5321 section 4.1.3
         by = f"by {self._intake.host_name} (Valija) with {origin.protocol}{for_whom}"
         return Mending(
             received=f"{came} {by}; {_trace_date(self._began.replace(microsecond=0))}",

@@ -257,7 +257,7 @@ class DeviceVisit(SmtpVisit):
         )
         kind = "ESMTP" if transaction.extended else "SMTP"
         kind += ("S" if transaction.secure else "") + ("A" if self._by_login else "")  # RFC 3848
-        origin = Origin(device.login, self._peer.address, transaction.helo, kind, self._tls)
+        origin = Origin(device.login, plain_address(self._peer.address), transaction.helo, kind, self._tls)
         return _Watched(self._server.intake.begin(origin, envelope), self, device)
 
     def ended(self) -> None:

@@ -1,0 +1,37 @@
+"""Where a message came from, as the trace and the queue say it."""
+
+from __future__ import annotations
+
+import pytest
+from quick_sender import Client
+from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
+from upstream import Upstream
+
+from valija.net.visits import Peer
+from valija.services.submission import Submission
+
+upstream, gateway = upstream_fixture, gateway_fixture
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "trace"),
+    [
+        ("127.0.0.1", "127.0.0.1", b"([127.0.0.1])"),
+        ("::ffff:127.0.0.1", "127.0.0.1", b"([127.0.0.1])"),
+        ("fe80::7%eth0", "fe80::7", b"([IPv6:fe80::7])"),
+    ],
+)
+async def test_an_address_is_said_as_it_is(
+    gateway: RunningGateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, peer: str, said: str, trace: bytes
+) -> None:
+    """An IPv4 device at an IPv6 socket is an IPv4 device; a zone is this machine's own matter (RFC 4007 section 6)."""
+    await gateway.add_device("Printer", ranges=["fe80::/64"], tls="offered", rewriting="never")
+    opened = Submission.open
+    monkeypatch.setattr(Submission, "open", lambda self, found: opened(self, Peer(peer, found.port, found.listener)))
+    async with await Client.connect(gateway.port) as client:
+        await client.hand_in("a@example.test", ["b@example.test"], b"Subject: x\r\n\r\nx\r\n")
+    await gateway.until_all_delivered()
+    [stored] = await gateway.store.queue.list_messages(account=None, state=None, limit=9)
+    assert stored.message.address == said
+    [copy] = upstream.taken()
+    assert trace in copy.wire
