@@ -1,10 +1,10 @@
-"""Where a message came from, as the trace and the queue say it."""
+"""Where a message came from, as the trace and the queue say it; whose it was until when."""
 
 from __future__ import annotations
 
 import pytest
 from quick_sender import Client
-from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
+from running_gateway import OPERATOR, RunningGateway, gateway_fixture, upstream_fixture
 from upstream import Upstream
 
 from valija.net.visits import Peer
@@ -35,3 +35,18 @@ async def test_an_address_is_said_as_it_is(
     assert stored.message.address == said
     [copy] = upstream.taken()
     assert trace in copy.wire
+
+
+@pytest.mark.parametrize("when", ["before MAIL", "before DATA"])
+async def test_a_device_that_is_switched_off_hands_in_nothing_more(gateway: RunningGateway, when: str) -> None:
+    """Not even the message that it has begun: it may have been stolen."""
+    async with await Client.connect(gateway.port) as client:
+        await client.reply()
+        assert await client.say(b"EHLO fax") == 250
+        said = [b"MAIL FROM:<a@example.test>", b"RCPT TO:<b@example.test>"] if when == "before DATA" else []
+        for command in said:
+            assert await client.say(command) == 250
+        await gateway.machine.gateway.devices.change("old-fax", {"enabled": False}, OPERATOR)
+        assert await client.say(b"DATA" if said else b"MAIL FROM:<a@example.test>") == 530
+        assert await client.say(b"NOOP") == 250
+    assert await gateway.count() == 0

@@ -245,6 +245,8 @@ class DeviceVisit(SmtpVisit):
         device, decision = self._device, self._sender
         if device is None or decision is None:
             return Verdict(503, "5.5.1", "MAIL first")
+        if self._as_it_is() is None:  # switched off or deleted since MAIL
+            return Verdict(530, "5.7.0", "Authentication required")
         self.lf_ends_message = device.lf_ends_message
         envelope = IncomingEnvelope(
             device.account,
