@@ -130,6 +130,19 @@ async def test_a_one_time_password_opens_nothing_twice_or_later(office: RunningG
     assert devices.recognise("ricoh", password, "127.0.0.1") is None
 
 
+async def test_what_was_found_is_said_though_it_cannot_be_kept(
+    office: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is when somebody tries devices."""
+
+    def full(*_what: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    played = await _play(office)
+    assert (played.passed, played.file) == (True, "")
+
+
 async def test_transcripts_are_few_and_unknown_devices_are_said(office: RunningGateway) -> None:
     """And so is a listener that is not there."""
     for number in range(KEPT + 3):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -30,6 +31,7 @@ from valija.secret import Secret
 from valija.services.devices import DeviceDesk
 
 LIMIT_S: Final = 60.0
+log: Final = logging.getLogger(__name__)
 KEPT: Final = 20  # transcripts
 DIRECTORY: Final = "device-tests"
 NAME: Final = "device-test.valija.invalid"  # what it calls itself
@@ -91,7 +93,7 @@ class PlayedStage:
 
 @dataclass
 class Played:
-    """What was found. ``file``: the transcript, relative to the state directory."""
+    """What was found. ``file``: the transcript, relative to the state directory; empty if it could not be kept."""
 
     stages: list[PlayedStage] = field(default_factory=list)
     transcript: list[str] = field(default_factory=list)
@@ -139,7 +141,10 @@ class DeviceTest:
             session.client.close()
             self.devices.played(device.login)
         played.transcript = session.client.transcript
-        played.file = await asyncio.to_thread(self._keep, device.login, played)
+        try:
+            played.file = await asyncio.to_thread(self._keep, device.login, played)
+        except OSError as error:  # what was found is said all the same
+            log.warning("device_test_not_kept", extra={"fields": {"login": device.login, "why": str(error)}})
         return played
 
     def _keep(self, login: str, played: Played) -> str:

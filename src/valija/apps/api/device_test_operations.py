@@ -81,5 +81,5 @@ async def test_device(call: Call) -> PlayedView:
             for s in played.stages
         ],
         transcript=played.transcript,
-        file=str(call.machine.state_dir / played.file),
+        file=str(call.machine.state_dir / played.file) if played.file else "",
     )

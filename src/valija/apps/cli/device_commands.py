@@ -291,8 +291,9 @@ def test(client: DaemonClient, /, login: str, with_password: bool, as_json: bool
     else:
         for stage in played["stages"]:
             _print_stage(stage)
-        click.echo()
-        click.echo(_("All that was said: {file}").format(file=played["file"]))
+        if played["file"]:
+            click.echo()
+            click.echo(_("All that was said: {file}").format(file=played["file"]))
     return 0 if played["passed"] else OPERATOR_NEEDED
 
 
