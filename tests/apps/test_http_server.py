@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from valija.apps import http_server
+from valija.apps import daemon, http_server
+from valija.apps.config import Configuration, GatewayTls
 from valija.apps.http_server import HttpServer, tcp_socket
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -93,3 +94,11 @@ async def test_an_address_has_so_many_connections_and_no_more(monkeypatch: pytes
         assert (await _rest(again)).endswith(b"here")
         for _reader, one in [*kept[1:], (reader, writer), (again, last)]:
             one.close()
+
+
+def test_there_are_descriptors_for_all_listeners_when_they_are_full() -> None:
+    """And as many as before for the store, the spool and the mail that leaves."""
+    configuration = Configuration.model_validate({"gateway": {"connections": 1000}})
+    listeners = list(GatewayTls.model_fields)
+    wanted = daemon.descriptors_wanted(configuration)
+    assert wanted - 1000 * len(listeners) - 2 * http_server.CONNECTIONS_LIMIT == daemon.OTHER_DESCRIPTORS

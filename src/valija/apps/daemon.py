@@ -22,8 +22,8 @@ from valija.apps import logs, systemd
 from valija.apps.api.application import make_application
 from valija.apps.cli.client import SOCKET_NAME
 from valija.apps.config import Configuration, load_configuration
-from valija.apps.gateway_listeners import NAMES, GatewayListeners
-from valija.apps.http_server import HttpServer, PeerCheckedProtocol, unix_socket
+from valija.apps.gateway_listeners import NAMES, POP3_NAMES, GatewayListeners
+from valija.apps.http_server import CONNECTIONS_LIMIT, HttpServer, PeerCheckedProtocol, unix_socket
 from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
 from valija.apps.web.faces import Faces
@@ -34,7 +34,7 @@ from valija.services.events import EventBus, SettingsChanged, Stopping
 from valija.store.opening import open_store
 
 log: Final = logging.getLogger("valija")
-OTHER_DESCRIPTORS: Final = 500  # besides the gateway's connections
+OTHER_DESCRIPTORS: Final = 500  # besides the listeners' connections
 
 
 def run(state_dir: Path, config_file: Path | None, *, sandbox: bool, board: bool, language: str) -> int:
@@ -66,7 +66,7 @@ async def _serve(configuration: Configuration, state_dir: Path, sandbox: bool, b
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _allow_descriptors(configuration.gateway.connections * len(NAMES) + OTHER_DESCRIPTORS)
+    _allow_descriptors(descriptors_wanted(configuration))
     async with AsyncExitStack() as stack:
         machine = await _start_machine(configuration, state_dir, sandbox, stack)
         control = HttpServer(
@@ -96,6 +96,13 @@ def _reload(listeners: GatewayListeners, faces: Faces) -> None:
     """Look at all certificates' files now."""
     listeners.reload()
     faces.reload()
+
+
+def descriptors_wanted(configuration: Configuration) -> int:
+    """Return how many descriptors there may be: no listener that is full may take those that mail and store need."""
+    devices = configuration.gateway.connections * len((*NAMES, *POP3_NAMES))
+    pages = CONNECTIONS_LIMIT * 2  # the panel's and the web page's
+    return devices + pages + OTHER_DESCRIPTORS
 
 
 def _allow_descriptors(wanted: int) -> None:
