@@ -19,6 +19,7 @@ from valija.domain.device import (
     parse_device,
     qualify,
 )
+from valija.domain.device_hints import hint
 from valija.domain.errors import InvalidFields
 from valija.secret import Secret
 
@@ -101,6 +102,21 @@ def test_the_narrowest_range_wins_and_two_equal_ones_are_nobody() -> None:
     assert find_by_address([logs_in, *devices], "192.168.1.20") is one
     assert find_by_address(devices, "not an address") is None
     assert find_by_address(devices, "fe80::1%eth0") is None
+
+
+def test_the_cure_for_old_tls_leaves_a_device_the_addresses_that_it_has() -> None:
+    """It was known by one of them; ``--range`` would take the others away."""
+    error = "TLS: UNSUPPORTED_PROTOCOL"
+    assert str(hint(error, login="ricoh", address="192.168.1.20")).endswith("valija device set ricoh --tls legacy")
+    assert str(hint(error, login="ricoh")).endswith("--tls legacy --range ADDRESS")
+    assert str(hint(error, address="192.168.1.20")).endswith("valija device accept 192.168.1.20 lets it.")
+
+
+def test_the_cure_for_a_sender_names_all_of_them() -> None:
+    """``--sender`` puts a new list in the old one's place."""
+    said = str(hint("may not send as b@example.com", login="ricoh"))
+    assert "those that are allowed already" in said
+    assert said.endswith("valija device set ricoh --sender ADDRESS --sender ADDRESS")
 
 
 def test_an_ipv6_address_that_holds_an_ipv4_one_is_that_one() -> None:

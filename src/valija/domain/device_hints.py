@@ -36,8 +36,10 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
     if is_too_old_for_tls(error):
         if not login:
             return message(N_("It only knows old TLS: valija device accept {address} lets it."), address=address)
-        text = N_("It only knows old TLS: valija device set {login} --tls legacy --range {address}")
-        return message(text, login=subject, address=address)
+        if address:  # by which it was known: one of its ranges has it, and the others must stay
+            return message(N_("It only knows old TLS: valija device set {login} --tls legacy"), login=subject)
+        text = N_("It only knows old TLS: valija device set {login} --tls legacy --range ADDRESS")
+        return message(text, login=subject)
     if error.startswith(TLS_FAILED) and any(word in error for word in _NOT_TRUSTED):
         return message(
             N_("It does not trust this machine's certificate: import its authority, or switch the check off.")
@@ -55,7 +57,11 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
     if error == NO_MAILBOX:
         return message(N_("Say which mailbox it may fetch: valija device set {login} --mailbox SETTING"), login=subject)
     if error.startswith(MAY_NOT_SEND):
-        return message(N_("Allow that sender: valija device set {login} --sender ADDRESS"), login=subject)
+        text = N_(
+            "Allow that sender, and name again those that are allowed already: "
+            "valija device set {login} --sender ADDRESS --sender ADDRESS"
+        )
+        return message(text, login=subject)
     if error == LOCKED:
         return message(N_("It is locked for a few minutes: correct what is typed into it, then wait."))
     return None
