@@ -377,6 +377,31 @@ async def test_challenges_without_end_are_nonsense() -> None:
     assert caught.value.reason == "peer_nonsense"
 
 
+async def test_a_listing_without_end_costs_no_more_memory_than_a_large_maildrop() -> None:
+    """Lines as long as may be, as many as may be: 400 MB."""
+    sent = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"+OK hi\r\n")
+        for answer in (b"-ERR no CAPA\r\n", b"+OK\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        lines = (b"1 " + b"x" * 2000 + b"\r\n") * 50
+        while sent < 100_000_000:
+            writer.write(lines)
+            await writer.drain()
+            sent += len(lines)
+
+    async with serving(handler) as port:
+        connection = await _pop(port)
+        with pytest.raises(NetError) as caught:
+            await connection.unique_ids()
+        await connection.close()
+    assert caught.value.reason == "peer_nonsense"
+    assert sent < 50_000_000
+
+
 # --- who gives up -------------------------------------------------------------------------------------------------------
 
 

@@ -183,8 +183,10 @@ class Pop3Connection:
 
     async def _listing(self, stage: str) -> list[bytes]:
         lines: list[bytes] = []
+        octets = 0
         while (line := await self._line(stage)) != b".":
-            if len(line) > pop.LISTING_LINE_LIMIT or len(lines) >= pop.LISTING_LIMIT:
+            octets += len(line)
+            if len(line) > pop.LISTING_LINE_LIMIT or len(lines) >= pop.LISTING_LIMIT or octets > pop.LISTING_OCTETS:
                 raise RemoteProtocolError("a listing without bounds")
             lines.append(line[1:] if line.startswith(b".") else line)
         return lines

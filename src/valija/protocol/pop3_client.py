@@ -32,6 +32,7 @@ from valija.protocol.smtp_client import NoCommonMechanism, StartTls, Write
 STATUS_LIMIT: Final = 16384
 LISTING_LINE_LIMIT: Final = 2048
 LISTING_LIMIT: Final = 200_000
+LISTING_OCTETS: Final = LISTING_LIMIT * 84  # a number and a unique-id of 70 in each line
 WORDS_LIMIT: Final = 600
 TOGETHER: Final = 500  # commands that are sent before their answers are read
 _CODE: Final = re.compile(r"\[([A-Z0-9/-]{1,40})\]\s*", re.IGNORECASE)
