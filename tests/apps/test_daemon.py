@@ -238,6 +238,6 @@ def test_it_allows_itself_as_many_descriptors_as_there_may_be_connections(tmp_pa
     assert machine.process is not None
     limits = Path(f"/proc/{machine.process.pid}/limits").read_text().splitlines()
     allowed = next(line.split()[3] for line in limits if line.startswith("Max open files"))
-    wanted = 2000 * 3 + 500
+    wanted = 2000 * 5 + 300 * 2 + 500  # the gateway's listeners, the pages', the rest
     assert int(allowed) == (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     assert machine.stop() == 0
