@@ -75,7 +75,8 @@ def test_a_device_comes_again_while_the_token_is_gone_and_then_gets_its_mail(dae
     with pytest.raises(poplib.error_proto, match=r"SYS/TEMP.*try again later"):
         collector.connect()
     [seen] = daemon.json("device", "list")["devices"]
-    assert seen["last_error"].startswith("internet-fax: There is no token")
+    assert seen["last_error"].startswith("internet-fax: no_token There is no token")
+    assert seen["last_error_cure"].startswith("There is no token that can be used. Press Get Token")
     assert daemon.json("token", "status", "internet-fax")["state"] == "not_retrieved"
     daemon.get_token("internet-fax", LUIS)
     assert collector.all_messages() == [SMALL]
