@@ -81,3 +81,25 @@ def test_a_large_form_can_be_filled_by_keyboard_alone(chromium: Browser, daemon:
     page.get_by_label("Primary Server").press("Enter")
     page.wait_for_url("**?saved")
     assert daemon.json("smtp", "show")["fields"]["server"] == "mail.example.com"
+
+
+PRESS_THEN_PRESS_AGAIN = """() => {
+  const say = name => document.dispatchEvent(new PointerEvent(name));
+  say('pointerdown');
+  document.querySelector('[name=tls]').focus();
+  say('pointerup');
+  say('pointerdown');
+}"""
+
+
+def test_the_keyboard_on_the_screen_stays_while_something_is_pressed(chromium: Browser, daemon: Daemon) -> None:
+    """It would move the key away under the finger, and the press would be lost; also a press right after another one."""
+    page, base = panel(chromium, daemon, "en")
+    page.goto(f"{base}/settings/{SMTP_SCREENS[0]}")
+    page.get_by_label("Sender Name").click()
+    page.wait_for_selector("#keyboard:not([hidden])")
+    page.evaluate(PRESS_THEN_PRESS_AGAIN)
+    page.wait_for_timeout(300)
+    assert page.locator("#keyboard").is_visible()
+    page.evaluate("document.dispatchEvent(new PointerEvent('pointerup'))")
+    page.wait_for_selector("#keyboard", state="hidden")

@@ -67,7 +67,7 @@ BASE: dict[str, str] = {
     "again": "another horse 8",
     "password": PASSWORD,
 }
-STEP = int(os.environ.get("VALIJA_FUZZ_STEP", "3"))  # 1: every value in every field
+STEP = int(os.environ.get("VALIJA_FUZZ_STEP", "6"))  # 1: every value in every field
 SECRET_AREAS = ("certificate", "private_key", "service_account")
 SHOWING = ("/status", "/settings/audit", "/settings/providers", "/devices", "/queue")
 BESIDE = {"certificate": "private_key", "new": "again"}  # where the message about a field may stand, too

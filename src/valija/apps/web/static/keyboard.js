@@ -181,17 +181,18 @@
     });
   }
   dock.addEventListener("click", release);
-  document.addEventListener("pointercancel", () => { released = null; });
+  document.addEventListener("pointercancel", () => { released = null; lift(); });
   document.addEventListener("focusin", (event) => {
     if (event.target.matches?.(TYPED)) attend(event.target);
     else if (!dock.hidden && !dock.contains(event.target)) leave();
   });
   // a key that is being pressed must not move away under the finger: the keyboard goes when the press is over
   document.addEventListener("pointerdown", () => { pressing = true; }, true);
-  document.addEventListener("pointerup", () => {
+  function lift() {
     pressing = false;
-    if (leaving) setTimeout(() => { if (leaving) hide(); }, 80);
-  }, true);
+    if (leaving) setTimeout(() => { if (leaving && !pressing) hide(); }, 80);  // not under the next press either
+  }
+  document.addEventListener("pointerup", lift, true);
   document.addEventListener("click", (event) => {
     if (event.target.matches?.(TYPED) && dock.hidden) attend(event.target);
   });
