@@ -7,7 +7,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 STATE ?= $(CURDIR)/var
 CATALOGUES := $(wildcard src/valija/locale/*/LC_MESSAGES/valija.po)
 
@@ -23,7 +22,7 @@ run: $(VENV)/run.stamp $(CATALOGUES:.po=.mo)
 
 test: check peers
 	$(COMPILE)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp $(CATALOGUES:.po=.mo)
 	$(BIN)/ruff format --check src tests bench tools hatch_build.py
