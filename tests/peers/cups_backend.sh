@@ -9,8 +9,8 @@ if [ -e "$directory/trouble" ]; then
   reason=$(cat "$directory/trouble")
   echo "STATE: +$reason" >&2
   while [ -e "$directory/trouble" ]; do sleep 0.1; done
-  echo "STATE: -$reason" >&2
 fi
+echo "STATE: none" >&2  # also after a job that was cancelled in trouble
 cat "${6:--}" >"$directory/$1.pdf" || exit 1
 printf '%s\n%s\n%s\n' "$3" "$4" "$5" >"$directory/$1.new"
 mv "$directory/$1.new" "$directory/$1.about"
