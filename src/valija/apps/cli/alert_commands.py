@@ -12,6 +12,7 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.fax_commands import change_and_show, changes_of
 from valija.apps.cli.settings_commands import FILE, json_option, read_file, with_options
+from valija.domain.alert_settings import ALERT_LABELS
 
 LEVELS = ("info", "warning", "critical")
 CHANNELS = ("mail", "webhook", "syslog")
@@ -125,4 +126,4 @@ def change(
             changes[name] = read_file(file).removesuffix("\n").removesuffix("\r")
     if no_request_password:
         changes["request_password"] = ""
-    change_and_show(client, "/alerts/settings", changes, as_json)
+    change_and_show(client, "/alerts/settings", changes, ALERT_LABELS, as_json)

@@ -169,25 +169,19 @@ def show(client: DaemonClient, login: str, as_json: bool) -> None:
     if as_json:
         output.print_json(d)
         return
-    output.print_fields([(_(DEVICE_LABELS[name]), _shown(d[name])) for name in DEVICE_LABELS if name in d])
     output.print_fields(
         [
-            (_("Password"), _shown(d["has_password"])),
+            *((_(DEVICE_LABELS[name]), output.value_text(d[name])) for name in DEVICE_LABELS if name in d),
+            (_("Password"), output.value_text(d["has_password"])),
             (_("Last seen"), " · ".join(filter(None, (output.moment(d["last_seen_at"]), d["last_address"])))),
-            ("TLS", d["last_tls"] or "-"),
+            ("TLS", d["last_tls"] or "—"),
             (_("Taken"), f"{d['accepted']} · {output.moment(d['last_accepted_at'])}"),
             (_("Refused"), f"{d['refused']} · {output.moment(d['last_refused_at'])}"),
-            (_("Last error"), "\n".join(filter(None, (d["last_error"], d["last_error_cure"]))) or "-"),
+            (_("Last error"), "\n".join(filter(None, (d["last_error"], d["last_error_cure"]))) or "—"),
         ]
     )
     click.echo()
     print_messages(client.call("GET", f"/queue?device={in_path(login)}&limit={MAIL_SHOWN}")["messages"])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return (", ".join(value) if isinstance(value, list) else str(value)) or "-"
 
 
 def _stranger_row(s: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from gettext import gettext as _
 from gettext import ngettext
 from pathlib import Path
@@ -16,6 +17,7 @@ from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.job_commands import print_job, print_jobs
 from valija.apps.cli.mail_commands import EXIT_BY_WHO, form_of
 from valija.apps.cli.settings_commands import FILE, json_option, with_options
+from valija.domain.fax import FAX_LABELS
 
 PROFILES = ("s", "f")
 RESOLUTIONS = ("standard", "fine", "superfine")
@@ -159,7 +161,7 @@ def _save(client: DaemonClient, number: int, name: str, folder: Path | None) -> 
 @click.pass_obj
 def change(client: DaemonClient, /, as_json: bool, **asked: Any) -> None:
     """Change or show the settings."""
-    change_and_show(client, "/fax/settings", changes_of(asked, ("senders", "forward")), as_json)
+    change_and_show(client, "/fax/settings", changes_of(asked, ("senders", "forward")), FAX_LABELS, as_json)
 
 
 def changes_of(asked: dict[str, Any], lists: tuple[str, ...]) -> dict[str, Any]:
@@ -168,16 +170,13 @@ def changes_of(asked: dict[str, Any], lists: tuple[str, ...]) -> dict[str, Any]:
     return changes | {name: [entry for entry in asked[name] if entry] for name in lists if asked[name]}
 
 
-def change_and_show(client: DaemonClient, path: str, changes: dict[str, Any], as_json: bool) -> None:
+def change_and_show(
+    client: DaemonClient, path: str, changes: dict[str, Any], labels: Mapping[str, str], as_json: bool
+) -> None:
     """Change settings, if something is to be changed, and show them."""
     found = client.call("PATCH", path, {"changes": changes}) if changes else client.call("GET", path)
     if as_json:
         output.print_json(found)
     else:
-        output.print_fields([(name, _shown(value)) for name, value in found.items()])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        fields = [(labels.get(name.removeprefix("has_")), value) for name, value in found.items()]
+        output.print_fields([(_(label), output.value_text(value)) for label, value in fields if label])

@@ -87,6 +87,13 @@ def print_fields(rows: Iterable[tuple[str, str]]) -> None:
             click.echo(f"  {' ' * width}  {line}")
 
 
+def value_text(value: Any) -> str:
+    """Return a setting's value for people; ``—`` for nothing."""
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return (", ".join(value) if isinstance(value, list) else str(value)) or "—"
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; the last column is as wide as it likes."""
     widths = [max(_width(row[i]) for row in [header, *rows]) for i in range(len(header))]

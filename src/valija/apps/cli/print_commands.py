@@ -13,6 +13,7 @@ from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.fax_commands import change_and_show, changes_of, fetch_now
 from valija.apps.cli.job_commands import print_jobs
 from valija.apps.cli.settings_commands import FILE, json_option, read_file, with_options
+from valija.domain.print_job import PRINT_LABELS
 
 DUPLEX = ("off", "long", "short")
 COLOURS = ("auto", "color", "mono")
@@ -101,4 +102,4 @@ def change(client: DaemonClient, /, as_json: bool, password_file: Path | None, n
         changes["password"] = ""
     if password_file is not None:
         changes["password"] = read_file(password_file).removesuffix("\n").removesuffix("\r")
-    change_and_show(client, "/print/settings", changes, as_json)
+    change_and_show(client, "/print/settings", changes, PRINT_LABELS, as_json)

@@ -154,13 +154,7 @@ def _print_settings(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         output.print_json(found)
         return
-    output.print_fields([(_(SCAN_LABELS[name]), _shown(value)) for name, value in found["fields"].items()])
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return _("on") if value else _("off")
-    return (", ".join(value) if isinstance(value, list) else str(value)) or "-"
+    output.print_fields([(_(SCAN_LABELS[name]), output.value_text(value)) for name, value in found["fields"].items()])
 
 
 # --- the address book -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,34 @@
+"""What a command shows of settings has the pages' labels, in the reader's language: no field's inner name."""
+
+from __future__ import annotations
+
+import pytest
+
+from driver import Daemon
+
+SHOWN = {
+    "fax set": ("Resolución", "Reenvío por regla"),
+    "print set": ("Remitentes permitidos", "Contraseña en el asunto"),
+    "alert set": ("Alertas a", "Secreto del webhook"),
+    "scan-settings show": ("Omitir páginas en blanco",),
+    "device show fax-7": ("Reescritura del remitente", "Último error"),
+}
+
+
+@pytest.fixture(scope="module")
+def machine(shared_daemon: Daemon) -> Daemon:
+    shared_daemon.ok("device", "add", "fax 7")
+    return shared_daemon
+
+
+@pytest.mark.parametrize(("command", "labels"), SHOWN.items())
+def test_each_field_has_its_label_and_all_values_begin_in_one_column(
+    machine: Daemon, command: str, labels: tuple[str, ...]
+) -> None:
+    """Nothing with an underscore, which only programs say."""
+    said = machine.ok(*command.split(), language="es")
+    rows = [line for line in said.splitlines() if line.startswith("  ")]
+    assert {label for label in labels if any(row.startswith(f"  {label}  ") for row in rows)} == set(labels)
+    assert not [row for row in rows if "_" in row.split("  ")[1]]
+    width = max(len(row[2:].split("  ")[0]) for row in rows)
+    assert all(row[2 + width : 4 + width] == "  " and row[4 + width] != " " for row in rows)
