@@ -481,6 +481,19 @@ async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(
     assert [e.reverse_path for _at, e in office.upstream.offered] == ["", "box@example.com", "box@example.com"]
 
 
+async def test_two_reports_refused_at_once_for_the_empty_path_both_go_out_as_the_mailbox(office: Office) -> None:
+    """The second refusal tells nothing new: it is no fault of a sender."""
+    office.upstream.answer = lambda envelope: (
+        "250 2.0.0 OK" if envelope.reverse_path else "554 5.2.252 SendAsDenied; not allowed to send as"
+    )
+    office.upstream.takes_s = 1.0
+    await office.put(sender="", is_report=True)
+    await office.put(sender="", is_report=True)
+    await office.until(all_delivered, timedelta(seconds=10))
+    paths = [e.reverse_path for _at, e in office.upstream.offered]
+    assert paths == ["", "", "box@example.com", "box@example.com"]
+
+
 async def test_many_recipients_go_in_parts(office: Office) -> None:
     """Each part is a message for the provider."""
     office.upstream.per_message = 10

@@ -238,9 +238,9 @@ class Lane:
         if not await self._may_begin(len(entries)):
             await self._apply(back)
             return False
-        counted = False
+        counted, nameless = False, leased.message.is_report and not self._null_path_refused
         try:
-            judgement = await self._send(leased, entries, kept)
+            judgement = await self._send(leased, entries, kept, nameless=nameless)
             counted = judgement is not None
         finally:
             self._pace = end(self._pace, self._pace_limits(), self._d.clock.now(), counted=counted)
@@ -251,7 +251,7 @@ class Lane:
             else:
                 await self._apply(back)
             return False
-        if judgement.wrong_sender and leased.message.is_report and not self._null_path_refused:
+        if judgement.wrong_sender and nameless:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
             await self._apply(back)
             return True
@@ -282,13 +282,13 @@ class Lane:
         await self._d.keep_at("outcome", lambda: self._apply(judgement.events))
 
     async def _send(
-        self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection
+        self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection, *, nameless: bool
     ) -> Judgement | None:
-        """Send; None if there is no connection to send over."""
+        """Send, a report that is not ``nameless`` as the mailbox; None if there is no connection to send over."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
         reverse_path = message.reverse_path
-        if message.is_report and self._null_path_refused:
+        if message.is_report and not nameless:
             reverse_path = await self._d.route.mailbox(self.account)
         envelope = Envelope(reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret)
         for fresh in (False, True):
