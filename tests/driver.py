@@ -69,6 +69,7 @@ class Daemon:
             clean | {"VALIJA_STATE_DIR": str(self.state_dir), "LANG": "C.UTF-8"} | dict(environment or {})
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self._sandbox_facts: dict[str, Any] = {}
 
     def start(self) -> Daemon:
         """Start, and wait for the line that says ready."""
@@ -80,6 +81,7 @@ class Daemon:
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         assert line.startswith("ready"), self.log()
+        self._sandbox_facts = {}
         return self
 
     def stop(self) -> int:
@@ -135,7 +137,8 @@ class Daemon:
 
     def place(self, name: str) -> str:
         """Return a fact about the sandbox: issuer, smtp_port, pop3s_port, ..."""
-        return str(self.json("status")["sandbox"][name])
+        self._sandbox_facts = self._sandbox_facts or self.json("status")["sandbox"]
+        return str(self._sandbox_facts[name])
 
     def set_smtp(self, account: str = "ana@sandbox.test") -> None:
         """Set SMTP to the sandbox."""

@@ -71,7 +71,10 @@ def test_whatever_is_typed_as_a_name_is_one_part_of_an_address() -> None:
 def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
     """Give every command with the words that call it."""
     if isinstance(command, click.Group):
-        for word, inner in command.commands.items():
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            inner = command.get_command(context, word)
+            assert inner is not None
             yield from commands(inner, f"{name} {word}".strip())
     else:
         yield name, command

@@ -23,7 +23,8 @@ use_language()
 
 def walk(command, context, name):
     pages[name] = command.get_help(context)
-    for short, inner in getattr(command, "commands", {{}}).items():
+    for short in command.list_commands(context) if isinstance(command, click.Group) else ():
+        inner = command.get_command(context, short)
         walk(inner, click.Context(inner, context, short, **inner.context_settings), name + " " + short)
 
 pages = {{}}

@@ -148,7 +148,10 @@ class Office:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        await self.dispatcher.stop()
+        stopping = asyncio.create_task(self.dispatcher.stop())
+        while not stopping.done():  # what is under way takes its time
+            await self.clock.advance(ANSWER_S)
+        await stopping
 
     async def put(
         self, *addresses: str, size: int = 100, sender: str = "scanner@example.com", is_report: bool = False
@@ -506,11 +509,11 @@ async def test_many_recipients_go_in_parts(office: Office) -> None:
 
 async def test_an_account_that_is_stuck_takes_nothing_from_another_one(office: Office) -> None:
     """Its server takes connections and says nothing, and much waits for it: the other account's mail leaves at once."""
-    really_open = office.upstream.open
+    really_open, answers = office.upstream.open, asyncio.Event()
 
     async def stuck(account: str) -> Any:
         if account == ACCOUNT:
-            await office.clock.sleep(3600)
+            await answers.wait()
         return await really_open(account)
 
     office.upstream.open = stuck  # type: ignore[method-assign, assignment]
@@ -527,6 +530,7 @@ async def test_an_account_that_is_stuck_takes_nothing_from_another_one(office: O
         assert office.clock.now() - begun < timedelta(seconds=10)
         await office.clock.advance(0.25)
     assert {e.recipients[0].address[:5] for _at, e in office.upstream.offered} == {"other"}
+    answers.set()  # it can be stopped at once
 
 
 async def test_a_stop_gives_back_what_was_not_begun(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from valija.net.addresses import bound_socket
 
 STOP_LIMIT_S: Final = 30
 CONNECTIONS_LIMIT_S: Final = 2.0
-TICK_S: Final = 0.2  # uvicorn looks at its orders ten times a second
+DATE_S: Final = 1.0  # the answers' date
+JUST_SENT_S: Final = 0.05  # what has been sent is taken
 CONNECTIONS_LIMIT: Final = 300  # of one listener
 ADDRESS_LIMIT: Final = 100
 REQUEST_LIMIT_S: Final = 60.0  # for the head of a request
@@ -83,11 +84,23 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.begun = asyncio.Event()
+        self._end = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve and say so."""
         await super().startup(sockets)
         self.begun.set()
+
+    async def main_loop(self) -> None:
+        """Set the date of the answers each second until told to end; uvicorn's own loop wakes ten times a second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), DATE_S)
+
+    def end(self) -> None:
+        """Take no more connections, and end when those that there are have ended."""
+        self.should_exit = True
+        self._end.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -151,10 +164,10 @@ class HttpServer:
 
         Connections without a request (a browser keeps some, perhaps half-way through TLS) get two seconds.
         """
-        self._server.should_exit = True
+        self._server.end()
         if self._task is None:
             return
-        await asyncio.sleep(TICK_S)  # what was just sent is taken, then nothing more
+        await asyncio.sleep(JUST_SENT_S)  # what came with the last moment's connections is taken, then nothing more
         if requests := set(self._server.server_state.tasks):
             await asyncio.wait(requests, timeout=STOP_LIMIT_S)
         await asyncio.wait({self._task}, timeout=CONNECTIONS_LIMIT_S)

@@ -5,37 +5,66 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from gettext import gettext as _
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import click
 
 from valija import __version__
-from valija.apps.cli import (
-    alert_commands,
-    api_token_commands,
-    device_commands,
-    fax_commands,
-    gateway_commands,
-    import_command,
-    job_commands,
-    mail_commands,
-    output,
-    panel_command,
-    print_commands,
-    scan_commands,
-    settings_commands,
-    status_command,
-    token_commands,
-)
+from valija.apps.cli import output
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
-from valija.apps.cli.run_command import run_daemon
 from valija.apps.state_directory import state_directory
 
 
+COMMANDS: Final[Mapping[str, str]] = {
+    "alert": "alert_commands:alert",
+    "api-token": "api_token_commands:api_token",
+    "audit": "mail_commands:audit",
+    "contact": "scan_commands:contact",
+    "device": "device_commands:device",
+    "fax": "fax_commands:fax",
+    "import": "import_command:import_file",
+    "job": "job_commands:job",
+    "panel": "panel_command:panel",
+    "pop": "settings_commands:pop",
+    "print": "print_commands:print_group",
+    "provider": "settings_commands:provider",
+    "queue": "gateway_commands:queue",
+    "receive": "mail_commands:receive",
+    "received": "mail_commands:received",
+    "run": "run_command:run_daemon",
+    "scan": "scan_commands:scan",
+    "scan-settings": "scan_commands:scan_settings",
+    "send": "mail_commands:send",
+    "smtp": "settings_commands:smtp",
+    "status": "status_command:status",
+    "test": "mail_commands:test",
+    "token": "token_commands:token",
+}
+
+
+class Commands(click.Group):
+    """All commands by name; the module of one is loaded when it is called, so that each starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None if there is none of that name."""
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            module, name = COMMANDS[cmd_name].split(":")
+            command: click.Command = getattr(import_module(f"valija.apps.cli.{module}"), name)
+            _name_places(command, _places())
+            self.add_command(command, cmd_name)
+        return self.commands.get(cmd_name)
+
+
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=_("The mail subsystem of an office machine: gets OAuth 2.0 tokens, sends and receives mail with them."),
     epilog=_("Exit codes: 0 done, 2 wrong use, 3 consent is needed, 4 somebody must mend something, 5 try later."),
@@ -52,31 +81,6 @@ def cli(context: click.Context, state_dir: Path | None) -> None:
     """Find the daemon; every command but ``run`` is a client of it."""
     directory = state_directory(state_dir, os.environ)
     context.obj = DaemonClient(directory, context.obj or "en")
-
-
-cli.add_command(run_daemon)
-cli.add_command(status_command.status)
-cli.add_command(panel_command.panel)
-cli.add_command(settings_commands.provider)
-cli.add_command(settings_commands.smtp)
-cli.add_command(settings_commands.pop)
-cli.add_command(token_commands.token)
-cli.add_command(api_token_commands.api_token)
-cli.add_command(device_commands.device)
-cli.add_command(gateway_commands.queue)
-cli.add_command(job_commands.job)
-cli.add_command(alert_commands.alert)
-cli.add_command(fax_commands.fax)
-cli.add_command(print_commands.print_group)
-cli.add_command(scan_commands.scan)
-cli.add_command(scan_commands.scan_settings)
-cli.add_command(scan_commands.contact)
-cli.add_command(import_command.import_file)
-cli.add_command(mail_commands.test)
-cli.add_command(mail_commands.send)
-cli.add_command(mail_commands.receive)
-cli.add_command(mail_commands.received)
-cli.add_command(mail_commands.audit)
 
 
 def _places() -> dict[str, str]:
