@@ -18,7 +18,6 @@ from valija.apps.cli import output
 from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
 from valija.apps.state_directory import state_directory
 
-
 COMMANDS: Final[Mapping[str, str]] = {
     "alert": "alert_commands:alert",
     "api-token": "api_token_commands:api_token",
