@@ -25,6 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_authorities_of_the_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is asked of the world outside, and a hundred authorities take longer to read than most tests take."""
+    with pytest.MonkeyPatch.context() as patch:
+        empty = tmp_path_factory.mktemp("authorities") / "none.pem"
+        empty.touch()
+        patch.setenv("SSL_CERT_FILE", str(empty))
+        yield
+
+
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     """A machine with its sandbox, of this test alone."""

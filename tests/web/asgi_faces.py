@@ -61,23 +61,25 @@ class Machinery:
         return self.browser(Face(WEB, Presence.REMOTE, secure=False), language)
 
 
+PAGES = Pages()  # the templates are compiled once
+
+
 @asynccontextmanager
 async def machinery(state_dir: Path, *, new: bool = False) -> AsyncIterator[Machinery]:
     """A machine with an administrator's password and a provider; or a new one, with neither."""
     machine = build(Configuration(), MemoryStore(), SystemClock(), state_dir)
-    administrator = AdministratorDesk(machine.store, machine.clock, machine.events)
+    administrator = AdministratorDesk(machine.store, machine.clock, machine.events, Passwords(CHEAPEST))
     if not new:
         await administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
         changes = {"kind": "microsoft", "client_id": "id-1", "tenant": "example.com"}
         await machine.providers.set("microsoft", changes, confirm=False, actor=AT_MACHINE)
-    yield Machinery(machine, administrator, LaunchKeys(machine.clock), Pages())
+    yield Machinery(machine, administrator, LaunchKeys(machine.clock), PAGES)
     await machine.stop()
 
 
-async def with_cheap_password(here: Machinery, *, is_new: bool = False) -> None:
-    """Give a new machine two providers and, unless it stays new, a password that is checked quickly."""
+async def with_two_providers(here: Machinery, *, is_new: bool = False) -> None:
+    """Give a new machine two providers and, unless it stays new, a password."""
     machine = here.machine
-    here.administrator = AdministratorDesk(machine.store, machine.clock, machine.events, Passwords(CHEAPEST))
     if not is_new:
         await here.administrator.set_first_password(Secret(PASSWORD), AT_MACHINE)
     for name in ("microsoft", "google"):
@@ -89,7 +91,7 @@ async def with_cheap_password(here: Machinery, *, is_new: bool = False) -> None:
 async def furnished_fixture(tmp_path: Path) -> AsyncIterator[Machinery]:
     """A machine with a device, a stranger and mail: 1 deferred, 2 half refused, 3 held, 4 on its way."""
     async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
+        await with_two_providers(made)
         await furnish(made)
         yield made
 

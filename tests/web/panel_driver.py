@@ -102,6 +102,7 @@ def chromium_browser() -> Iterator[Browser]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        "--force-prefers-reduced-motion",
         f"--host-resolver-rules=MAP {socket.gethostname()} 127.0.0.1",  # not every machine can find itself by its name
     ]
     with sync_playwright() as playwright:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from asgi_faces import Machinery, blank, log_in, machinery, with_cheap_password
+from asgi_faces import Machinery, blank, log_in, machinery, with_two_providers
 
 from valija.domain.account import Actor, Presence
 from valija.secret import Secret
@@ -19,7 +19,7 @@ ANA = Actor("ana", "panel", Presence.AT_MACHINE)
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
     async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
+        await with_two_providers(made)
         yield made
         await made.machine.jobs.stop()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from asgi_faces import Machinery, blank, log_in, machinery, with_cheap_password
+from asgi_faces import Machinery, blank, log_in, machinery, with_two_providers
 
 from fax_pages import fax_file
 from valija.domain.account import Actor, Presence, Setting
@@ -24,7 +24,7 @@ ANA = Actor("ana", "panel", Presence.AT_MACHINE)
 async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
     """A machine that has a sender."""
     async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
+        await with_two_providers(made)
         await made.machine.settings.change(
             Setting.SMTP, {"sender_address": "fax@office.example"}, confirm=True, actor=ANA
         )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from asgi_faces import Machinery, blank, log_in, machinery, with_cheap_password
+from asgi_faces import Machinery, blank, log_in, machinery, with_two_providers
 from cups import Cups
 
 from long_pdf import pdf
@@ -22,7 +22,7 @@ SUPPLIES = "marker-names=Negro\nmarker-levels=7\nmarker-types=toner\n"
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
     async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
+        await with_two_providers(made)
         yield made
         await made.machine.jobs.stop()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from asgi_faces import Machinery, blank, log_in, machinery, with_cheap_password
+from asgi_faces import Machinery, blank, log_in, machinery, with_two_providers
 from paper_files import make_file
 
 from valija.domain.account import Actor, Presence, Setting
@@ -24,7 +24,7 @@ CHOICES = {"from": "file", "review": "on"}
 async def here(tmp_path: Path) -> AsyncIterator[Machinery]:
     """A machine that has a sender."""
     async with machinery(tmp_path, new=True) as made:
-        await with_cheap_password(made)
+        await with_two_providers(made)
         await made.machine.settings.change(Setting.SMTP, {"sender_address": "mfp@x.test"}, confirm=True, actor=ANA)
         yield made
         await made.machine.jobs.stop()
