@@ -96,6 +96,23 @@ async def test_an_address_has_so_many_connections_and_no_more(monkeypatch: pytes
             one.close()
 
 
+async def test_the_answers_date_goes_on_and_an_answer_under_way_ends_before_the_server() -> None:
+    """Though nothing wakes it ten times a second."""
+    dates = set[bytes]()
+    async with asyncio.timeout(10), _serving() as port:
+        while len(dates) < 3:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEAD + b"Connection: close\r\n\r\n")
+            dates |= {line for line in (await _rest(reader)).split(b"\r\n") if line.startswith(b"date: ")}
+            writer.close()
+            await asyncio.sleep(0.1)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert (await _rest(reader)).endswith(b"1\r\nw\r\n0\r\n\r\n")
+    writer.close()
+
+
 def test_there_are_descriptors_for_all_listeners_when_they_are_full() -> None:
     """And as many as before for the store, the spool and the mail that leaves."""
     configuration = Configuration.model_validate({"gateway": {"connections": 1000}})
