@@ -39,6 +39,8 @@ ENGLISH = re.compile(
 
 WRONG_USE = {
     "nope": "Error: No existe la orden 'nope'.",
+    "stat": "Error: No existe la orden 'stat'. ¿Quería decir 'status'?",
+    "device ad": "Error: No existe la orden 'ad'. ¿Quería decir 'add'?",
     "--nope": "Error: No existe la opción '--nope'.",
     "--state-dir": "Error: La opción '--state-dir' necesita un valor.",
     "receive": "Error: Falta el argumento '{internet-fax|email-print|email-status}'. Elija entre:",

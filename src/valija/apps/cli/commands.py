@@ -53,12 +53,13 @@ class Commands(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; None if there is none of that name."""
-        if cmd_name not in self.commands and cmd_name in COMMANDS:
-            module, name = COMMANDS[cmd_name].split(":")
-            command: click.Command = getattr(import_module(f"valija.apps.cli.{module}"), name)
-            _name_places(command, _places())
-            self.add_command(command, cmd_name)
+        """Return a command; None if there is none of that name: click then looks among all for what was meant."""
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
+            if name not in self.commands:
+                module, attribute = COMMANDS[name].split(":")
+                command: click.Command = getattr(import_module(f"valija.apps.cli.{module}"), attribute)
+                _name_places(command, _places())
+                self.add_command(command, name)
         return self.commands.get(cmd_name)
 
 
