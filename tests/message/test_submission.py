@@ -14,9 +14,12 @@ from valija.message.submission import HEAD_LIMIT, HeadReader, HeadTooLarge, Line
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MENDING = Mending(
-    "from ricoh by valija with ESMTPA; Tue, 24 Nov 2026 12:00:00 +0000", AT, "1@example.com", "ricoh@example.com"
+    "from ricoh by valija with ESMTPA; Tue, 24 Nov 2026 12:00:00 +0000",
+    AT,
+    lambda: "1@example.com",
+    "ricoh@example.com",
 )
-AS_MAILBOX = Mending(MENDING.received, AT, "1@example.com", "ricoh@example.com", mailbox="scanner@example.com")
+AS_MAILBOX = Mending(MENDING.received, AT, lambda: "1@example.com", "ricoh@example.com", mailbox="scanner@example.com")
 
 
 @given(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"x", b"\r").replace(b"y", b"\n")), max_size=8))

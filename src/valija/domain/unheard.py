@@ -20,6 +20,10 @@ class Unheard:
     def __init__(self) -> None:
         self._taken: OrderedDict[bytes, tuple[int, datetime]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self._taken)
+
     def note(self, digest: bytes, number: int, since: datetime) -> None:
         """Remember a message that was first taken then: that it comes again and again makes nobody wait longer."""
         self._taken[digest] = number, since

@@ -14,6 +14,7 @@ Theory of operation
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,13 +102,13 @@ def _split(head: bytes, rest: bytes) -> tuple[bytes, bytes]:
 class Mending:
     """What to write.
 
-    ``sender`` is the envelope's, for a head without From. ``mailbox``: the address that the message goes out as, empty to leave
-    its sender as it is.
+    ``message_id`` makes one, for a head without; ``sender``: the envelope's, for a head without From. ``mailbox``: the address
+    that the message goes out as, empty to leave its sender as it is.
     """
 
     received: str
     date: datetime
-    message_id: str
+    message_id: Callable[[], str]
     sender: str
     mailbox: str = ""
 
@@ -127,7 +128,8 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     fields = _fields(head)
     names = [name for name, _octets in fields]
     kept = [(name, octets) for name, octets in fields if name not in _DROPPED]
-    message_id = _clean(_first(fields, b"message-id")) or f"<{mending.message_id}>"
+    own_id = _clean(_first(fields, b"message-id"))
+    message_id = own_id or f"<{mending.message_id()}>"
     out = [_field("Received", mending.received)]
     if mending.mailbox:
         kept, added = _as_mailbox(kept, mending.mailbox)
@@ -137,7 +139,7 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     if not _first(fields, b"date").strip():
         kept = [(name, octets) for name, octets in kept if name != b"date"]
         out.append(_field("Date", format_datetime(mending.date)))
-    if not _clean(_first(fields, b"message-id")):
+    if not own_id:
         kept = [(name, octets) for name, octets in kept if name != b"message-id"]
         out.append(_field("Message-ID", message_id))
     octets = b"".join([*out, *(octets for _name, octets in kept), b"\r\n"])

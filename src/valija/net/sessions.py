@@ -107,9 +107,6 @@ class Session(asyncio.Protocol, ABC):
         self._transport = cast(asyncio.Transport, transport)
         found = transport.get_extra_info("peername") or ("", 0)
         self.peer = Peer(str(found[0]), int(found[1]), self.listener.name)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.progress_at = self.listener.time()
         if not self.listener.joined(self):
             self._transport.write(self.listener.too_many)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from valija.domain.clock import Clock
 from valija.domain.errors import StoreError, StoreFull, ValijaError
@@ -100,10 +100,12 @@ class IncomingMail:
         self._origin = origin
         self._envelope = envelope
         self._began = self._taken_at = intake.clock.now()
-        self._digest = hashlib.sha256(repr((origin.device, envelope)).encode("utf-8", "replace"))
         self._line_ends = LineEnds()
         self._head_reader: HeadReader | None = HeadReader()
         self._head: MendedHead | None = None
+        self._head_came = b""
+        self._digest: Any = None  # of what came, once a part of it is no longer in memory
+        self._key = b""
         self._kept = bytearray()
         self._file: BodyFile | None = None
         self._size = 0
@@ -115,7 +117,6 @@ class IncomingMail:
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """Take the next octets."""
-        self._digest.update(data)
         return self._take(self._line_ends.feed(data))
 
     def commit(self) -> Awaitable[Verdict]:
@@ -128,7 +129,8 @@ class IncomingMail:
     async def _commit(self, rest: Awaitable[None] | None) -> Verdict:
         if rest is not None:
             await rest
-        known = self._intake.unheard.known(self._digest.digest(), self._began)
+        unheard = self._intake.unheard
+        known = unheard.known(self._identity(), self._began) if unheard and self._head is not None else None
         if known is not None:  # it was taken before, and the client never heard of it
             await self.abandon()
             self.id, self._taken_at = known
@@ -148,7 +150,24 @@ class IncomingMail:
     def unheard(self) -> None:
         """Remember that the client does not know: what it hands in again is the same message."""
         if self.id is not None:
-            self._intake.unheard.note(self._digest.digest(), self.id, self._taken_at)
+            self._intake.unheard.note(self._identity(), self.id, self._taken_at)
+
+    def _identity(self) -> bytes:
+        """Return what the client would send again: its device, envelope and octets, as a digest. Once all has come."""
+        if not self._key:
+            self._note_octets()
+            self._key = self._digest.digest()
+        return self._key
+
+    def _note_octets(self) -> None:
+        """Take what is kept, and leaves memory now, into the digest."""
+        kept = memoryview(self._kept)
+        if self._digest is None:
+            envelope = repr((self._origin.device, self._envelope)).encode("utf-8", "replace")
+            self._digest = hashlib.sha256(envelope + self._head_came)
+            kept = kept[len(self._head.octets) if self._head is not None else 0 :]
+        self._digest.update(kept)
+        kept.release()
 
     async def abandon(self) -> None:
         """Forget what came."""
@@ -159,6 +178,8 @@ class IncomingMail:
 
     def _take(self, data: bytes) -> Awaitable[None] | None:
         if self._failure is not None or not data:
+            if self._digest is not None:
+                self._digest.update(data)
             return None
         if self._head_reader is None:
             return self._add(data)
@@ -175,7 +196,7 @@ class IncomingMail:
         if mended.hops >= HOPS_LIMIT:
             self._failure = Verdict(554, "5.4.6", "The message goes in circles")
             return None
-        self._head = mended
+        self._head, self._head_came = mended, head
         return self._add(mended.octets + body)
 
     def _mending(self) -> Mending:
@@ -188,7 +209,7 @@ class IncomingMail:
         return Mending(
             received=f"{came} {by}; {_trace_date(self._began.replace(microsecond=0))}",
             date=self._began,
-            message_id=f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
+            message_id=lambda: f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
             sender=envelope.named or envelope.reverse_path,
             mailbox=envelope.reverse_path if envelope.rewritten else "",
         )
@@ -202,6 +223,7 @@ class IncomingMail:
 
     async def _flush(self) -> None:
         """Write what is kept to the file; what goes wrong is told at the end."""
+        self._note_octets()
         try:
             if self._file is None:
                 self._file = await self._intake.spool.create()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -10,6 +11,8 @@ from valija.domain.errors import StoreUnreachable
 from valija.store.work import Engine, Work
 
 TOGETHER: Final = 128
+GATHER_S: Final = 0.005
+IDLE_TURN_S: Final = 0.000_04  # a turn of the loop as short as this had nothing to do
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,10 +58,22 @@ class Together(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
                 await self._write(batch)
         finally:
             self._running -= 1
+
+    async def _gather(self) -> None:
+        """Wait until the loop has nothing else to do: what comes meanwhile is made durable by the same commit."""
+        now = time.perf_counter()
+        end = now + GATHER_S
+        while now < end and len(self._waiting) < TOGETHER:
+            before = now
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            if now - before < IDLE_TURN_S:
+                return
 
     async def _commit(self, items: Sequence[T]) -> list[R]:
         try:
