@@ -10,6 +10,7 @@ from quick_sender import Client
 from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
 
 AT_ONCE = 40
+LARGE = b"0123456789abcdef\r\n" * 40_000
 
 
 upstream, gateway = upstream_fixture, gateway_fixture
@@ -124,8 +125,20 @@ async def _hand_in_and_go(gateway: RunningGateway, said: bytes, *, hears: bool) 
 async def test_what_is_handed_in_again_is_the_same_message_where_nobody_heard_of_the_first(
     gateway: RunningGateway, hears: bool, ending: bytes, copies: int
 ) -> None:
-    """The very same octets: who hung up gets no second copy, who heard (or waits for no answer) meant two."""
-    whole, ended_at = session(1)
+    """The very same octets, few or many: who hung up gets no second copy, who heard (or waits for no answer) meant two."""
+    both = session(1), session(2, LARGE)
     for count in (1, copies):
-        await _hand_in_and_go(gateway, whole[:ended_at] + ending, hears=hears)
-        assert (await _queued(gateway)).total() == count
+        for whole, ended_at in both:
+            await _hand_in_and_go(gateway, whole[:ended_at] + ending, hears=hears)
+        assert await _queued(gateway) == {"1@device.test": count, "2@device.test": count}
+
+
+@pytest.mark.parametrize("at", [0, len(LARGE) // 2, -3], ids=["beginning", "middle", "end"])
+async def test_a_large_message_of_which_one_octet_differs_is_another(gateway: RunningGateway, at: int) -> None:
+    """Wherever it is: most of it was in a file by then."""
+    other = bytearray(LARGE)
+    other[at] ^= 1
+    for body in (LARGE, bytes(other)):
+        whole, ended_at = session(1, body)
+        await _hand_in_and_go(gateway, whole[:ended_at], hears=False)
+    assert (await _queued(gateway)).total() == 2
