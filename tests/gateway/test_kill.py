@@ -20,7 +20,7 @@ from quick_sender import Client, code
 from running_gateway import HurryClock, RunningGateway
 from upstream import Upstream, Visit
 
-KILLS = int(os.environ.get("VALIJA_KILLS", "60"))
+KILLS = int(os.environ.get("VALIJA_KILLS", "200"))
 SEED = int(os.environ.get("VALIJA_KILLS_SEED", "1"))
 SPEED = 100.0
 DEVICES = 6
@@ -89,7 +89,7 @@ async def _kill_again_and_again(gateways: GatewayProcesses, load: Load, chance: 
     devices = [asyncio.create_task(load.device()) for _number in range(DEVICES)]
     for _kill in range(KILLS):
         while_starting = chance.random() < 0.2
-        seconds = chance.uniform(0, 0.1) if while_starting else chance.expovariate(1 / 0.15)
+        seconds = chance.uniform(0, 0.1) if while_starting else chance.expovariate(1 / 0.1)
         await gateways.life(seconds, place, while_starting=while_starting)
     for task in devices:
         task.cancel()
