@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from asgi_faces import Machinery, blank, log_in, machinery, with_two_providers
 from cups import Cups
+from rig_process import free_ports
 
 from long_pdf import pdf
+from valija.apps.web import live
 from valija.domain.account import Actor, Presence
 from valija.domain.print_job import Duplex
+from valija.domain.printer import PrinterReason, PrinterState, PrinterStateName, PrinterTarget, Severity
 from valija.secret import Secret
+from valija.services.events import PrinterChanged, Stopping
 
 ANA = Actor("ana", "panel", Presence.AT_MACHINE)
 SUPPLIES = "marker-names=Negro\nmarker-levels=7\nmarker-types=toner\n"
@@ -61,6 +65,44 @@ async def test_the_panel_shows_what_the_printer_lacks_and_titles_only_to_those_w
         page = (await panel.get("/print")).text
         assert "Nóminas" in page
         assert cups.uri() in page
+
+
+@pytest.mark.parametrize(
+    ("language", "off", "lacks"),
+    [
+        ("en", "Off, or not to be reached", "The printer has no paper."),
+        ("es", "Apagada o inaccesible", "La impresora no tiene papel."),
+    ],
+)
+async def test_an_open_page_tells_what_is_heard_of_the_printer_and_asks_it_no_more(
+    here: Machinery, monkeypatch: pytest.MonkeyPatch, language: str, off: str, lacks: str
+) -> None:
+    """Who has heard something, such as the line that prints, tells it to all pages; only the printer's part is sent."""
+    (port,) = free_ports(1)
+    printing, asked = here.machine.printing, []
+    settings = await printing.settings.change({"target": f"ipp://127.0.0.1:{port}/ipp/print"}, actor=ANA)
+    ask = printing.line.ipp.printer_state
+
+    async def ask_and_count(target: PrinterTarget) -> PrinterState:
+        asked.append(target)
+        return await ask(target)
+
+    monkeypatch.setattr(printing.line.ipp, "printer_state", ask_and_count)
+    monkeypatch.setattr(live, "PAUSE_S", 0.0)
+    async with here.panel(language) as panel, here.machine.events.subscribe() as told:
+        page = (await panel.get("/print")).text
+        assert off in page
+        stream = re.search(r'"(/print/events\?seen=[0-9a-f]+)"', page)
+        assert stream is not None
+        lack = PrinterReason("media-empty", Severity.ERROR)
+        for _look in range(2):
+            printing.line.watch.saw(settings.printer, PrinterState(PrinterStateName.STOPPED, reasons=(lack,)))
+        changes = [told.get_nowait() for _event in range(told.qsize())]
+        assert [type(event) for event in changes] == [PrinterChanged, PrinterChanged], "heard first, and otherwise"
+        here.machine.events.publish(Stopping(here.machine.clock.now()))  # the streams say no more than what is new
+        news = {(await panel.get(stream[1])).text for _page in range(3)}
+        assert [lacks in sent and off not in sent for sent in news] == [True]
+        assert asked == [settings.printer]
 
 
 async def test_settings_are_changed_from_a_desk_all_or_none(here: Machinery) -> None:

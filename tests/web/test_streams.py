@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from asgi_faces import SMTP, Machinery, furnished_fixture, log_in
 
+from valija.apps.web import live
 from valija.domain.account import GrantKind
 from valija.domain.queue import Deferred, HoldAsked
 from valija.domain.token import Authorization, AwaitingAuthorization, NotRetrieved
@@ -18,6 +19,12 @@ from valija.services.events import Stopping
 
 here = furnished_fixture
 NOTHING_NEW = ": ok\n\n: still here\n\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of a machine that stops need not wait before they end."""
+    monkeypatch.setattr(live, "PAUSE_S", 0.0)
 
 
 async def _first_news(here: Machinery, browser: httpx2.AsyncClient, page: str) -> str:
@@ -37,7 +44,10 @@ async def test_what_a_page_shows_already_is_not_sent_again(here: Machinery) -> N
     """The stream of each page that has one says only that it is there."""
     async with here.web() as web:
         await log_in(web)
-        pages = {path: (await web.get(path)).text for path in ("/", "/queue", "/queue/1", "/devices", "/jobs", SMTP)}
+        pages = {
+            path: (await web.get(path)).text
+            for path in ("/", "/queue", "/queue/1", "/devices", "/jobs", "/print", SMTP)
+        }
         for path, page in pages.items():
             assert await _first_news(here, web, page) in (NOTHING_NEW, ": ok\n\n"), path
 

@@ -79,6 +79,13 @@ class JobChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PrinterChanged:
+    """The printer that is set was heard to be otherwise than before: its state, what it lacks, its supplies."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AlertsChanged:
     """What the machine tells of itself: an alert began, changed or ended, or was told."""
 
@@ -100,6 +107,7 @@ Event = (
     | GuessingSeen
     | QueueChanged
     | JobChanged
+    | PrinterChanged
     | AlertsChanged
     | Stopping
 )

@@ -45,6 +45,7 @@ from valija.services.jobs import JobDesk
 from valija.services.print_order import DOCUMENT, PrintOrder, read_order, write_order
 from valija.services.print_settings import SUBJECT
 from valija.services.print_taking_back import TakingBack
+from valija.services.printer_watch import PrinterWatch
 from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 
@@ -71,6 +72,7 @@ class PrintLine:
         self, store: Store, jobs: JobDesk, ipp: Ipp, clock: Clock, events: EventBus, chance: random.Random
     ) -> None:
         self.ipp = ipp
+        self.watch = PrinterWatch(ipp, clock, events)
         self.ended: Ended | None = None
         self._store = store
         self._jobs = jobs
@@ -179,6 +181,7 @@ class PrintLine:
     def _drop(self, number: int) -> None:
         for known in (self._orders, self._look_at, self._said):
             known.pop(number, None)
+        self.watch.doubt()
         self._stumbles.forget(number)
 
     async def _keep(self, number: int, order: PrintOrder) -> None:
@@ -318,6 +321,7 @@ class PrintLine:
     async def _ask_printer(self, number: int, target: PrinterTarget) -> None:
         """Say what stops the printer, if something does."""
         state = await self.ipp.printer_state(target)
+        self.watch.saw(target, state)
         stops = [reason.keyword for reason in state.reasons if reason.severity is Severity.ERROR]
         if not stops and state.state is PrinterStateName.STOPPED:
             stops = ["paused"]
@@ -379,4 +383,5 @@ class PrintLine:
         await self._note(number, JobWord.PRINTER_SAYS, what)
 
     async def _note(self, number: int, word: JobWord, about: str) -> None:
+        self.watch.doubt()
         await self._jobs.apply(number, Noted(self._clock.now(), word.value, about))

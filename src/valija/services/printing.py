@@ -72,7 +72,7 @@ class Printing:
             target = (await self.settings.load()).printer
         except ValijaError as error:
             return PrinterState(PrinterStateName.UNKNOWN, words=str(error))
-        return await self.line.ipp.printer_state(target) if target.uri else None
+        return await self.line.watch.ask(target) if target.uri else None
 
 
 @dataclass(frozen=True, slots=True)

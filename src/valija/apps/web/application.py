@@ -57,6 +57,7 @@ AT_MACHINE_OR_SIGNED_IN: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/fax", fax_views.send_fax),
     ("POST", "/fax/receive", fax_views.receive_now),
     ("GET", "/print", print_views.show_prints),
+    ("GET", "/print/events", print_views.watch_prints),
     ("POST", "/print/receive", print_views.receive_now),
     ("GET", "/scan", scan_views.show_scan),
     ("POST", "/scan", scan_views.begin),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -11,18 +11,20 @@ from valija.apps.api.job_operations import show_jobs
 from valija.apps.api.print_models import PrinterView
 from valija.apps.api.print_operations import printer_view
 from valija.apps.web.job_views import may_see
+from valija.apps.web.live import Parts, live, stream_of
 from valija.apps.web.record_form import RecordForm
-from valija.apps.web.visit import Visit
+from valija.apps.web.visit import Visit, lamps
 from valija.domain.account import Setting
 from valija.domain.errors import ValijaError
 from valija.domain.job import JobKind
 from valija.domain.print_job import Duplex, PrintColour, PrintConfirmation, PrintPaper, PrintSettings
-from valija.domain.printer import PrinterState, PrinterStateName
 from valija.domain.text import N_, message
+from valija.services.events import JobChanged, PrinterChanged, SettingsChanged
 from valija.services.login import LoginFailed
 
 SHOWN: Final = 20
 ASKED_S: Final = 3.0  # a page does not wait longer for a printer
+PARTS: Final = ("lamps", "printer", "jobs")
 CHOICES: Final[dict[str, dict[Any, str]]] = {
     "duplex": {Duplex.OFF: N_("One side"), Duplex.LONG: N_("Long edge"), Duplex.SHORT: N_("Short edge")},
     "colour": {
@@ -75,24 +77,45 @@ async def receive_now(visit: Visit) -> Response:
     return await _page(visit, trouble=visit.views.raw_trouble(report.trouble))
 
 
+async def watch_prints(visit: Visit) -> Response:
+    """Stream the printer, and what came."""
+    return live(visit, partial(_parts, visit), JobChanged, PrinterChanged, SettingsChanged)
+
+
 async def _page(visit: Visit, status: int = 200, trouble: Any = None) -> Response:
+    values = await _values(visit, asks=True)
+    stream = stream_of("/print/events", _fragments(visit, values))
+    return await visit.render("print.html", status, trouble=trouble, stream=stream, **values)
+
+
+async def _parts(visit: Visit) -> Parts:
+    return _fragments(visit, await _values(visit, asks=False))
+
+
+async def _values(visit: Visit, *, asks: bool) -> dict[str, Any]:
+    printer = await _printer(visit, asks=asks)
     found = await visit.machine.store.jobs.list_jobs(kind=JobKind.PRINT, state=None, limit=SHOWN)
-    return await visit.render(
-        "print.html",
-        status,
-        trouble=trouble,
-        printer=await _printer(visit),
-        prints=await show_jobs(visit.machine, visit.views, [job for job in found if may_see(visit, job)]),
-        sees_all=visit.session is not None,
-    )
+    return {
+        "printer": printer,
+        "prints": await show_jobs(visit.machine, visit.views, [job for job in found if may_see(visit, job)]),
+        "sees_all": visit.session is not None,
+        "lamps": await lamps(visit),
+    }
 
 
-async def _printer(visit: Visit) -> PrinterView:
+async def _printer(visit: Visit, *, asks: bool) -> PrinterView:
+    """Show the printer as it says that it is; without ``asks`` as is known, so that no open page waits for it."""
     printing = visit.machine.printing
-    state: PrinterState | None
-    try:
-        async with asyncio.timeout(ASKED_S):
-            state = await printing.printer_state()
-    except TimeoutError:
-        state = PrinterState(PrinterStateName.UNREACHABLE, accepting=False, trouble="timed_out")
-    return printer_view(visit.views, (await printing.settings.load()).target, state)
+    settings, watch, state = await printing.settings.load(), printing.line.watch, None
+    if settings.printer.uri:
+        state = await watch.ask(settings.printer, ASKED_S) if asks else watch.known(settings.printer)
+    return printer_view(visit.views, settings.target, state)
+
+
+def _fragments(visit: Visit, values: dict[str, Any]) -> Parts:
+    return {
+        part: visit.pages.fragment(
+            visit.language, "print_live.html", values | {"zone": visit.zone, "part": part}
+        ).strip()
+        for part in PARTS
+    }
