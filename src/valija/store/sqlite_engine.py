@@ -54,7 +54,10 @@ _FULL: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlit
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ})
 
 _VALUES: Final = re.compile(r"\bVALUES (\((?:\?, )*\?\))(?= RETURNING \w+$|$)")  # an INSERT that can have more rows
+_BY_ONE_VALUE: Final = re.compile(r"SELECT [^?]*[^<>?] = \?[^?]*")
+_ROWLESS: Final = re.compile(r"(?:UPDATE|DELETE)\b(?:(?!\bRETURNING\b).)*")
 ROWS_AT_ONCE: Final = 100
+VALUES_STEP: Final = 10
 Error: Final = sqlite3.Error
 T = TypeVar("T")
 log: Final = logging.getLogger(__name__)
@@ -222,6 +225,11 @@ def run(connection: sqlite3.Connection, work: Work[T]) -> T:
                 found: list[Row] = execute(statement, query.many[0]).fetchall()
             elif _VALUES.search(statement):
                 found = _insert(connection, statement, query.many)
+            elif _BY_ONE_VALUE.fullmatch(statement):
+                found = _select(connection, statement, query.many)
+            elif _ROWLESS.fullmatch(statement):
+                connection.executemany(statement, query.many)
+                found = []
             else:
                 found = [row for values in query.many for row in execute(statement, values)]
             query = work.send(found)
@@ -238,6 +246,21 @@ def _insert(connection: sqlite3.Connection, statement: str, many: Sequence[Seque
         values = [value for values in part for value in values]
         found += connection.execute(_with_rows(statement, len(part)), values).fetchall()
     return found
+
+
+def _select(connection: sqlite3.Connection, statement: str, many: Sequence[Sequence[Any]]) -> list[Row]:
+    """Look for many values by few statements."""
+    found: list[Row] = []
+    for at in range(0, len(many), ROWS_AT_ONCE):
+        values = [value for (value,) in many[at : at + ROWS_AT_ONCE]]
+        values += values[-1:] * (-len(values) % VALUES_STEP)  # few lengths, few statements to prepare
+        found += connection.execute(_with_values(statement, len(values)), values).fetchall()
+    return found
+
+
+@lru_cache(100)
+def _with_values(statement: str, count: int) -> str:
+    return statement.replace(" = ?", f" IN ({', '.join('?' * count)})")
 
 
 @lru_cache(400)

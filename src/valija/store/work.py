@@ -68,7 +68,10 @@ def rows(statement: str, *values: Any) -> Work[list[Row]]:
 
 
 def each(statement: str, many: Sequence[Sequence[Any]]) -> Work[list[Row]]:
-    """Run a statement once for each; return all rows, in order."""
+    """Run a statement once for each; return all rows.
+
+    In order, but where it selects by one value: those come in any.
+    """
     return (yield Query(statement, many)) if many else []
 
 
