@@ -1,4 +1,7 @@
-"""A server that takes 7 bits only, and lines that no server must take: mail is written anew, and a reader finds the same."""
+"""A server that takes 7 bits only, and lines that no server must take: mail is written anew, and a reader finds the same.
+
+And one that takes few connections.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,25 @@ async def test_a_server_that_takes_8_bits_gets_them_as_they_came(gateway: Runnin
     mail, message = await _through(gateway, upstream, wide)
     assert b"BODY=8BITMIME" in mail.upper()
     assert message.endswith(wide.partition(b"\r\n\r\n")[2])
+
+
+async def test_a_server_of_two_connections_gets_all_over_two(gateway: RunningGateway, upstream: Upstream) -> None:
+    """The others are refused in their greetings; no mail waits for that, none comes twice."""
+    most = 0
+
+    def two(_visit: Visit, step: str, when: str) -> bytes | None:
+        nonlocal most
+        if (step, when) == ("greeting", "before") and upstream.open > 2:
+            return b"421 4.7.0 Too many connections\r\n"
+        most = max(most, upstream.open) if step == "body" else most
+        return None
+
+    upstream.fault, upstream.delay_s = two, 0.05
+    for number in range(30):
+        message = f"Message-ID: <{number}@device.test>\r\nSubject: scan\r\n\r\n".encode()
+        async with await Client.connect(gateway.port) as client:
+            assert code(await client.hand_in("scanner@x.test", ("b@x.test",), message)) == 250
+    await gateway.until_all_delivered(10)
+    assert sorted(copy.message_id for copy in upstream.taken()) == sorted(f"<{n}@device.test>" for n in range(30))
+    assert sum(bool(visit.messages) for visit in upstream.visits) == 2
+    assert len(upstream.visits) <= 20

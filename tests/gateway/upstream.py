@@ -108,6 +108,11 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def open(self) -> int:
+        """Return how many sessions there are now."""
+        return len(self._tasks)
+
     def taken(self, message_id: str = "") -> list[Copy]:
         """Return the copies that were taken, of one message or of all."""
         return [copy for copy in self.copies if copy.is_taken and message_id in ("", copy.message_id)]

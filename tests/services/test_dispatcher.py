@@ -28,6 +28,7 @@ from valija.protocol.smtp_transaction import Envelope, RecipientOutcome, SendOut
 from valija.services import lane
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.events import EventBus, SettingsChanged, TokenChanged
+from valija.services.lane_connection import MOST_CONNECTIONS
 from valija.services.login import LoginFailed, Troubles
 from valija.store.memory import MemoryStore
 from valija.store.queue_port import Body
@@ -48,7 +49,8 @@ class Upstream:
         self.trouble: Exception | None = None
         self.answer: Callable[[Envelope], str] = lambda _envelope: "250 2.0.0 OK"
         self.offered: list[tuple[datetime, Envelope]] = []
-        self.opened = self.busy = self.most_busy = 0
+        self.opened = self.open_now = self.refused = self.busy = self.most_busy = 0
+        self.takes: int | None = None  # so many connections at once
         self.has_token = True
         self.takes_s = ANSWER_S
 
@@ -56,7 +58,11 @@ class Upstream:
         """Open a connection, or raise what the test wants."""
         if self.trouble is not None:
             raise self.trouble
+        if self.takes is not None and self.open_now >= self.takes:
+            self.refused += 1
+            raise LoginFailed(Trouble("too_many_connections", WhoActs.NOBODY, "421 4.7.0 Too many connections", START))
         self.opened += 1
+        self.open_now += 1
         return Connection(self)
 
     async def limits(self, _account: str) -> AccountLimits:
@@ -90,7 +96,8 @@ class Connection:
         return SendOutcome(tuple(found), reusable=said[0] == "2")
 
     async def close(self, *, politely: bool = True) -> None:
-        """Nothing to let go."""
+        """Let it go."""
+        self._up.open_now -= 1
 
 
 def _outcome(address: str, said: str) -> RecipientOutcome:
@@ -204,15 +211,16 @@ async def office(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
 
 async def test_what_is_queued_leaves_at_once_over_kept_connections(office: Office) -> None:
     """In order, few connections, each message once."""
-    for number in range(20):
+    count = 2 * MOST_CONNECTIONS
+    for number in range(count):
         await office.put(f"{number}@example.org")
     await office.until(all_delivered, timedelta(seconds=10))
     assert sorted(e.recipients[0].address for _at, e in office.upstream.offered) == sorted(
-        f"{n}@example.org" for n in range(20)
+        f"{n}@example.org" for n in range(count)
     )
-    assert office.upstream.opened <= 8
-    assert office.upstream.most_busy <= 8
-    assert office.handed_over == (20 if office.hands_over else 0)
+    assert office.upstream.opened <= MOST_CONNECTIONS
+    assert office.upstream.most_busy <= MOST_CONNECTIONS
+    assert office.handed_over == (count if office.hands_over else 0)
 
 
 async def test_what_waits_in_the_store_is_not_overtaken(office: Office) -> None:
@@ -224,7 +232,7 @@ async def test_what_waits_in_the_store_is_not_overtaken(office: Office) -> None:
         assert 1000 <= office.handed_over < 1020
     await office.until(all_delivered, timedelta(minutes=6))
     went = [int(e.recipients[0].address.partition("@")[0]) for _at, e in office.upstream.offered]
-    assert all(abs(number - place) < 8 for place, number in enumerate(went))
+    assert all(abs(number - place) < MOST_CONNECTIONS for place, number in enumerate(went))
     before = office.handed_over
     office.upstream.answer = lambda e: "451 4.7.1 Greylisted" if len(office.upstream.offered) == 1101 else "250 OK"
     await office.put("later@example.org")
@@ -288,6 +296,44 @@ async def test_never_more_than_the_provider_allows_and_little_less(tmp_path: Pat
         assert sum(at <= other < at + timedelta(minutes=1) for other in times) <= 30
     assert office.clock.now() - begun < timedelta(minutes=3) * 1.07 + timedelta(seconds=20)
     await office.stop()
+
+
+async def test_a_server_that_takes_few_connections_is_sent_to_over_those_without_a_pause(office: Office) -> None:
+    """One more is tried in vain once a minute, and used as soon as the server takes it."""
+    up = office.upstream
+    up.takes, up.takes_s = 3, 5
+    for number in range(180):
+        await office.put(f"{number}@example.org")
+    begun = office.clock.now()
+    await office.clock.advance(5)
+    assert (up.most_busy, up.refused) == (3, MOST_CONNECTIONS - 3)
+    assert office.dispatcher.pause_of(ACCOUNT) is None
+    await office.until(all_delivered, timedelta(minutes=6))
+    minutes = (office.clock.now() - begun) / timedelta(minutes=1)
+    assert minutes < 180 * 5 / 3 / 60 + 0.5
+    assert up.refused <= MOST_CONNECTIONS - 3 + minutes
+    assert (up.most_busy, len(up.offered)) == (3, 180)
+    up.takes = None
+    for number in range(160):
+        await office.put(f"{number}@example.net")
+    await office.until(all_delivered, timedelta(minutes=2))
+    assert up.most_busy == MOST_CONNECTIONS
+
+
+async def test_a_server_that_was_away_gets_as_many_connections_as_before(office: Office) -> None:
+    """The connections that were open had ended: that tells nothing of how many it takes."""
+    up = office.upstream
+    for number in range(40):
+        await office.put(f"{number}@example.org")
+    await office.until(all_delivered, timedelta(seconds=10))
+    up.trouble = LoginFailed(Trouble("connection_refused", WhoActs.OPERATOR, "Connection refused", START))
+    up.answer = lambda _envelope: "lost before"
+    for number in range(60):
+        await office.put(f"{number}@example.net")
+    await office.until(lambda _states: office.dispatcher.pause_of(ACCOUNT) is not None, timedelta(seconds=60))
+    up.trouble, up.answer, up.most_busy = None, lambda _envelope: "250 2.0.0 OK", 0
+    await office.until(all_delivered, timedelta(seconds=30))
+    assert up.most_busy > 10
 
 
 async def test_without_a_token_nothing_is_tried_and_all_leaves_when_it_is_back(office: Office) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from valija.domain import account_gate as gates
 from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
-from valija.domain.pace import Pace, PaceLimits, begin, connections_allowed, end, slow_down, wait_for
+from valija.domain.pace import Pace, PaceLimits, begin, end, slow_down, wait_for
 from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
 from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble, WhoActs
@@ -20,10 +20,10 @@ from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.fitting import fit
-from valija.services.lane_connection import KeptConnection
+from valija.services.lane_connection import KeptConnection, LaneConnections
 from valija.services.lane_hold import LaneHold
 from valija.services.lane_leasing import Leasing, wait_for_event
-from valija.services.lane_line import LaneLine, Offer
+from valija.services.lane_line import InHand, LaneLine, Offer
 from valija.services.login import LoginFailed
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger(__name__)
 STALE: Final = timedelta(minutes=30)  # what was in hand for so long is leased anew before it is tried
-MOST_CONNECTIONS: Final = 8  # where the provider names no limit
 KEEP_S: Final = 20.0  # an idle connection
 MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
@@ -55,6 +54,7 @@ class Lane:
         self.account = account
         self._line = LaneLine()
         self._workers: set[asyncio.Task[None]] = set()
+        self._connections = LaneConnections()
         self._busy = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -100,6 +100,7 @@ class Lane:
         self._settings_age += 1
         self._leasing.limits = None
         self._null_path_refused = False
+        self._connections.forget()
         self._pauses, self._leasing.pause = 0, None
         self.wake()
 
@@ -140,7 +141,8 @@ class Lane:
 
     def _fill(self) -> None:
         """Begin as many workers as there is work for."""
-        wanted = min(len(self._line) - self._line.idle, self._places() - len(self._workers))
+        waiting = 0 if self._stopping else len(self._line) - self._line.idle
+        wanted = min(waiting, self._places() - len(self._workers)) if waiting > 0 else 0
         for _number in range(wanted):
             task = asyncio.create_task(self._work(), name=f"worker {self.account}")
             self._workers.add(task)
@@ -153,7 +155,7 @@ class Lane:
             self._fill()
 
     def _places(self) -> int:
-        return connections_allowed(self._pace_limits(), MOST_CONNECTIONS)
+        return self._connections.places(self._pace_limits(), self._d.clock.now())
 
     def _pace_limits(self) -> PaceLimits:
         return NO_LIMITS if self._leasing.limits is None else self._leasing.limits.pace
@@ -174,32 +176,37 @@ class Lane:
     # --- a worker ---------------------------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        """Send job after job over one connection, until none comes for a while."""
-        kept = KeptConnection()
+        """Send job after job over one connection, until none comes for a while, or the server takes no more connections."""
         try:
-            while (taken := await self._line.take(self._places, KEEP_S)) is not None:
-                leased = taken.leased
-                self._busy += 1
-                try:
-                    if self._d.clock.now() - taken.since > STALE:
-                        await self._give_back([leased])
-                    else:
-                        await self._do(leased, kept)
-                except ValijaError as error:  # the store
-                    log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
-                    await self._pause_for(PAUSES_S[0], str(error))
-                    await self._break_off(leased)
-                except Exception:  # one message must never stop all others
-                    log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
-                    await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
-                finally:
-                    self._busy -= 1
-                    if taken.large:
-                        self._line.done()
-                self._leasing.line_is_short()
+            async with self._connections.one() as kept:
+                while (taken := await self._line.take(self._places, KEEP_S)) is not None:
+                    await self._one_job(taken, kept)
+                    self._leasing.line_is_short()
+                    if kept.connection is None and len(self._workers) > self._places():
+                        return
+                    self._fill()  # the server may take one more by now
         finally:
-            await kept.close()
             self.wake()
+
+    async def _one_job(self, taken: InHand, kept: KeptConnection) -> None:
+        leased = taken.leased
+        self._busy += 1
+        try:
+            if self._d.clock.now() - taken.since > STALE:
+                await self._give_back([leased])
+            else:
+                await self._do(leased, kept)
+        except ValijaError as error:  # the store
+            log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
+            await self._pause_for(PAUSES_S[0], str(error))
+            await self._break_off(leased)
+        except Exception:  # one message must never stop all others
+            log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
+            await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
+        finally:
+            self._busy -= 1
+            if taken.large:
+                self._line.done()
 
     async def _break_off(self, leased: Leased, trouble: Trouble | None = None) -> None:
         """Give back what has no outcome: as it was, or with a failed try."""
@@ -339,6 +346,7 @@ class Lane:
         kept.age, kept.sent = age, 0
         if kept.connection is not None:
             self._pauses, self._leasing.pause = 0, None
+            self._connections.opened()
         return kept.connection
 
     # --- what a try tells about the account -------------------------------------------------------------------------------
@@ -368,7 +376,13 @@ class Lane:
         await self._d.change_gate(self.account, change)
 
     async def _connection_failed(self, why: str) -> None:
-        """Pause, longer each time; what several connections tell at one moment is one failure."""
+        """Go on with fewer connections if others are open; else pause, longer each time.
+
+        What several connections tell at one moment is one failure.
+        """
+        if self._connections.refused(self._d.clock.now()):
+            log.info("fewer_connections", extra={"fields": {"account": self.account, "why": why}})
+            return
         if self.pause is None or self.pause[0] <= self._d.clock.now():
             await self._pause_for(self._next_pause(), why)
 

@@ -1,8 +1,17 @@
-"""A connection that a worker of a lane keeps from message to message."""
+"""Connections that the workers of a lane keep from message to message, and how many there may be."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+from valija.domain.connection_count import ConnectionCount, opened, refused
+from valija.domain.pace import PaceLimits, connections_allowed
 from valija.net.smtp import SmtpConnection
+
+MOST_CONNECTIONS: Final = 20  # where the provider names no limit
 
 
 class KeptConnection:
@@ -22,3 +31,44 @@ class KeptConnection:
         connection, self.connection = self.connection, None
         if connection is not None:
             await connection.close(politely=politely)
+
+
+class LaneConnections:
+    """Those of one lane."""
+
+    def __init__(self) -> None:
+        self._kept: set[KeptConnection] = set()
+        self._count: ConnectionCount | None = None
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[KeptConnection]:
+        """Give a worker its own, and close that at the end."""
+        kept = KeptConnection()
+        self._kept.add(kept)
+        try:
+            yield kept
+        finally:
+            self._kept.discard(kept)
+            await kept.close()
+
+    def places(self, limits: PaceLimits, now: datetime) -> int:
+        """Return how many there may be: by the provider's limits, and by what the server was seen to take."""
+        allowed = connections_allowed(limits, MOST_CONNECTIONS)
+        return allowed if self._count is None else min(allowed, self._count.allowed(now))
+
+    def refused(self, now: datetime) -> bool:
+        """Learn from one that could not be opened; tell whether others are open, so that mail goes on without it."""
+        self._count = refused(self._open(), now)
+        return self._count is not None
+
+    def opened(self) -> None:
+        """Learn from one that was opened."""
+        if self._count is not None:
+            self._count = opened(self._count, self._open())
+
+    def _open(self) -> int:
+        return sum(kept.connection is not None for kept in self._kept)
+
+    def forget(self) -> None:
+        """Count on nothing that was learned."""
+        self._count = None
