@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+FRESH_S: Final = 0.001
 
 
 class Clock(Protocol):
@@ -25,7 +27,8 @@ class Clock(Protocol):
 class SteadyClock:
     """A clock that follows another one forward, and goes on at its own pace when that one is set back.
 
-    What waits for a moment waits no longer for it than it was told to, whatever is done to the wall clock meanwhile.
+    What waits for a moment waits no longer for it than it was told to, whatever is done to the wall clock meanwhile. That is
+    looked at once in ``FRESH_S``: many who ask at one moment hear the same.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -35,6 +38,8 @@ class SteadyClock:
     def now(self) -> datetime:
         """Return the wall-clock time, or a later one if that was set back."""
         at = self._clock.monotonic()
+        if at - self._at < FRESH_S:
+            return self._now
         self._now, self._at = max(self._clock.now(), self._now + timedelta(seconds=at - self._at)), at
         return self._now
 

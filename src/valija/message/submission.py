@@ -21,6 +21,7 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import format_datetime, formataddr
+from functools import lru_cache
 from typing import Final
 
 from valija.message.addresses import read_addresses
@@ -138,7 +139,7 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
         out.append(_field("From", _address("", mending.sender)))
     if not _first(fields, b"date").strip():
         kept = [(name, octets) for name, octets in kept if name != b"date"]
-        out.append(_field("Date", format_datetime(mending.date)))
+        out.append(_field("Date", date_text(mending.date)))
     if not own_id:
         kept = [(name, octets) for name, octets in kept if name != b"message-id"]
         out.append(_field("Message-ID", message_id))
@@ -146,6 +147,16 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     return MendedHead(
         octets, message_id.strip("<>"), _decoded(_first(fields, b"subject"))[:255], names.count(b"received")
     )
+
+
+def date_text(moment: datetime) -> str:
+    """Return a date as it stands in a field (RFC 5322 section 3.3)."""
+    return _date_of(moment.replace(microsecond=0))
+
+
+@lru_cache(16)
+def _date_of(second: datetime) -> str:
+    return format_datetime(second)
 
 
 def _as_mailbox(kept: list[tuple[bytes, bytes]], mailbox: str) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:

@@ -13,15 +13,22 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import format_datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from valija.domain.clock import Clock
 from valija.domain.errors import StoreError, StoreFull, ValijaError
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.unheard import Unheard
-from valija.message.submission import HOPS_LIMIT, HeadReader, HeadTooLarge, LineEnds, MendedHead, Mending, mend_head
+from valija.message.submission import (
+    HOPS_LIMIT,
+    HeadReader,
+    HeadTooLarge,
+    LineEnds,
+    MendedHead,
+    Mending,
+    date_text,
+    mend_head,
+)
 from valija.message.transfer_encoding import LineLengths
 from valija.net.visits import Verdict
 from valija.services.lane_line import Offer
@@ -207,7 +214,7 @@ class IncomingMail:
         came = f"from {_atom(origin.helo)} ([{'IPv6:' if ':' in address else ''}{address}])"  # RFC 5321 section 4.1.3
         by = f"by {self._intake.host_name} (Valija) with {origin.protocol}{for_whom}"
         return Mending(
-            received=f"{came} {by}; {_trace_date(self._began.replace(microsecond=0))}",
+            received=f"{came} {by}; {date_text(self._began)}",
             date=self._began,
             message_id=lambda: f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
             sender=envelope.named or envelope.reverse_path,
@@ -283,11 +290,6 @@ def _failed(error: ValijaError) -> Verdict:
     if isinstance(error, StoreError):
         return Verdict(451, "4.3.0", "The queue cannot be written now")
     return Verdict(451, "4.3.0", "Local error in processing")
-
-
-@lru_cache(16)
-def _trace_date(second: datetime) -> str:
-    return format_datetime(second)
 
 
 def _atom(text: str) -> str:
