@@ -85,3 +85,12 @@ async def test_a_page_that_is_open_lets_the_printer_be_asked_only_when_what_is_k
     watch.known(printer.target)
     await watch.ask(printer.target)
     assert printer.connections == 3
+
+
+async def test_a_printer_that_is_slow_to_say_it_again_is_as_it_was(printer: Sleepy) -> None:
+    watch = PrinterWatch(Ipp(client_context()), FakeClock(), EventBus())
+    watch.saw(PrinterTarget(), SILENT)
+    watch.known(printer.target)
+    watch.saw(printer.target, READY)
+    assert await watch.ask(printer.target, 0.01) == READY
+    assert watch.known(printer.target) == READY

@@ -27,17 +27,18 @@ class PrinterWatch:
         self._asking: dict[PrinterTarget, asyncio.Task[PrinterState]] = {}
 
     async def ask(self, target: PrinterTarget, limit_s: float | None = None) -> PrinterState:
-        """Ask a printer how it is, together with who asks it already. Never raises; one that takes longer is silent.
+        """Ask a printer how it is, together with who asks it already. Never raises.
 
-        It is still listened to then: what it says at last is told.
+        One that takes longer is as it was, or silent if that is not known. It is still listened to: what it says at last is told.
         """
         self._turn_to(target)
         task = self._begin(target)
         await asyncio.wait([task], timeout=limit_s)
         if task.done():
             return task.result()
-        self.saw(target, SILENT)
-        return SILENT
+        if self._state is None:
+            self.saw(target, SILENT)
+        return self._state if self._state is not None and target == self._target else SILENT
 
     def known(self, target: PrinterTarget) -> PrinterState:
         """Return at once how a printer is, as far as that is known; if that is old, the printer is asked meanwhile."""
