@@ -115,6 +115,15 @@ async def test_a_loop_that_never_rests_holds_nobody_up_for_long(writes: Writes, 
         await busy
 
 
+async def test_of_two_batches_at_one_moment_none_is_empty(clock: Clock) -> None:
+    """Both wait for the loop to rest; one of them takes all."""
+    engine: Any = Engine()
+    to = Together(engine, _echo, batches=2)
+    assert await asyncio.gather(*(_works_before(n, n, clock, to) for n in range(5))) == list(range(5))
+    assert [] not in engine.commits
+    assert sorted(number for commit in engine.commits for number in commit) == list(range(5))
+
+
 async def test_a_full_batch_waits_for_nobody(writes: Writes, clock: Clock) -> None:
     """And what is beyond it is the next one, in order."""
     to, engine = writes

@@ -29,7 +29,7 @@ class PrinterWatch:
     async def ask(self, target: PrinterTarget, limit_s: float | None = None) -> PrinterState:
         """Ask a printer how it is, together with who asks it already. Never raises.
 
-        One that takes longer is as it was, or silent if that is not known. It is still listened to: what it says at last is told.
+        One that takes longer is as it was, or silent if that is not known. What it says at last is heard and told.
         """
         self._turn_to(target)
         task = self._begin(target)

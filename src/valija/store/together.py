@@ -60,7 +60,8 @@ class Together(Generic[T, R]):
             while self._waiting:
                 await self._gather()
                 batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-                await self._write(batch)
+                if batch:  # another one under way may have taken all
+                    await self._write(batch)
         finally:
             self._running -= 1
 
