@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterable, Generator
-from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from valija.net.errors import NetError
@@ -79,13 +78,13 @@ class SmtpConnection:
 
     async def send(self, envelope: Envelope, body: AsyncIterable[bytes]) -> SendOutcome:
         """Send a message whose ``body`` comes in pieces; returns an outcome per recipient whatever happens."""
-        if not self._replies.is_clean() or self._wire.has_octets():
+        if self._has_said_something:
             return await self._out_of_step(envelope)
         self._body = body
         try:
             outcome = await self._run(send_message(self.capabilities, envelope))
             reusable = outcome.reusable and self._early is None
-            return replace(outcome, reusable=reusable, reports=self.capabilities.has("DSN"))
+            return SendOutcome(outcome.outcomes, reusable, self.capabilities.has("DSN"))
         finally:
             self._body = None
 
@@ -128,7 +127,13 @@ class SmtpConnection:
                 raise NetError("peer_nonsense", str(self._stage), str(error)) from None
             result, failure = None, None
             try:
-                result = await self._perform(step)
+                if isinstance(step, smtp.Write):
+                    self._wire.write(step.data)
+                elif isinstance(step, smtp.Read):
+                    self._stage = step.stage.value
+                    result = self._early or self._replies.next_reply() or await self._reply(step.stage)
+                else:
+                    await self._perform(step)
             except RemoteProtocolError as error:
                 failure = smtp.ConnectionGone("peer_nonsense", str(error))
             except NetError as error:
@@ -139,25 +144,21 @@ class SmtpConnection:
 
     _stage: str = "greeting"
 
-    async def _perform(self, step: smtp.Step) -> SmtpReply | None:
-        match step:
-            case smtp.Write():
-                self._wire.write(step.data)
-            case smtp.Read():
-                self._stage = step.stage.value
-                return await self._reply(step.stage)
-            case smtp.SendBody():
-                await self._send_body(empty=step.empty)
-            case smtp.StartTls():
-                if not self._replies.is_clean() or self._wire.has_octets():
-                    raise RemoteProtocolError("octets in clear after the reply to STARTTLS")
-                await self._wire.start_tls(self._observe)
-        return None
+    async def _perform(self, step: smtp.SendBody | smtp.StartTls) -> None:
+        if isinstance(step, smtp.SendBody):
+            await self._send_body(empty=step.empty)
+            return
+        if self._has_said_something:
+            raise RemoteProtocolError("octets in clear after the reply to STARTTLS")
+        await self._wire.start_tls(self._observe)
+
+    @property
+    def _has_said_something(self) -> bool:
+        """Tell whether the server has said what nobody has read."""
+        return self._wire.has_octets() or not self._replies.is_clean()
 
     async def _reply(self, stage: smtp.Stage) -> SmtpReply:
         patience = max(self._wire.endpoint.timeout_s, FINAL_REPLY_TIMEOUT_S) if stage is smtp.Stage.BODY else None
-        if self._early is not None:
-            return self._early
         while (reply := self._replies.next_reply()) is None:
             self._replies.feed(await self._wire.receive(stage.value, patience))
         return reply
@@ -169,10 +170,12 @@ class SmtpConnection:
             async for piece in self._body:
                 if last:
                     self._wire.write(last)
-                if await self._is_refused_early() or not await self._is_drained():
+                if self._has_said_something and await self._is_refused_early():
+                    return
+                if self._wire.is_full and not await self._is_drained():
                     return
                 last = stuffer.feed(piece)
-            if await self._is_refused_early():
+            if self._has_said_something and await self._is_refused_early():
                 return
         self._wire.write(last + stuffer.finish())  # one write for a small message: with TLS, each is a record
 

@@ -130,6 +130,11 @@ class Wire(asyncio.Protocol):
             self._quick = False
             self._set_option(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
 
+    @property
+    def is_full(self) -> bool:
+        """Tell whether there is something to :meth:`drain`, or nobody there to read."""
+        return self._ended or self._writable is not None
+
     async def drain(self, stage: str) -> None:
         """Wait until the peer has read enough for more to be sent."""
         if self._ended:
