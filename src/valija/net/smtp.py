@@ -159,9 +159,10 @@ class SmtpConnection:
 
     async def _reply(self, stage: smtp.Stage) -> SmtpReply:
         patience = max(self._wire.endpoint.timeout_s, FINAL_REPLY_TIMEOUT_S) if stage is smtp.Stage.BODY else None
-        while (reply := self._replies.next_reply()) is None:
+        while True:
             self._replies.feed(await self._wire.receive(stage.value, patience))
-        return reply
+            if (reply := self._replies.next_reply()) is not None:
+                return reply
 
     async def _send_body(self, *, empty: bool) -> None:
         """Send the body and its end; a server that refuses before the end is told no more, one that accepts is not believed."""

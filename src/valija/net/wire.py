@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, cast
 
 from valija.net.errors import NetError, explain_os_error
+from valija.net.patience import Patience
 from valija.net.tls import ClientContext, Place
 
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
@@ -69,6 +70,7 @@ class Wire(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._quick = False
         self._loop = asyncio.get_running_loop()
+        self._patience = Patience(self._loop)
 
     # --- asyncio's side --------------------------------------------------------------------------------------------------
 
@@ -95,6 +97,7 @@ class Wire(asyncio.Protocol):
         """Tell whoever waits."""
         self._ended = True
         self._lost = exc
+        self._patience.end()
         self._wake()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
@@ -217,13 +220,10 @@ class Wire(asyncio.Protocol):
                 transport.abort()
 
     async def _within(self, future: asyncio.Future[None], stage: str, seconds: float) -> None:
-        handle = self._loop.call_later(seconds, _time_out, future)
         try:
-            await future
+            await self._patience.wait(future, seconds)
         except TimeoutError:
             raise NetError("timed_out", stage, f"nothing for {seconds:g} s") from None
-        finally:
-            handle.cancel()
 
     def _gone(self, stage: str) -> NetError:
         if isinstance(self._lost, OSError) and not isinstance(self._lost, ConnectionError):
@@ -235,11 +235,6 @@ class Wire(asyncio.Protocol):
         if sock is not None:
             with contextlib.suppress(OSError):  # not on every system; only speed is lost
                 sock.setsockopt(level, option, 1)
-
-
-def _time_out(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 async def connect(endpoint: Endpoint, tls: ClientContext, observe: Observer = ignore) -> Wire:
