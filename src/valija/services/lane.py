@@ -177,15 +177,17 @@ class Lane:
 
     async def _work(self) -> None:
         """Send job after job over one connection, until none comes for a while, or the server takes no more connections."""
+        kept = KeptConnection()
+        self._connections.join(kept)
         try:
-            async with self._connections.one() as kept:
-                while (taken := await self._line.take(self._places, KEEP_S)) is not None:
-                    await self._one_job(taken, kept)
-                    self._leasing.line_is_short()
-                    if kept.connection is None and len(self._workers) > self._places():
-                        return
-                    self._fill()  # the server may take one more by now
+            while (taken := await self._line.take(self._places, KEEP_S)) is not None:
+                await self._one_job(taken, kept)
+                self._leasing.line_is_short()
+                if kept.connection is None and len(self._workers) > self._places():
+                    return
+                self._fill()  # the server may take one more by now
         finally:
+            await self._connections.leave(kept)
             self.wake()
 
     async def _one_job(self, taken: InHand, kept: KeptConnection) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
@@ -40,16 +38,14 @@ class LaneConnections:
         self._kept: set[KeptConnection] = set()
         self._count: ConnectionCount | None = None
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[KeptConnection]:
-        """Give a worker its own, and close that at the end."""
-        kept = KeptConnection()
+    def join(self, kept: KeptConnection) -> None:
+        """Count a worker's own."""
         self._kept.add(kept)
-        try:
-            yield kept
-        finally:
-            self._kept.discard(kept)
-            await kept.close()
+
+    async def leave(self, kept: KeptConnection) -> None:
+        """Close it, and count it no more."""
+        self._kept.discard(kept)
+        await kept.close()
 
     def places(self, limits: PaceLimits, now: datetime) -> int:
         """Return how many there may be: by the provider's limits, and by what the server was seen to take."""
