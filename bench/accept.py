@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ def accept() -> Section:
         keeping = postfix.keeping()
         with (
             gateway(place / "valija") as ours,
+            gateway(place / "another") as another,
             postfix.running({"keeping": keeping}) as servers,
             peers.aiosmtpd(place / "aiosmtpd") as keeps_nothing,
         ):
@@ -42,6 +45,7 @@ def accept() -> Section:
                         ports["aiosmtpd"] = keeps_nothing.port
                     spent = {"valija": lambda: cpu_seconds(ours.pid), "postfix": lambda: servers.cpu("keeping")}
                     rows += _by_address(ports, spent, size, kept=kept)
+                rows.append(_side_by_side([ours.port, another.port], keeping.port, kept=kept))
             theirs = _slow_peer(place, made)
             for size in SIZES:
                 devices = {
@@ -96,6 +100,29 @@ def _by_address(ports: dict[str, int], used: dict[str, Callable[[], float]], siz
         other = rates["aiosmtpd"]
         rows.append(against("aiosmtpd, which keeps nothing", what, ours, other, f"{ours / other:.2f} x"))
     return rows
+
+
+def _side_by_side(ours: list[int], theirs: int, *, kept: bool) -> Row:
+    """Measure machines that share nothing, the sessions divided among them: what several processes could take at the most."""
+    count, share = COUNTS[kept], len(ours)
+
+    def all_at_once() -> dict[str, Any]:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(share) as pool:
+            done = [
+                pool.submit(peers.smtp_source, port, count // share, SIZES[0], kept=kept, sessions=SESSIONS // share)
+                for port in ours
+            ]
+        found = [one.result() for one in done]
+        return {"seconds": time.perf_counter() - start, "cpu": sum(one["cpu"] for one in found)}
+
+    def beside() -> dict[str, Any]:
+        return peers.smtp_source(theirs, count, SIZES[0], kept=kept, sessions=SESSIONS)
+
+    rates, _spent = _best_of({"valija": all_at_once, "postfix": beside}, count)
+    sessions = "kept sessions" if kept else "a new session each"
+    what = f"two Valijas that share nothing, {SIZES[0] / 1000:.0f} kB, {sessions}"
+    return against("Postfix", what, rates["valija"], rates["postfix"], f"{rates['valija'] / rates['postfix']:.2f} x")
 
 
 def _with_login(devices: dict[str, tuple[int, str, str]], size: int, slow: float) -> list[Row]:
