@@ -163,6 +163,7 @@ async def answering(answer: bytes) -> AsyncIterator[PrinterTarget]:
     ("answer", "reason"),
     [
         (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "printer_denied"),
+        (b"HTTP/1.1 501 Unsupported method\r\nContent-Length: 0\r\n\r\n", "printer_nonsense"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "printer_nonsense"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + bytes(2_000_000), "printer_nonsense"),
         (b"220 mail.example ESMTP\r\n", "connection_lost"),

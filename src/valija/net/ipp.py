@@ -53,6 +53,7 @@ SUPPLIES_LIMIT: Final = 40
 WORDS_LIMIT: Final = 300
 PDF: Final = "application/pdf"
 _PIECE: Final = 65_536
+_NO_PRINTER: Final = frozenset({400, 405, 411, 415, 501})  # of a server that does not know what is asked
 _STAGE: Final = "printer"
 _STATES: Final = {3: PrinterStateName.IDLE, 4: PrinterStateName.PROCESSING, 5: PrinterStateName.STOPPED}
 _ASKED: Final = (
@@ -254,7 +255,8 @@ class Ipp:
                 client.stream("POST", url, headers=headers, content=_pieces(octets, path)) as answer,
             ):
                 if answer.status_code != 200:
-                    raise NetError("printer_denied", _STAGE, f"HTTP {answer.status_code}")
+                    reason = "printer_nonsense" if answer.status_code in _NO_PRINTER else "printer_denied"
+                    raise NetError(reason, _STAGE, f"HTTP {answer.status_code}")
                 async for piece in answer.aiter_bytes():
                     body += piece
                     if len(body) > ANSWER_LIMIT:
