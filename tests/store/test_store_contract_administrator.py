@@ -23,7 +23,7 @@ from valija.domain.record import AuditAction, AuditRecord
 from valija.secret import Secret
 from valija.store.port import Store
 from valija.store.sqlite import open_store
-from valija.store.sqlite_engine import FILE_NAME
+from valija.store.sqlite_file import FILE_NAME
 from valija.store.work import do
 
 store = store_fixture

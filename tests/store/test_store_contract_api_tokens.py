@@ -19,7 +19,7 @@ from valija.domain.errors import StoreError
 from valija.domain.record import AuditAction, AuditRecord
 from valija.store.port import Store
 from valija.store.sqlite import open_store
-from valija.store.sqlite_engine import FILE_NAME
+from valija.store.sqlite_file import FILE_NAME
 
 store = store_fixture
 

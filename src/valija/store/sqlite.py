@@ -8,6 +8,7 @@ from pathlib import Path
 from valija.domain.errors import MasterKeyError
 from valija.domain.text import N_, message
 from valija.store import sqlite_engine as engine
+from valija.store import sqlite_file as files
 from valija.store.key_check import check_key
 from valija.store.lock import StateLock
 from valija.store.master_key import load_master_key
@@ -23,7 +24,7 @@ def open_store(state_dir: Path, key_file: Path | None, environment: MutableMappi
     """
     lock = StateLock(state_dir)
     try:
-        key = load_master_key(state_dir, key_file, environment, store_exists=engine.exists(state_dir))
+        key = load_master_key(state_dir, key_file, environment, store_exists=files.exists(state_dir))
         return SqliteStore(state_dir, Vault(key), lock)
     except BaseException:
         lock.release()
@@ -41,8 +42,8 @@ class SqliteStore(SqlStore):
 
 def _check_key(state_dir: Path, vault: Vault) -> None:
     """Compare the key with the store's, or note it in a new store; without starting any thread."""
-    path = state_dir / engine.FILE_NAME
-    connection = engine.open_database(state_dir)
+    path = state_dir / files.FILE_NAME
+    connection = files.open_database(state_dir)
     try:
         engine.run(connection, check_key(vault))
     except BoxNotOpened:
@@ -51,6 +52,6 @@ def _check_key(state_dir: Path, vault: Vault) -> None:
             message(N_("Put the right key back from your backup. Nothing was changed.")),
         ) from None
     except engine.Error as error:
-        raise engine.explain(error, path) from None
+        raise files.explain(error, path) from None
     finally:
         connection.close()
