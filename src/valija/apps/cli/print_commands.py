@@ -53,15 +53,15 @@ def printer(client: DaemonClient, as_json: bool) -> int:
     if as_json:
         output.print_json(found)
         return status
-    output.print_fields(
-        [
-            (_("Printer"), found["target"] or _("no printer")),
-            (_("State"), " ".join(filter(None, (found["state_label"], found["words"])))),
-            (_("Model"), found["model"]),
-        ]
-    )
+    fields = [
+        (_("Printer"), found["target"] or _("no printer")),
+        (_("State"), ": ".join(filter(None, (found["state_label"], found["words"])))),
+    ]
+    output.print_fields([*fields, (_("Model"), found["model"])] if found["model"] else fields)
+    severities = {"error": _("fault"), "warning": _("warning")}
     for reason in found["reasons"]:
-        click.echo(f"{reason['text']} ({reason['severity']})")
+        word = severities.get(reason["severity"])
+        click.echo(f"{reason['text']} ({word})" if word else reason["text"])
     for supply in found["supplies"]:
         level = "?" if supply["level"] is None else f"{supply['level']} %"
         click.echo(f"{supply['name']}  {level}")
