@@ -320,6 +320,22 @@ async def test_a_server_that_takes_few_connections_is_sent_to_over_those_without
     assert up.most_busy == MOST_CONNECTIONS
 
 
+async def test_after_a_refusal_nothing_waits_for_the_end_of_a_long_message(office: Office) -> None:
+    """One more connection is tried a minute later, and then the next one, though no try ends until then."""
+    up = office.upstream
+    up.takes, up.takes_s = 1, 1500
+    await office.put("long@example.org")
+    await office.clock.advance(1)
+    for number in range(2):
+        await office.put(f"{number}@example.org")
+    await office.clock.advance(1)
+    assert len(up.offered) == 1
+    assert up.refused > 0
+    up.takes = None
+    await office.clock.advance(62)
+    assert len(up.offered) == 3
+
+
 async def test_a_server_that_was_away_gets_as_many_connections_as_before(office: Office) -> None:
     """The connections that were open had ended: that tells nothing of how many it takes."""
     up = office.upstream

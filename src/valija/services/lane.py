@@ -54,7 +54,7 @@ class Lane:
         self.account = account
         self._line = LaneLine()
         self._workers: set[asyncio.Task[None]] = set()
-        self._connections = LaneConnections()
+        self._connections = LaneConnections(dispatcher.clock, self._fill)
         self._busy = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -110,6 +110,7 @@ class Lane:
         self._leasing.stop()
         self._place.set()
         self._line.close()
+        self._connections.stop()
         tasks = {task for task in (self._task, *self._workers) if task is not None}
         if tasks:
             _done, late = await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
@@ -155,7 +156,7 @@ class Lane:
             self._fill()
 
     def _places(self) -> int:
-        return self._connections.places(self._pace_limits(), self._d.clock.now())
+        return self._connections.places(self._pace_limits())
 
     def _pace_limits(self) -> PaceLimits:
         return NO_LIMITS if self._leasing.limits is None else self._leasing.limits.pace
@@ -382,7 +383,7 @@ class Lane:
 
         What several connections tell at one moment is one failure.
         """
-        if self._connections.refused(self._d.clock.now()):
+        if self._connections.refused():
             log.info("fewer_connections", extra={"fields": {"account": self.account, "why": why}})
             return
         if self.pause is None or self.pause[0] <= self._d.clock.now():
