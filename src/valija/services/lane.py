@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from valija.domain import account_gate as gates
-from valija.domain.errors import ConsentNeeded, NotReady, TryLater, ValijaError
-from valija.domain.pace import Pace, PaceLimits, begin, end, slow_down, wait_for
+from valija.domain.bad_senders import BadSenders
+from valija.domain.errors import ValijaError
+from valija.domain.pace import PaceLimits
 from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
 from valija.domain.queued_message import RecipientEntry
-from valija.domain.trouble import Trouble, WhoActs
+from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.fitting import fit
 from valija.services.lane_connection import KeptConnection, LaneConnections
 from valija.services.lane_hold import LaneHold
-from valija.services.lane_leasing import Leasing, wait_for_event
+from valija.services.lane_leasing import Leasing
 from valija.services.lane_line import InHand, LaneLine, Offer
-from valija.services.login import LoginFailed
+from valija.services.lane_pace import LanePace
+from valija.services.lane_trouble import LaneTrouble
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
 
@@ -36,13 +36,8 @@ STALE: Final = timedelta(minutes=30)  # what was in hand for so long is leased a
 KEEP_S: Final = 20.0  # an idle connection
 MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
-PAUSES_S: Final = (5, 10, 20, 40, 80, 160, 300)
+STORE_PAUSE_S: Final = 5.0
 STOP_WITHIN_S: Final = 20.0
-# a server or resolver that starts anew or is too busy to answer, a machine without descriptors for a moment: at first
-MAY_PASS: Final = frozenset(
-    {"connection_refused", "connection_failed", "name_not_found", "timed_out", "tls_protocol", "tls_other"}
-)
-PATIENCE: Final = 4  # pauses until it is somebody's to mend
 NO_LIMITS: Final = PaceLimits()
 
 
@@ -58,11 +53,9 @@ class Lane:
         self._busy = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._pace = Pace()
-        self._place = asyncio.Event()
-        self._pauses = 0
         self._settings_age = 0
-        self._bad_senders: dict[str, datetime] = {}
+        self._bad_senders = BadSenders()
+        self._pace = LanePace(dispatcher.clock, self._pace_limits)
         self._null_path_refused = False
         self.hold = LaneHold(
             dispatcher.queue, dispatcher.clock, account, taken=self._taken, lost=self._lost, changed=self.wake
@@ -76,6 +69,7 @@ class Lane:
             give_back=self._give_back,
             busy=lambda: self._busy,
         )
+        self._trouble = LaneTrouble(dispatcher, account, self._leasing, self._connections, empty=self._empty)
 
     @property
     def pause(self) -> tuple[datetime, str] | None:
@@ -101,14 +95,14 @@ class Lane:
         self._leasing.limits = None
         self._null_path_refused = False
         self._connections.forget()
-        self._pauses, self._leasing.pause = 0, None
+        self._trouble.over()
         self.wake()
 
     async def stop(self) -> None:
         """Finish what is under way, give the rest back."""
         self._stopping = True
         self._leasing.stop()
-        self._place.set()
+        self._pace.wake()
         self._line.close()
         self._connections.stop()
         tasks = {task for task in (self._task, *self._workers) if task is not None}
@@ -121,8 +115,7 @@ class Lane:
 
     async def _taken(self) -> None:
         """Go on at the pace at which the account has sent, whoever did."""
-        pace = await self._d.queue.pace(self.account, self._d.clock.now())
-        self._pace = replace(pace, not_before=self._pace.not_before)
+        self._pace.resume(await self._d.queue.pace(self.account, self._d.clock.now()))
 
     async def _lost(self) -> None:
         """Break off what is under way, before another node begins with it."""
@@ -166,6 +159,9 @@ class Lane:
         if not all(isinstance(event, Accepted) for _number, event in events):
             self._leasing.fall_behind()  # something is due, now or later
 
+    async def _empty(self) -> None:
+        await self._give_back(self._line.clear())
+
     async def _give_back(self, jobs: list[Leased]) -> None:
         events: list[tuple[int, RecipientEvent]] = [
             (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
@@ -201,7 +197,7 @@ class Lane:
                 await self._do(leased, kept)
         except ValijaError as error:  # the store
             log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
-            await self._pause_for(PAUSES_S[0], str(error))
+            await self._trouble.pause_for(STORE_PAUSE_S, str(error))
             await self._break_off(leased)
         except Exception:  # one message must never stop all others
             log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
@@ -253,8 +249,7 @@ class Lane:
             judgement = await self._send(leased, entries, kept, nameless=nameless)
             counted = judgement is not None
         finally:
-            self._pace = end(self._pace, self._pace_limits(), self._d.clock.now(), counted=counted)
-            self._place.set()
+            self._pace.end(counted=counted)
         if judgement is None:
             if self._d.gate(self.account).is_open:  # the account is not at fault
                 await self._end_tries(Judgement(back), leased, entries)
@@ -313,7 +308,7 @@ class Lane:
                 found = await connection.send(fitting, octets)
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
-                await self._connection_failed(error.words or error.reason)
+                await self._trouble.connection_failed(error.words or error.reason)
                 return None
             except BaseException:
                 await kept.close(politely=False)
@@ -331,24 +326,10 @@ class Lane:
         if kept.connection is not None and kept.usable(self._settings_age):
             return kept.connection
         await kept.close()
-        age, account = self._settings_age, self.account
-        try:
-            kept.connection = await self._d.route.open(account)
-        except LoginFailed as error:
-            may_pass = error.trouble.reason in MAY_PASS and self._pauses < PATIENCE
-            if error.trouble.who_acts is WhoActs.NOBODY or may_pass:
-                await self._connection_failed(error.trouble.server_words or error.trouble.reason)
-            else:
-                await self._block(error.trouble)
-        except ConsentNeeded:
-            await self._block(self._d.troubles.of_reason("no_token"), opens_with_token=True)
-        except NotReady as error:
-            await self._block(self._d.troubles.of_reason("not_ready", str(error.what)))
-        except TryLater as error:
-            await self._connection_failed(str(error.what))
-        kept.age, kept.sent = age, 0
+        age = self._settings_age
+        kept.connection, kept.age, kept.sent = await self._trouble.open(), age, 0
         if kept.connection is not None:
-            self._pauses, self._leasing.pause = 0, None
+            self._trouble.over()
             self._connections.opened()
         return kept.connection
 
@@ -356,76 +337,38 @@ class Lane:
 
     async def _learn(self, judgement: Judgement, leased: Leased) -> None:
         if judgement.wrong_sender:
-            self._bad_senders[leased.message.reverse_path] = self._d.clock.now() + WRONG_SENDER_PAUSE
+            self._bad_senders.note(leased.message.reverse_path, self._d.clock.now() + WRONG_SENDER_PAUSE)
         if judgement.account_trouble is not None:
-            await self._block(judgement.account_trouble)
+            await self._trouble.block(judgement.account_trouble)
         elif judgement.pause:
-            until = self._d.clock.now() + judgement.pause
-            self._pace = slow_down(self._pace, until)
+            self._pace.slow_down(self._d.clock.now() + judgement.pause)
             words = judgement.pause_trouble.server_words if judgement.pause_trouble else ""
-            await self._pause_for(judgement.pause.total_seconds(), words)
-        elif judgement.accepted and not self._d.gate(self.account).is_open:
-            await self._gate(lambda gate: gates.account_works(gate, self._d.clock.now()))
-
-    async def _block(self, trouble: Trouble, *, opens_with_token: bool = False) -> None:
-        if not opens_with_token:
-            opens_with_token = not await self._d.route.token_works(self.account)
-        now, jitter = self._d.clock.now(), self._d.jitter()
-        log.warning("account_blocked", extra={"fields": {"account": self.account, "reason": trouble.reason}})
-        await self._gate(lambda gate: gates.block(gate, trouble, now, opens_with_token=opens_with_token, jitter=jitter))
-        await self._give_back(self._line.clear())
-
-    async def _gate(self, change: Callable[[gates.Gate], gates.Gate]) -> None:
-        await self._d.change_gate(self.account, change)
-
-    async def _connection_failed(self, why: str) -> None:
-        """Go on with fewer connections if others are open; else pause, longer each time.
-
-        What several connections tell at one moment is one failure.
-        """
-        if self._connections.refused():
-            log.info("fewer_connections", extra={"fields": {"account": self.account, "why": why}})
-            return
-        if self.pause is None or self.pause[0] <= self._d.clock.now():
-            await self._pause_for(self._next_pause(), why)
-
-    def _next_pause(self) -> float:
-        seconds = PAUSES_S[min(self._pauses, len(PAUSES_S) - 1)] * (0.8 + 0.4 * self._d.jitter())
-        self._pauses += 1
-        return seconds
-
-    async def _pause_for(self, seconds: float, why: str) -> None:
-        until = self._d.clock.now() + timedelta(seconds=seconds)
-        if self.pause is None or self.pause[0] < until:
-            self._leasing.pause = until, why
-        await self._give_back(self._line.clear())
-        self._d.changed(self.account)
-        self.wake()
+            await self._trouble.pause_for(judgement.pause.total_seconds(), words)
+        elif judgement.accepted:
+            await self._trouble.unblock()
 
     # --- before a try -----------------------------------------------------------------------------------------------------
 
     async def _may_begin(self, recipients: int) -> bool:
         """Wait for the pace; false if the account's mail has been stopped meanwhile, or would be for long."""
         while not self._stopping:
-            now, gate = self._d.clock.now(), self._d.gate(self.account)
-            if not gate.is_open and not gate.may_probe(now):
+            gate = self._d.gate(self.account)
+            if not gate.is_open and not gate.may_probe(self._d.clock.now()):
                 return False
-            wait = wait_for(self._pace, self._pace_limits(), now, recipients)
+            wait = self._pace.wait(recipients)
             if wait is not None and wait <= timedelta():
-                self._pace = begin(self._pace, self._pace_limits(), now, recipients)
+                self._pace.begin(recipients)
                 return True
             if wait is not None and wait > LONG_WAIT:
-                await self._pause_for(wait.total_seconds(), "")
+                await self._trouble.pause_for(wait.total_seconds(), "")
                 return False
-            self._place.clear()
-            await wait_for_event(self._place, wait, self._d.clock)
+            await self._pace.sleep(wait)
         return False
 
     async def _sender_waits(self, leased: Leased, now: datetime) -> bool:
         """Leave a sender alone that the mailbox may not send as: tries in vain get the whole mailbox throttled."""
-        until = self._bad_senders.get(leased.message.reverse_path)
-        if until is None or until <= now:
-            self._bad_senders.pop(leased.message.reverse_path, None)
+        until = self._bad_senders.until(leased.message.reverse_path, now)
+        if until is None:
             return False
         trouble = self._d.troubles.of_reason("send_as_denied")
         await self._apply([(entry.id, TryFailed(leased.lease, until, trouble)) for entry in leased.entries])
