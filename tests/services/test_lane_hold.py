@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from fakes import START, FakeClock, settle
-from test_dispatcher import ACCOUNT, Office, all_delivered
+from test_dispatcher import ACCOUNT, ANSWER_S, Connection, Office, all_delivered
 
 from valija.domain.errors import StoreError, StoreUnreachable
 from valija.domain.pace import Pace, PaceLimits
 from valija.domain.queue import Delivered, RecipientEvent, RecipientState
 from valija.domain.text import message
-from valija.services import lane_hold
+from valija.services import lane_connection, lane_hold
 from valija.services.lane_hold import LaneHold
 from valija.store.memory_queue import MemoryQueue
 
@@ -256,4 +256,36 @@ async def test_what_was_delivered_is_not_sent_again_because_the_store_could_not_
     await office.until(all_delivered, timedelta(hours=3))
     assert queue.failures == 0
     assert len(office.upstream.offered) == 1
+    await office.stop()
+
+
+@pytest.mark.parametrize("slow", ["the report", "the end of the connection"])
+async def test_what_was_delivered_is_stored_though_the_lane_is_lost_before(
+    slow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next node would send it again."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def takes_long(*_of: object, **_how: object) -> None:
+        reached.set()
+        await go_on.wait()
+
+    queue = SharedLine()
+    office = _office_on(queue, tmp_path)
+    if slow == "the report":
+        office.dispatcher.report = takes_long
+    else:
+        monkeypatch.setattr(lane_connection, "MESSAGES_PER_CONNECTION", 1)
+        monkeypatch.setattr(Connection, "close", takes_long)
+    await office.start()
+    await office.put("a@example.org")
+    await asyncio.sleep(0.02)
+    await office.clock.advance(ANSWER_S)
+    if slow == "the report":
+        await reached.wait()
+    queue.anothers = True
+    await asyncio.sleep(0.2)
+    go_on.set()
+    await settle()
+    assert all_delivered(await office.states())
     await office.stop()

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 STALE: Final = timedelta(minutes=30)  # what was in hand for so long is leased anew before it is tried
 KEEP_S: Final = 20.0  # an idle connection
-MESSAGES_PER_CONNECTION: Final = 500
 LONG_WAIT: Final = timedelta(seconds=90)  # a pace that needs more: nothing is kept leased for it
 STORE_PAUSE_S: Final = 5.0
 STOP_WITHIN_S: Final = 20.0
@@ -281,10 +280,17 @@ class Lane:
         await self._store(judgement, leased)
 
     async def _store(self, judgement: Judgement, leased: Leased) -> None:
-        report, ended = self._d.report, judgement.ended
-        if ended and report is not None:
-            await self._d.keep_at("report", lambda: report(leased.message, leased.id, ended))
-        await self._d.keep_at("outcome", lambda: self._apply(judgement.events))
+        """Store the report and then the outcome, in one: a worker that is cancelled in between leaves both to be stored."""
+        told = self._d.report is None or not judgement.ended
+
+        async def store() -> None:
+            nonlocal told
+            if not told and self._d.report is not None:
+                await self._d.report(leased.message, leased.id, judgement.ended)
+                told = True
+            await self._apply(judgement.events)
+
+        await self._d.keep_at("outcome", store)
 
     async def _send(
         self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection, *, nameless: bool
@@ -316,8 +322,8 @@ class Lane:
             now = self._d.clock.now()
             judgement = judge(found, entries, leased.lease, self._d.troubles, now, self._d.delay)
             kept.sent += 1
-            if not found.reusable or kept.sent >= MESSAGES_PER_CONNECTION:
-                await kept.close(politely=found.reusable)
+            if not found.reusable:
+                await kept.close(politely=False)
             if not (judgement.connection_lost and reused and not fresh):
                 return judgement
         return None

@@ -12,6 +12,7 @@ from valija.domain.pace import PaceLimits, connections_allowed
 from valija.net.smtp import SmtpConnection
 
 MOST_CONNECTIONS: Final = 20  # where the provider names no limit
+MESSAGES_PER_CONNECTION: Final = 500
 MARGIN_S: Final = 0.1  # so that STEP is over, by whatever clock
 
 
@@ -24,8 +25,8 @@ class KeptConnection:
         self.sent = 0
 
     def usable(self, age: int) -> bool:
-        """Tell whether it can be used with the settings of that age."""
-        return self.connection is not None and self.age == age
+        """Tell whether it can be used once more, with the settings of that age."""
+        return self.connection is not None and self.age == age and self.sent < MESSAGES_PER_CONNECTION
 
     async def close(self, *, politely: bool = True) -> None:
         """Let it go."""
