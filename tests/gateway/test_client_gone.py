@@ -9,6 +9,10 @@ import pytest
 from quick_sender import Client
 from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
 
+from valija.domain.errors import StoreFull
+from valija.domain.text import message
+from valija.store.spool import SpoolFile
+
 AT_ONCE = 40
 LARGE = b"0123456789abcdef\r\n" * 40_000
 
@@ -131,6 +135,24 @@ async def test_what_is_handed_in_again_is_the_same_message_where_nobody_heard_of
         for whole, ended_at in both:
             await _hand_in_and_go(gateway, whole[:ended_at] + ending, hears=hears)
         assert await _queued(gateway) == {"1@device.test": count, "2@device.test": count}
+
+
+async def test_what_is_there_already_is_taken_again_though_the_disk_is_full_by_now(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal would bring it once more, when nobody remembers the first one."""
+
+    async def full(*_what: object) -> None:
+        raise StoreFull(message("full"))
+
+    whole, ended_at = session(1, LARGE)
+    await _hand_in_and_go(gateway, whole[:ended_at], hears=False)
+    assert await _queued(gateway) == {"1@device.test": 1}
+    with monkeypatch.context() as now:
+        now.setattr(SpoolFile, "write", full)
+        await _hand_in_and_go(gateway, whole[:ended_at], hears=True)
+    assert await _queued(gateway) == {"1@device.test": 1}
+    assert len(gateway.spooled()) == 1
 
 
 @pytest.mark.parametrize("at", [0, len(LARGE) // 2, -3], ids=["beginning", "middle", "end"])

@@ -140,7 +140,7 @@ class IncomingMail:
         known = unheard.known(self._identity(), self._began) if unheard and self._head is not None else None
         if known is not None:  # it was taken before, and the client never heard of it
             await self.abandon()
-            self.id, self._taken_at = known
+            (self.id, self._taken_at), self._failure = known, None
         elif self._failure is None:
             try:
                 self.id = await self._queue()
