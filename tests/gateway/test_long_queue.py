@@ -78,3 +78,23 @@ async def test_a_hundred_thousand_wait_and_nothing_else_does(tmp_path: Path, ups
     assert len(went) == len(set(went))
     assert all(abs(number - place) <= 16 for place, number in enumerate(went, 1))  # workers side by side
     assert _memory() - before < 64 * MEBI
+
+
+async def test_what_is_held_or_cancelled_while_it_waits_in_hand_is_not_sent(tmp_path: Path, upstream: Upstream) -> None:
+    """It came from hand to hand, and the server is slow: no worker had begun with it."""
+    gateway = await RunningGateway(tmp_path, upstream.port).start()
+    await gateway.open_door()
+    upstream.delay_s = 0.3
+    for number in range(1, 31):
+        async with await Client.connect(gateway.port) as client:
+            said = await client.hand_in("a@x.test", [f"{number}@x.test"], b"Subject: x\r\n\r\n")
+            assert code(said) == 250
+    desk = gateway.machine.gateway
+    (held,), (cancelled,) = await desk.act("hold", [29], OPERATOR), await desk.act("cancel", [30], OPERATOR)
+    assert held.entries[0].state.name is RecipientStateName.HELD
+    assert cancelled.entries[0].state.name is RecipientStateName.FAILED
+    await gateway.until(lambda entries: [s.name for _a, s in entries].count(RecipientStateName.DELIVERED) == 28)
+    await desk.act("release", [29], OPERATOR)
+    await gateway.until(lambda entries: [s.name for _a, s in entries].count(RecipientStateName.DELIVERED) == 29)
+    await gateway.stop()
+    assert sorted(copy.recipients[0] for copy in upstream.taken()) == sorted(f"{n}@x.test" for n in range(1, 30))

@@ -7,6 +7,7 @@ Of ``places`` that work at once, large jobs get all but one; with a single place
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 LARGE: Final = 1_048_576  # octets
@@ -41,6 +42,14 @@ class FairLine(Generic[T]):
             return None
         self._since_large += 1
         return self._small.popleft(), False
+
+    def take_out(self, wanted: Callable[[T], bool]) -> list[T]:
+        """Take jobs from wherever they wait."""
+        found = [job for job in (*self._small, *self._large) if wanted(job)]
+        if found:
+            self._small = deque(job for job in self._small if not wanted(job))
+            self._large = deque(job for job in self._large if not wanted(job))
+        return found
 
     def done(self) -> None:
         """A large job has ended."""

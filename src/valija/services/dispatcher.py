@@ -22,7 +22,7 @@ import contextlib
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -53,6 +53,7 @@ CHECK_S: Final = 60.0
 TELL_S: Final = 0.25
 KEEP_AT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 KEEP_AT_STOP_S: Final = 10.0
+RECALL_S: Final = 2.0
 HISTORY: Final = timedelta(days=7)
 FORGET_AT_ONCE: Final = 500
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -198,6 +199,13 @@ class Dispatcher:
         """Offer to take a message straight from who accepts it, if nothing waits that comes before it."""
         lane = self._lanes.get(account)
         return None if lane is None or self._stopping else lane.offer()
+
+    async def recall(self, account: str, numbers: Collection[int]) -> None:
+        """Give back what an account's lane has in hand of these messages and has not begun with; soon, if not now."""
+        if account in self._lanes:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECALL_S):
+                    await self._lanes[account].recall(numbers)
 
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""

@@ -182,6 +182,8 @@ class Gateway:
         for account in {stored.message.account for stored in found}:
             if action == "retry":
                 await self.dispatcher.change_gate(account, lambda gate: account_gate.probe_now(gate, now))
+            elif action in ("hold", "cancel"):
+                await self.dispatcher.recall(account, numbers)
             self.dispatcher.wake(account)
         return [await self.message(stored.id) for stored in found]
 

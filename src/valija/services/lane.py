@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -111,6 +111,10 @@ class Lane:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self.hold.stop()
+
+    async def recall(self, numbers: Collection[int]) -> None:
+        """Give back what no worker has begun with: what an operator asked for comes true now."""
+        await self._give_back(self._line.take_out(frozenset(numbers)))
 
     async def _taken(self) -> None:
         """Go on at the pace at which the account has sent, whoever did."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -77,6 +77,12 @@ class LaneLine:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
         return True
+
+    def take_out(self, numbers: Collection[int]) -> list[Leased]:
+        """Take these messages, as far as they wait."""
+        found = [job.leased for job in self._jobs.take_out(lambda job: job.leased.id in numbers)]
+        self.octets -= sum(len(leased.body.octets) for leased in found)
+        return found
 
     def done(self) -> None:
         """A large message has ended."""
