@@ -31,6 +31,7 @@ from valija.domain.job import (
 )
 from valija.domain.queue import Accepted, Leased, Refused
 from valija.domain.queue import Failed as MailFailed
+from valija.domain.queued_message import QueuedMessage
 from valija.domain.text import message
 from valija.domain.trouble import Trouble, WhoActs
 from valija.services.delivery import File
@@ -39,6 +40,7 @@ from valija.services.job_run import JobRun, JobStopped, card_of
 from valija.services.outgoing import OutgoingMail
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
+from valija.store.queue_port import Body
 
 CARD = card_of(JobKind.SCAN, "Contrato\r\n 7", ANA, START, ["luis@example.com"], {"format": "pdf"})
 
@@ -72,6 +74,37 @@ async def mail(run: JobRun) -> int:
 
 
 MACHINES: dict[int, Machine] = {}
+
+
+async def test_mail_that_is_stored_when_its_job_is_cancelled_is_told_to_who_sends(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write cannot be called back: what nobody knew of would leave hours later, with the next mail."""
+    queue, intake = machine.store.queue, machine.gateway.intake
+    accept, writing, written = queue.accept, asyncio.Event(), asyncio.Event()
+    told: list[tuple[str, int]] = []
+
+    async def slow(sent: QueuedMessage, body: Body) -> int:
+        writing.set()
+        await written.wait()
+        return await accept(sent, body)
+
+    async def as_a_store_does(sent: QueuedMessage, body: Body) -> int:
+        return await asyncio.shield(asyncio.create_task(slow(sent, body)))
+
+    async def work(run: JobRun) -> None:
+        await mail(run)
+
+    monkeypatch.setattr(queue, "accept", as_a_store_does)
+    monkeypatch.setattr(intake, "accepted", lambda account, recipients: told.append((account, recipients)))
+    job = await machine.jobs.begin(CARD, work)
+    await writing.wait()
+    cancelling = asyncio.create_task(machine.jobs.cancel(job.id, ANA))
+    await settle()
+    written.set()
+    assert isinstance((await cancelling).state, Cancelled)
+    assert await queue.load(1) is not None
+    assert told == [("smtp", 1)]
 
 
 def _machine(run: JobRun) -> Machine:

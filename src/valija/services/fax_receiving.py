@@ -38,6 +38,7 @@ from valija.services.fax_names import parse_name
 from valija.services.fax_sending import FaxSender
 from valija.services.gateway import Gateway
 from valija.services.job_run import JobRun, JobStopped
+from valija.services.keeping_up import to_its_end
 from valija.services.mail_parts import PartFile, copy_to, unpack
 from valija.services.mail_taking import Letter, MailTaker, Taking
 from valija.services.outgoing import Outgoing, OutgoingMail
@@ -274,8 +275,12 @@ class FaxReceiver:
             stopped=self._gateway.intake.stopped(account),
             is_report=True,
         )
-        await self._store.queue.accept(queued, Body(octets))
-        self._gateway.intake.accepted(account, 1)
+
+        async def put() -> None:
+            await self._store.queue.accept(queued, Body(octets))
+            self._gateway.intake.accepted(account, 1)
+
+        await to_its_end(put())
 
     async def _was(self, run: JobRun, word: JobWord) -> bool:
         return any(line.word is word for line in await self._store.jobs.history(run.id))

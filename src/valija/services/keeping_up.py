@@ -1,16 +1,18 @@
-"""Work in the background that never ends: what breaks it off is logged at once, and it is begun again."""
+"""Work that is not broken off: in the background for ever, begun again after an error; or to its end, whoever is cancelled."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from valija.domain.clock import Clock
 
 log: Final = logging.getLogger(__name__)
 FIRST_PAUSE_S: Final = 1.0
 LAST_PAUSE_S: Final = 300.0
+T = TypeVar("T")
 
 
 async def kept_up(work: Callable[[], Awaitable[None]], name: str, clock: Clock) -> None:
@@ -28,3 +30,13 @@ async def kept_up(work: Callable[[], Awaitable[None]], name: str, clock: Clock) 
             pause = min(pause * 2, LAST_PAUSE_S)
         else:
             return
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Do a work that must not stop halfway; who is cancelled meanwhile goes when it has ended."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(asyncio.shield(task), return_exceptions=True)
+        raise

@@ -15,6 +15,7 @@ from valija.domain.text import N_, message
 from valija.message.compose import Attachment, Draft
 from valija.services.delivery import Delivery, File, check_mail, message_pieces, sender_address
 from valija.services.intake import IncomingEnvelope, Intake, Origin, recipients_of
+from valija.services.keeping_up import to_its_end
 
 ACCOUNT: Final = Setting.SMTP.value
 NO_SPACE: Final = 452
@@ -87,7 +88,7 @@ class Outgoing:
                 rest = incoming.write(piece)
                 if rest is not None:
                     await rest
-            verdict = await incoming.commit()
+            verdict = await to_its_end(incoming.commit())  # what is in the queue must be told to who sends
         except BaseException:
             await incoming.abandon()
             raise
