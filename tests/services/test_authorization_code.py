@@ -259,6 +259,20 @@ async def test_a_delete_during_the_exchange_revokes_the_late_token_and_stores_no
     assert len(asking.provider.sent("/revoke")) == 1
 
 
+async def test_a_token_is_stored_though_whoever_pasted_has_gone(asking: Machine) -> None:
+    """A server that stops ends its requests; the code was used, and there is no second one."""
+    gate = asking.provider.gates["/token"] = asyncio.Event()
+    pasting = asyncio.create_task(asking.desk.paste(SMTP, redirected(await asking.asked())))
+    await settle()
+    pasting.cancel()
+    closing = asyncio.create_task(asking.desk.close())
+    await settle()
+    assert pasting.cancelled()
+    gate.set()
+    await closing
+    assert isinstance(await asking.state(), Retrieved)
+
+
 async def test_after_a_restart_the_browser_can_still_come_to_the_same_address(asking: Machine) -> None:
     asked = await asking.asked()
     await asking.close()

@@ -260,6 +260,19 @@ async def test_a_grant_without_person_ends_at_once(machine: Machine) -> None:
     assert stored.state.tokens.grant is GrantKind.CLIENT_CREDENTIALS
 
 
+async def test_a_grant_without_person_does_not_wait_for_ever_if_whoever_wanted_it_has_gone(machine: Machine) -> None:
+    await machine.ready(client_secret="s3cret", grant="client-credentials")
+    gate = machine.provider.gates["/token"] = asyncio.Event()
+    getting = asyncio.create_task(machine.desk.start(SMTP, None, ANA))
+    await settle()
+    getting.cancel()
+    await settle()
+    assert isinstance(await machine.state(), AwaitingAuthorization)
+    gate.set()
+    await settle()
+    assert isinstance(await machine.state(), Retrieved)
+
+
 async def test_a_grant_without_person_that_is_refused_says_why(machine: Machine) -> None:
     await machine.ready(client_secret="s3cret", grant="client-credentials")
     machine.provider.script("/token", answer(401, error="invalid_client"))

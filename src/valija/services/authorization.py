@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -45,6 +45,7 @@ from valija.oauth.classification import GrantFailure
 from valija.oauth.token_response import TokenResponse
 from valija.secret import Secret
 from valija.services.authorization_refusals import ProviderRefused, choose, demand_presence, no_address
+from valija.services.followers import Followers
 from valija.services.provider_client import ProviderClient, ResolvedAccount
 from valija.services.token_manager import TokenManager
 from valija.store.port import VersionedToken
@@ -74,8 +75,7 @@ class AuthorizationDesk:
         self._explainer = explainer
         self._clock = clock
         self._redirect_port = redirect_port
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._side_tasks: set[asyncio.Task[Any]] = set()
+        self._followers = Followers("authorization")
         self._used: set[str] = set()  # authorizations whose redirected address has come
 
     # --- get ----------------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class AuthorizationDesk:
         demand_presence(actor)
         resolved = self._or_refused(await self._client.resolve(setting.value))
         chosen = choose(resolved, grant)
-        await self._stop_task(setting.value)
+        await self._followers.stop(setting.value)
         try:
             return await self._start(resolved, chosen, actor)
         except ValijaError:
@@ -102,12 +102,12 @@ class AuthorizationDesk:
         if grant is GrantKind.DEVICE:
             authorization = await self._start_device(resolved)
             stored = await self._note_start(account, authorization, actor)
-            self._follow(account, self._poll(resolved, authorization))
+            self._followers.follow(account, self._poll(resolved, authorization))
             return stored
         authorization = self._authorization(grant, WITHOUT_PERSON_LIFE)
         await self._note_start(account, authorization, actor)
-        found = await self._client.run(self._client.request_without_person(resolved, grant), resolved)
-        return await self._finish(account, authorization, found, resolved)
+        work = self._client.request_without_person(resolved, grant)
+        return await self._to_its_end(account, authorization, work, resolved)
 
     def _authorization(self, grant: GrantKind, life: timedelta) -> Authorization:
         now = self._clock.now()
@@ -196,17 +196,27 @@ class AuthorizationDesk:
         if asked.authorization_id in self._used:
             raise no_address()
         self._used.add(asked.authorization_id)
-        await self._stop_task(account)
+        await self._followers.stop(account)
         if isinstance(found, GrantFailure):
             return await self._finish(account, asked, found)
         exchange = grants.exchange_code(
             resolved.context, found, redirect_uri=asked.redirect_uri, verifier=asked.code_verifier
         )
-        return await self._finish(account, asked, await self._client.run(exchange, resolved), resolved)
+        return await self._to_its_end(account, asked, exchange, resolved)
+
+    async def _to_its_end(
+        self, account: str, asked: Authorization, work: grants.Granted, resolved: ResolvedAccount
+    ) -> VersionedToken:
+        """Ask for the token and store what comes, also if whoever wanted it has gone: a code is good once."""
+
+        async def ask() -> VersionedToken:
+            return await self._finish(account, asked, await self._client.run(work, resolved), resolved)
+
+        return await asyncio.shield(self._followers.aside(ask()))
 
     async def cancel(self, setting: Setting, actor: Actor) -> VersionedToken:
         """Stop waiting; what was there before stays."""
-        await self._stop_task(setting.value)
+        await self._followers.stop(setting.value)
         state = (await self._tokens.state(setting.value)).state
         if not isinstance(state, AwaitingAuthorization):
             return await self._tokens.state(setting.value)
@@ -222,7 +232,7 @@ class AuthorizationDesk:
 
         Returns the state and "revoked", "not_supported", "in_use", "failed" or "nothing" (there was none).
         """
-        await self._stop_task(setting.value)
+        await self._followers.stop(setting.value)
         kept = await self._tokens.delete(setting.value, actor)
         stored = await self._tokens.state(setting.value)
         if kept is None:
@@ -245,13 +255,13 @@ class AuthorizationDesk:
             resolved = None
 
         async def forget() -> None:
-            await self._stop_task(account)
+            await self._followers.stop(account)
             await self._tokens.let_go(account)
             if kept is not None and isinstance(resolved, ResolvedAccount):
                 await self._client.revoke(resolved, kept)
 
         def start() -> None:
-            self._aside(forget())
+            self._followers.aside(forget())
 
         return start
 
@@ -270,7 +280,7 @@ class AuthorizationDesk:
         if asked.expires_at <= self._clock.now():
             await self._fail(account, asked, "authorization_timed_out")
         elif asked.grant is GrantKind.DEVICE:
-            self._follow(account, self._resume_poll(account, asked))
+            self._followers.follow(account, self._resume_poll(account, asked))
         elif asked.grant is GrantKind.CODE:
             path = "/" + (asked.redirect_uri or "").partition("://")[2].partition("/")[2]
             listener = self._listener(account, path)
@@ -304,10 +314,10 @@ class AuthorizationDesk:
         poll = grants.poll_device_token(resolved.context, code, interval=asked.interval, expires_in=left)
         found = await self._client.run(poll, resolved)
         # the code is used up: whoever ends the following from now on does not end the storing
-        await asyncio.shield(self._aside(self._finish(resolved.setting.value, asked, found, resolved)))
+        await asyncio.shield(self._followers.aside(self._finish(resolved.setting.value, asked, found, resolved)))
 
     async def _follow_until_expiry(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
-        self._follow(account, self._expire(account, asked, listener))
+        self._followers.follow(account, self._expire(account, asked, listener))
         await asyncio.sleep(0)  # lets it begin: whatever cancels it from now on also stops the listener
 
     async def _expire(self, account: str, asked: Authorization, listener: RedirectListener) -> None:
@@ -320,7 +330,7 @@ class AuthorizationDesk:
 
     def _listener(self, account: str, path: str) -> RedirectListener:
         def take(target: str) -> str:
-            self._aside(self._take_redirect(account, target))
+            self._followers.aside(self._take_redirect(account, target))
             return REDIRECT_PAGE
 
         return RedirectListener(path, take)
@@ -368,40 +378,9 @@ class AuthorizationDesk:
         event = AuthorizationFailed(asked.authorization_id, trouble)
         return await self._write(account, event, AuditAction.TOKEN_AUTHORIZATION_FAILED)
 
-    def _aside(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._side_tasks.add(task)
-        task.add_done_callback(self._side_tasks.discard)
-        return task
-
-    def _follow(self, account: str, work: Coroutine[Any, Any, None]) -> None:
-        before = self._tasks.get(account)
-        if before is not None:  # two came at one moment: the later one is in the store
-            before.cancel()
-        task = asyncio.create_task(work, name=f"authorization {account}")
-        self._tasks[account] = task
-        task.add_done_callback(lambda done: self._done(account, done))
-
-    def _done(self, account: str, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(account) is task:
-            del self._tasks[account]
-        if not task.cancelled() and task.exception() is not None:
-            log.error("authorization_broke", exc_info=task.exception(), extra={"fields": {"account": account}})
-
-    async def _stop_task(self, account: str) -> None:
-        task = self._tasks.pop(account, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     async def close(self) -> None:
         """Stop following; what waits is resumed at the next start."""
-        for account in list(self._tasks):
-            await self._stop_task(account)
-        late = (await asyncio.wait(self._side_tasks, timeout=CLOSE_S))[1] if self._side_tasks else set()
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._followers.close(CLOSE_S)
 
     def _or_refused(self, found: Any) -> Any:
         if isinstance(found, GrantFailure):
