@@ -101,6 +101,23 @@ async def test_what_is_refused_is_explained(
     assert cure in str(played.stages[-1].cure)
 
 
+@pytest.mark.parametrize("auth", [PlayAuth.LOGIN, PlayAuth.PLAIN])
+async def test_who_must_encrypt_is_told_so_though_another_may_log_in_in_clear(
+    office: RunningGateway, auth: PlayAuth
+) -> None:
+    """Its password is not called wrong, and no guess is counted."""
+    made = await office.machine.gateway.devices.new_password("ricoh", OPERATOR)
+    await office.add_device("Old fax", tls="offered")
+    for password in (None, made.password):
+        refused = (await _play(office, Play(tls=PlayTls.NONE, auth=auth, password=password))).stages[-1]
+        assert (refused.stage.value, refused.passed) == ("auth", False)
+        assert "--tls offered" in str(refused.cure)
+    assert office.machine.gateway.devices._logins._guard._failed == {}
+    seen = office.machine.gateway.devices.sighting("ricoh")
+    assert seen is not None
+    assert (seen.refused, seen.last_error) == (2, "log-in without TLS")
+
+
 async def test_the_cure_for_a_device_that_cannot_log_in_is_one(office: RunningGateway) -> None:
     """An address beside its password would change nothing."""
     refused = (await _play(office, Play(auth=PlayAuth.NONE))).stages[-1]

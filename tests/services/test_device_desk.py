@@ -9,6 +9,8 @@ import pytest
 from argon2.profiles import CHEAPEST
 from fakes import ANA, START, FakeClock
 
+from valija.domain import device_hints as hints
+from valija.domain.device import Device
 from valija.domain.errors import InvalidFields, StoreError, UnknownName
 from valija.domain.guess_guard import (
     ENTRIES_LIMIT,
@@ -22,7 +24,9 @@ from valija.domain.guess_guard import (
 from valija.domain.record import AuditAction
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen
 from valija.domain.text import message
+from valija.protocol.sasl_server import Shown
 from valija.secret import Secret
+from valija.services.admission import NotAdmitted, admit
 from valija.services.device_sightings import LOOK_S
 from valija.services.devices import DeviceDesk
 from valija.services.events import DevicesChanged, EventBus
@@ -355,6 +359,39 @@ async def test_who_guesses_beside_a_device_does_not_lock_it_out(office: Office) 
         await office.desk.verify("ricoh", Secret("guess"), "2001:db8::66")
     assert office.desk.locked_until("ricoh", "2001:db8::67") is not None
     assert await office.desk.verify("ricoh", made.password, "2001:db8::20") == made.device
+
+
+async def test_a_new_password_is_not_locked_by_what_was_guessed_before(office: Office) -> None:
+    """Who types it into the device need not wait; who guesses has to."""
+    await office.desk.add({"name": "Ricoh"}, ANA)
+    for _guess in range(FAILURES):
+        await office.desk.verify("ricoh", Secret("guess"), "10.0.0.66")
+    assert office.desk.locked_until("ricoh", HERE) is not None
+    made = await office.desk.new_password("ricoh", ANA)
+    assert made.password is not None
+    assert await office.desk.verify("ricoh", made.password, HERE) == made.device
+    assert office.desk.locked_until("ricoh", "10.0.0.66") is not None
+
+
+async def test_a_wrong_password_is_a_devices_where_it_was_seen_last(office: Office) -> None:
+    """There it is refused, not a stranger; elsewhere somebody else shows its login. So are those that are not looked at."""
+    device = (await office.desk.add({"name": "Ricoh"}, ANA)).device
+    office.desk.saw("ricoh", Seen(START, HERE, "smtp", "TLSv1.2"))
+
+    async def why(address: str, login: str = "ricoh") -> tuple[str, Device | None]:
+        shown = Shown("PLAIN", login, password=Secret("wrong"))
+        found = await admit(office.desk, shown, address, secure=True, tls_there=True)
+        assert isinstance(found, NotAdmitted)
+        return found.why, found.device
+
+    assert await why(HERE, "Ricoh@office.example") == (hints.WRONG, device)
+    assert await why("192.168.1.21") == (hints.WRONG, None)
+    assert await why(HERE, "nobody") == (hints.WRONG, None)
+    for _guess in range(FAILURES):
+        await office.desk.verify("ricoh", Secret("guess"), HERE)
+    assert await why(HERE) == (hints.LOCKED, device)
+    await office.desk.change("ricoh", {"enabled": False}, ANA)
+    assert await why(HERE) == (hints.LOCKED, None)
 
 
 async def test_a_device_is_trusted_at_its_address_after_a_restart(office: Office) -> None:

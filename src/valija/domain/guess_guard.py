@@ -75,6 +75,10 @@ class GuessGuard:
         self._failed.pop(place_of(address), None)
         self.trust(address, login)
 
+    def forgive(self, login: str) -> None:
+        """Forget the wrong passwords of a login: it has another one now."""
+        self._failed.pop((login,), None)
+
     def trust(self, address: str, login: str) -> None:
         """Note that a password was right there before: a device goes on, also after a restart."""
         self._good.pop((address, login), None)

@@ -13,7 +13,10 @@ from valija.services.devices import DeviceDesk
 
 @dataclass(frozen=True, slots=True)
 class NotAdmitted:
-    """Why not, for the record; ``later``: nothing was looked at. ``device`` is the one whose password it was."""
+    """Why not, for the record; ``later``: nothing was looked at.
+
+    ``device`` is the one whose password it was, or whose login it showed at the address where that was seen last.
+    """
 
     why: str
     later: bool = False
@@ -23,7 +26,7 @@ class NotAdmitted:
 async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, tls_there: bool) -> Device | NotAdmitted:
     """Check what a client has shown. ``secure``: over TLS; ``tls_there``: it could have been."""
     if desk.locked_until(shown.user, address) is not None:
-        return NotAdmitted(LOCKED, later=True)
+        return NotAdmitted(LOCKED, later=True, device=desk.at_its_place(shown.user, address))
     device = None
     if shown.password is not None:
         try:
@@ -31,7 +34,7 @@ async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, t
         except ValijaError:  # too little memory for the hash
             return NotAdmitted(NOT_CHECKED, later=True)
     if device is None:
-        return NotAdmitted(WRONG)
+        return NotAdmitted(WRONG, device=desk.at_its_place(shown.user, address))
     if device.tls is not TlsPolicy.OFFERED and tls_there and not secure:
         return NotAdmitted(LOGIN_IN_CLEAR, device=device)
     return device
@@ -39,6 +42,6 @@ async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, t
 
 def known_at_once(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, tls_there: bool) -> Device | None:
     """Return the device, if its password was right before and it may log in; for all else there is :func:`admit`."""
-    device = desk.recognise(shown.user, shown.password, address) if shown.password is not None else None
-    in_clear = tls_there and not secure
-    return None if device is None or (in_clear and device.tls is not TlsPolicy.OFFERED) else device
+    if shown.password is None or (tls_there and not secure and not desk.may_in_clear(shown.user)):
+        return None  # nor is it looked at yet: a password may be good once only
+    return desk.recognise(shown.user, shown.password, address)

@@ -15,6 +15,7 @@ from valija.domain.alert import (
     Condition,
 )
 from valija.domain.alert_telling import WORD_LABELS, Telling, TellingLine
+from valija.domain.device_hints import refusal
 from valija.domain.explanations import Explainer
 from valija.domain.printer import REASON_TEXTS
 from valija.domain.text import N_, Message, message
@@ -54,6 +55,8 @@ class Words:
         elif found.kind is AlertKind.PRINTER_FAULT:
             known = [self.text(REASON_TEXTS.get(word, word)) for word in values["words"].split(", ")]
             values["words"] = " ".join(known)
+        elif found.kind is AlertKind.DEVICE_ERRORS:
+            values["words"] = self.text(refusal(values["words"]))
         values["subject"] = self.text(_SUBJECTS[found.subject]) if found.subject in _SUBJECTS else found.subject
         return self.text(message(SENTENCES[found.kind], **values))
 

@@ -26,7 +26,7 @@ from typing import Final
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
 from valija.domain.device import Device, plain_address
-from valija.domain.device_hints import NO_MAILBOX
+from valija.domain.device_hints import NO_LOGIN, NO_MAILBOX
 from valija.domain.errors import ValijaError
 from valija.domain.sighting import Attempt, Seen
 from valija.domain.trouble import Trouble
@@ -169,7 +169,7 @@ class CollectingVisit(PopVisit):
     def ended(self) -> None:
         """Note a stranger who only connected."""
         if not self._noted:
-            self._saw(None, "connected, and did not log in")
+            self._saw(None, NO_LOGIN)
 
     def _saw(self, device: Device | None, error: str, tried: str = "") -> None:
         self._noted = True

@@ -69,6 +69,10 @@ class DeviceLogins:
         self._known_good.pop(login, None)
         self._one_time.pop(login, None)
 
+    def unlock(self, login: str) -> None:
+        """Forget the wrong passwords of a device that has a new one; an address that guesses stays locked."""
+        self._guard.forgive(login)
+
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
         return self._guard.locked_until(plain_address(address), login, self._clock.now())

@@ -314,6 +314,9 @@ class _Session:
                 "valija device delete {login}, then valija device add NAME --range ADDRESS"
             )
             return message(text, login=login)
+        in_clear = self._stage is PlayStage.AUTH and not self.client.tls_version
+        if in_clear and self._device.tls is not TlsPolicy.OFFERED:  # a right password would not do either
+            return hint(LOGIN_IN_CLEAR, login=login) or message(_LOOK_AT_LOG)
         error = {454: LOCKED, 530: MAIL_IN_CLEAR, 535: WRONG, 538: LOGIN_IN_CLEAR, 553: MAY_NOT_SEND}.get(
             reply.code, said
         )

@@ -168,13 +168,17 @@ class DeviceDesk:
         raise TryLater(message(N_("The device is being changed by somebody else.")), message(N_("Try again.")))
 
     async def new_password(self, login: str, actor: Actor) -> MadeDevice:
-        """Give a device a new password; the old one opens nothing any more. Raises :class:`UnknownName`."""
+        """Give a device a new password; the old one opens nothing any more, and what was guessed at it locks no longer.
+
+        Raises :class:`UnknownName`.
+        """
         password = _new_password()
         hashed = await self._passwords.hash(password)
         for _try in range(_TRIES):
             stored = self._stored(login)
             new = replace(stored.value, password=hashed)
             if await self._save(stored.version, new, AuditAction.DEVICE_PASSWORD_MADE, actor):
+                self._logins.unlock(stored.value.login)
                 return MadeDevice(new, password)
         raise TryLater(message(N_("The device is being changed by somebody else.")), message(N_("Try again.")))
 
@@ -246,6 +250,17 @@ class DeviceDesk:
             devices = (stored.value for stored in self._devices.values())
             self._in_clear = any(d.enabled and d.tls is TlsPolicy.OFFERED and d.password for d in devices)
         return self._in_clear
+
+    def may_in_clear(self, login: str) -> bool:
+        """Tell whether the device with this login may do without TLS."""
+        device = self._named(login)
+        return device is not None and device.tls is TlsPolicy.OFFERED
+
+    def at_its_place(self, login: str, address: str) -> Device | None:
+        """Return the device with this login, if the address is the one where it was seen last."""
+        device = self._named(login)
+        seen = self.sighting(device.login) if device is not None and device.enabled else None
+        return device if seen is not None and seen.address == plain_address(address) else None
 
     def fetches(self, mailbox: str) -> bool:
         """Tell whether a device fetches the mailbox of this POP setting."""

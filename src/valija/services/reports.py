@@ -75,7 +75,8 @@ class Reporter:
             await self._queue(sent, number, failed, self._copy_to)
 
     async def _queue(self, sent: QueuedMessage, number: int, ended: Sequence[Ended], to: str) -> None:
-        octets = format_report(await self._written(sent, number, ended, to))
+        report = await self._written(sent, number, ended, to)
+        octets = format_report(report)
         queued = QueuedMessage(
             account=sent.account,
             device="",
@@ -84,7 +85,7 @@ class Reporter:
             size=len(octets),
             accepted_at=self._clock.now(),
             recipients=(QueuedRecipient(to),),
-            subject=sent.subject,
+            subject=report.subject,
             eight_bit=not octets.isascii(),
             stopped=self._stopped(sent.account),
             is_report=True,

@@ -13,7 +13,7 @@ from typing import Final
 
 from valija.domain.clock import Clock
 from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address, qualify
-from valija.domain.device_hints import LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND
+from valija.domain.device_hints import LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND, NOT_KNOWN, NOTHING_SENT
 from valija.domain.errors import ValijaError
 from valija.domain.queued_message import QueuedRecipient
 from valija.domain.sighting import Attempt, Seen
@@ -43,7 +43,6 @@ NO_ROOM: Final = Verdict(452, "4.3.1", "Insufficient system storage")
 NOT_NOW: Final = Verdict(451, "4.3.0", "Local error in processing")
 SIZE_LIMIT: Final = 157_286_400
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
-NOTHING_SENT: Final = "connected, and sent nothing"
 NOT_KNOWN_YET: Final = Verdict(450, "4.7.1", "Not known here yet: the administrator sees that you tried")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
@@ -268,7 +267,7 @@ class DeviceVisit(SmtpVisit):
             return
         asked = self._attempt is not None and self._attempt.recipients > 0
         in_clear = self._attempt is not None and self._attempt.mechanism and not self._tls
-        self._saw(None, "not known yet" if asked else LOGIN_IN_CLEAR if in_clear else NOTHING_SENT)
+        self._saw(None, NOT_KNOWN if asked else LOGIN_IN_CLEAR if in_clear else NOTHING_SENT)
 
     def saw(self, device: Device, verdict: Verdict) -> None:
         """Note what became of a message."""
