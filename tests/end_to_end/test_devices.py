@@ -45,6 +45,10 @@ def test_what_is_printed_is_what_works_when_it_is_typed(daemon: Daemon, language
     shown = daemon.ok("device", "show", "ricoh-planta-2", language=language)
     assert re.search(rf"(?m)^  {'Taken' if language == 'en' else 'Aceptados'} +1 · ", shown), shown
     assert "scan" in shown.splitlines()[-1]
+    life = daemon.ok("queue", "show", "1", language=language)
+    assert re.search(r"(?m)^  (Size|Tamaño) +1 kB$", life), life
+    waits = daemon.ok("queue", "list", language=language).splitlines()[0]
+    assert waits == f"smtp  {'Waiting' if language == 'en' else 'En espera'}: 1", waits
     passed = daemon.ok("queue", "traffic", "--hours", "2", language=language).splitlines()
     assert len(passed) in (3, 4)
     assert re.search(r" 1 +0 +0 +[01] +█{30}$", passed[-1]), passed
@@ -71,7 +75,9 @@ def test_a_forgotten_device_is_found_and_let_in_by_one_command(daemon: Daemon) -
     assert there["learning"]["on"]
     [seen] = there["strangers"]
     assert (seen["attempt"]["sender"], seen["attempt"]["recipients"]) == ("fax@office.local", 1)
-    assert "fax@office.local" in daemon.ok("device", "list", language="es")
+    listed = daemon.ok("device", "list", language="es")
+    assert "fax@office.local" in listed
+    assert "aún no se conoce" in listed, "what is refused is said in the reader's language"
     assert "old-fax" in daemon.ok("device", "accept", "127.0.0.1", "--name", "Old fax")
     assert "Queued as" in fax.scan(LUIS, "fax")
     daemon.ok("device", "learn", "--stop")

@@ -51,6 +51,9 @@ async def test_an_operator_hears_of_what_failed_also_where_nobody_else_can(
     report = email.message_from_bytes(copy.wire, policy=email.policy.default)
     assert (report["To"], report["Subject"]) == (OPERATOR, "Not delivered: Factura")
     assert report["From"].addresses[0].addr_spec == MAILBOX
+    listed = await gateway.store.queue.list_messages(account=None, state=None, limit=10)
+    (queued,) = {stored.message.subject for stored in listed if stored.message.is_report}
+    assert queued == "Not delivered: Factura", "what is listed is what arrives"
     text = str(report.get_body())
     assert "nobody@x.test" in text and "What to do:" in text and "b@x.test" not in text
     picture = gateway.machine.gateway.traffic.picture(timedelta(hours=1))

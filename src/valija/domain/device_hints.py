@@ -13,6 +13,9 @@ NOT_CHECKED: Final = N_("the password could not be checked now")
 LOGIN_IN_CLEAR: Final = N_("log-in without TLS")
 MAIL_IN_CLEAR: Final = N_("mail without TLS")
 NO_MAILBOX: Final = N_("it has no mailbox to fetch")
+NOTHING_SENT: Final = N_("connected, and sent nothing")
+NO_LOGIN: Final = N_("connected, and did not log in")
+NOT_KNOWN: Final = N_("not known yet")
 MAY_NOT_SEND: Final = "may not send as"  # then the sender
 _TOO_OLD: Final = (
     "UNSUPPORTED_PROTOCOL",
@@ -28,6 +31,13 @@ _NOT_TRUSTED: Final = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "
 def is_too_old_for_tls(error: str) -> bool:
     """Tell whether a handshake failed because the device knows only what modern TLS has dropped."""
     return error.startswith(TLS_FAILED) and any(word in error for word in _TOO_OLD)
+
+
+def refusal(error: str) -> Message:
+    """Return a refusal as a sentence; what is not ours (a reply, OpenSSL's words) stays as it is."""
+    if error.startswith(f"{MAY_NOT_SEND} "):
+        return message(N_("may not send as {sender}"), sender=error.removeprefix(f"{MAY_NOT_SEND} "))
+    return Message(error)
 
 
 def hint(error: str, *, login: str = "", address: str = "") -> Message | None:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from valija.domain.queue import RecipientState
+from valija.domain.queue import RecipientState, RecipientStateName
+from valija.domain.text import N_
+
+STATE_LABELS: Final = {
+    RecipientStateName.QUEUED: N_("Waiting"),
+    RecipientStateName.IN_FLIGHT: N_("On its way"),
+    RecipientStateName.DEFERRED: N_("Tried again later"),
+    RecipientStateName.HELD: N_("Held"),
+    RecipientStateName.DELIVERED: N_("Delivered"),
+    RecipientStateName.FAILED: N_("Failed"),
+}
 
 
 @dataclass(frozen=True, slots=True)

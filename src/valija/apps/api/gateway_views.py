@@ -17,21 +17,12 @@ from valija.domain.account_gate import Gate
 from valija.domain.device import Device
 from valija.domain.device_hints import hint
 from valija.domain.message_life import LifeEvent, LifeWord
-from valija.domain.queue import Delivered, Failed, Held, InFlight, RecipientStateName, due_at
-from valija.domain.queued_message import RecipientEntry
+from valija.domain.queue import Delivered, Failed, Held, InFlight, due_at
+from valija.domain.queued_message import STATE_LABELS, RecipientEntry
 from valija.domain.sighting import Sighting
 from valija.domain.text import N_, message
 from valija.services.devices import ACCOUNTS, MadeDevice
 from valija.store.queue_port import StoredQueued
-
-STATE_LABELS: Final = {
-    RecipientStateName.QUEUED: N_("Waiting"),
-    RecipientStateName.IN_FLIGHT: N_("On its way"),
-    RecipientStateName.DEFERRED: N_("Tried again later"),
-    RecipientStateName.HELD: N_("Held"),
-    RecipientStateName.DELIVERED: N_("Delivered"),
-    RecipientStateName.FAILED: N_("Failed"),
-}
 
 LIFE_LABELS: Final = {
     LifeWord.ACCEPTED: N_("Accepted"),

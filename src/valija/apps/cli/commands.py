@@ -160,7 +160,7 @@ def run(arguments: Sequence[str], language: str) -> None:
     except BrokenPipeError:
         os._exit(141)  # the reader of our output has gone; nothing more can be said
     except OSError as error:  # a file or folder here that was named
-        text = _("{file} cannot be used: {why}.").format(file=error.filename or "—", why=error.strerror or error)
+        text = _("{file} cannot be used: {why}.").format(file=error.filename or "—", why=output.why_unreadable(error))
         click.secho(text, err=True, fg="red")
         sys.exit(4)
     sys.exit(status if isinstance(status, int) else 0)

@@ -12,9 +12,10 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.gateway_commands import print_messages
 from valija.apps.cli.settings_commands import json_option
-from valija.apps.cli.what_to_type import print_what_to_type
+from valija.apps.cli.what_to_type import print_what_to_type, print_what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS
 from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
+from valija.domain.device_hints import refusal
 
 OPERATOR_NEEDED = 4
 MAIL_SHOWN = 5
@@ -156,7 +157,12 @@ def _device_row(d: dict[str, Any]) -> list[str]:
     name = d["name"] if d["enabled"] else _("{name} (off)").format(name=d["name"])
     seen = output.moment(d["last_seen_at"])
     counts = [str(d["accepted"]), str(d["refused"])]
-    return [d["login"], name, seen, d["last_address"], d["last_tls"] or "-", *counts, d["last_error"]]
+    return [d["login"], name, seen, d["last_address"], d["last_tls"] or "-", *counts, _refusal(d)]
+
+
+def _refusal(seen: dict[str, Any]) -> str:
+    said = refusal(seen["last_error"])
+    return said.fill(_(said.msgid)) if said.msgid else ""
 
 
 @device.command("show", help=_("Show a device: how it gets in, what was seen of it, its latest mail."))
@@ -177,7 +183,7 @@ def show(client: DaemonClient, login: str, as_json: bool) -> None:
             ("TLS", d["last_tls"] or "—"),
             (_("Taken"), f"{d['accepted']} · {output.moment(d['last_accepted_at'])}"),
             (_("Refused"), f"{d['refused']} · {output.moment(d['last_refused_at'])}"),
-            (_("Last error"), "\n".join(filter(None, (d["last_error"], d["last_error_cure"]))) or "—"),
+            (_("Last error"), "\n".join(filter(None, (_refusal(d), d["last_error_cure"]))) or "—"),
         ]
     )
     click.echo()
@@ -186,7 +192,7 @@ def show(client: DaemonClient, login: str, as_json: bool) -> None:
 
 def _stranger_row(s: dict[str, Any]) -> list[str]:
     seen = output.moment(s["last_seen_at"])
-    return [s["address"], seen, str(s["tries"]), s["tls"] or "-", s["tried"] or "-", s["last_error"]]
+    return [s["address"], seen, str(s["tries"]), s["tls"] or "-", s["tried"] or "-", _refusal(s)]
 
 
 @device.command("set", help=_("Change a device."))
@@ -203,6 +209,8 @@ def change(client: DaemonClient, /, login: str, as_json: bool, **given: Any) -> 
         output.print_json(changed)
         return
     click.echo(_("Saved."))
+    if given["mailbox"]:
+        print_what_to_type_for_pop3(client.call("GET", "/devices"), changed)
 
 
 @device.command("delete", help=_("Delete a device: it can log in no longer; what it handed in stays."))

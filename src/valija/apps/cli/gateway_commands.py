@@ -12,9 +12,11 @@ import click
 from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
+from valija.domain.queue import RecipientStateName
+from valija.domain.queued_message import STATE_LABELS
 
 BAR = 30  # characters of the longest
-STATES = ("queued", "in_flight", "deferred", "held", "delivered", "failed")
+STATES = tuple(name.value for name in RecipientStateName)
 
 
 @click.group("queue", help=_("Mail that waits, is under way or has ended."))
@@ -54,8 +56,8 @@ def print_messages(messages: Sequence[dict[str, Any]]) -> None:
 
 def print_account(account: dict[str, Any]) -> None:
     """Print how much mail an account has, and why it does not leave."""
-    counts = ", ".join(f"{state}: {count}" for state, count in account["counts"].items()) or _("no mail")
-    click.secho(f"{account['account']}  {counts}", bold=True)
+    counts = ", ".join(f"{_(STATE_LABELS[RecipientStateName(s)])}: {n}" for s, n in account["counts"].items())
+    click.secho(f"{account['account']}  {counts or _('no mail')}", bold=True)
     if account["held"]:
         click.echo("  " + _("Held by an operator since {when}.").format(when=output.moment(account["closed_at"])))
     if account["trouble"]:
@@ -102,9 +104,9 @@ def show(client: DaemonClient, number: int, as_json: bool) -> None:
     rows = [
         (_("Number"), str(m["id"])),
         (_("Device"), m["device"] or "-"),
-        (_("Sender"), m["sender"]),
+        (_("Sender"), _sender(m)),
         (_("Subject"), m["subject"]),
-        (_("Size"), str(m["size"])),
+        (_("Size"), _("{size} kB").format(size=-(-m["size"] // 1024))),
         ("Message-ID", m["message_id"]),
     ]
     output.print_fields(rows)
@@ -115,6 +117,14 @@ def show(client: DaemonClient, number: int, as_json: bool) -> None:
     click.echo()
     for event in m["life"]:
         _print_event(m, event)
+
+
+def _sender(m: dict[str, Any]) -> str:
+    """Return whom the device named; below it, as whom it goes out."""
+    named, sender = m["named_sender"], m["sender"]
+    if not named or named == sender:
+        return str(sender)
+    return f"{named}\n" + _("goes out as {address}").format(address=sender)
 
 
 def _print_event(m: dict[str, Any], event: dict[str, Any]) -> None:
@@ -170,7 +180,7 @@ def _action(name: str, text: str) -> None:
     @json_option
     @click.pass_obj
     def act(client: DaemonClient, numbers: tuple[int, ...], account: str | None, as_json: bool) -> None:
-        if bool(numbers) == bool(account) or (account and name == "cancel"):
+        if bool(numbers) == bool(account):
             raise click.UsageError(_("Name messages by their numbers, or an account."))
         if account:
             done = client.call("POST", f"/accounts/{in_path(account)}/queue", {"action": name})
@@ -182,4 +192,13 @@ def _action(name: str, text: str) -> None:
 _action("hold", _("Stop messages; they neither leave nor expire."))
 _action("release", _("Let messages go on."))
 _action("retry", _("Try messages now."))
-_action("cancel", _("Do not deliver messages any more."))
+
+
+@queue.command("cancel", help=_("Do not deliver messages any more."))
+@click.argument("numbers", type=int, nargs=-1, required=True)
+@json_option
+@click.pass_obj
+def cancel(client: DaemonClient, numbers: tuple[int, ...], as_json: bool) -> None:
+    """Cancel messages, by their numbers only: nothing brings them back."""
+    done = client.call("POST", "/queue", {"action": "cancel", "ids": list(numbers)})
+    output.print_json(done) if as_json else click.echo(_("Done."))

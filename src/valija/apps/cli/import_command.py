@@ -83,7 +83,7 @@ def _text(path: Path) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         text = _("{file} cannot be read: {why}.")
-        raise click.UsageError(text.format(file=path, why=getattr(error, "strerror", None) or error)) from None
+        raise click.UsageError(text.format(file=path, why=output.why_unreadable(error))) from None
 
 
 def _print_plan(plan: dict[str, Any], *, with_token: bool) -> None:

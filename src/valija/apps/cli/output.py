@@ -128,6 +128,22 @@ def print_problem(problem: Mapping[str, Any]) -> None:
         print_trouble(problem["trouble"], err=True)
 
 
+def why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read, in the reader's language; the system's own words for what is rare."""
+    if isinstance(error, UnicodeDecodeError):
+        return _("it is not text")
+    return _(error.strerror) if error.strerror else str(error)
+
+
+_SYSTEMS_WORDS = (
+    N_("No such file or directory"),
+    N_("Permission denied"),
+    N_("Is a directory"),
+    N_("Not a directory"),
+    N_("No space left on device"),
+)
+
+
 def confirm(question: str, *, default: bool = False) -> None:
     """Ask, on standard error, until the answer is yes or no in the reader's language. Raises ``click.Abort`` for no."""
     yes, no = _("yes"), _("no")

@@ -16,11 +16,10 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
     """Print it, for a device that was just made (with its ``password``) or shown."""
     click.echo(_("Type this into {name}, where it asks for its e-mail (SMTP) server:").format(name=made["name"]))
     _print_rows(what_to_type(there, made, _))
-    if incoming := what_to_type_for_pop3(there, made, _):
-        click.echo(_("And where it asks for its incoming mail (POP3) server:"))
-        _print_rows(incoming)
-        text = _("It fetches the mailbox of the setting {setting}, which this machine itself no longer checks.")
-        click.echo(text.format(setting=made["mailbox"]))
+    if made["ranges"] and made["has_password"]:
+        text = _("From {ranges}, too, it must log in now: the password comes on top of the address.")
+        click.echo(text.format(ranges=", ".join(made["ranges"])))
+    print_what_to_type_for_pop3(there, made)
     if there["authority"] and made["tls"] != "offered":
         text = _("Where the device checks certificates, import this machine's authority into it: {file}")
         click.echo(text.format(file=there["authority"]))
@@ -28,6 +27,15 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
         text = _("The password is not shown again. For another one: valija device password {login}")
         click.echo(text.format(login=made["login"]))
     click.echo(_("What it will meet there: valija device test {login}").format(login=made["login"]))
+
+
+def print_what_to_type_for_pop3(there: dict[str, Any], made: dict[str, Any]) -> None:
+    """Print it, for a device that fetches its mail here; nothing for another one."""
+    if incoming := what_to_type_for_pop3(there, made, _):
+        click.echo(_("And where it asks for its incoming mail (POP3) server:"))
+        _print_rows(incoming)
+        text = _("It fetches the mailbox of the setting {setting}, which this machine itself no longer checks.")
+        click.echo(text.format(setting=output.setting_label(made["mailbox"])))
 
 
 def _print_rows(rows: Sequence[Row]) -> None:

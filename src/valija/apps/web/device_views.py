@@ -15,6 +15,7 @@ from valija.apps.web.visit import Visit, redirect
 from valija.apps.what_to_type import what_to_type, what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS
 from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
+from valija.domain.device_hints import refusal
 from valija.domain.errors import InvalidFields
 from valija.domain.learning import USUAL_MINUTES
 from valija.domain.preferences import LANGUAGES
@@ -84,7 +85,7 @@ async def _list_values(visit: Visit) -> dict[str, Any]:
     return {
         "there": there,
         "items": [_item(visit, device) for device in there.devices],
-        "strangers": [(s, s.last_error_cure or visit.text(s.last_error)) for s in there.strangers],
+        "strangers": [(s, s.last_error_cure or visit.text(refusal(s.last_error))) for s in there.strangers],
         "minutes": USUAL_MINUTES,
     }
 
@@ -96,7 +97,7 @@ def _item(visit: Visit, device: DeviceView) -> dict[str, Any]:
         "href": f"{BASE}/{device.login}",
         "state": state,
         "state_label": visit.text(DEVICE_STATES[state]),
-        "error": device.last_error_cure or visit.text(device.last_error),
+        "error": device.last_error_cure or visit.text(refusal(device.last_error)),
     }
 
 
@@ -264,7 +265,7 @@ async def _form_page(
         device=device,
         state=state,
         state_label=visit.text(DEVICE_STATES[state]) if state else "",
-        error=visit.text(device.last_error) if device is not None else "",
+        error=visit.text(refusal(device.last_error)) if device is not None else "",
         there=there,
         filled=filled,
         switches=switches,

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from valija.apps.api.gateway_models import MessageLifeView, QueuedMessageView
-from valija.apps.api.gateway_views import STATE_LABELS, show_accounts, show_life, show_message
+from valija.apps.api.gateway_views import show_accounts, show_life, show_message
 from valija.apps.api.models import QueueAccountView
 from valija.apps.web import chart
 from valija.apps.web.alert_views import home_alerts
@@ -23,6 +23,7 @@ from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.device import LOGIN_PATTERN
 from valija.domain.errors import UnknownName
 from valija.domain.queue import RecipientStateName
+from valija.domain.queued_message import STATE_LABELS
 from valija.domain.text import N_, message
 from valija.services.devices import ACCOUNTS
 from valija.services.events import AlertsChanged, DevicesChanged, QueueChanged, SettingsChanged, TokenChanged
