@@ -56,8 +56,9 @@ def print_messages(messages: Sequence[dict[str, Any]]) -> None:
 
 def print_account(account: dict[str, Any]) -> None:
     """Print how much mail an account has, and why it does not leave."""
-    counts = ", ".join(f"{_(STATE_LABELS[RecipientStateName(s)])}: {n}" for s, n in account["counts"].items())
-    click.secho(f"{account['account']}  {counts or _('no mail')}", bold=True)
+    labels = {name.value: _(label) for name, label in STATE_LABELS.items()}
+    counts = ", ".join(f"{labels[state]}: {count}" for state, count in account["counts"].items()) or _("no mail")
+    click.secho(f"{account['account']}  {counts}", bold=True)
     if account["held"]:
         click.echo("  " + _("Held by an operator since {when}.").format(when=output.moment(account["closed_at"])))
     if account["trouble"]:
