@@ -151,7 +151,7 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
     assert daemon.json("queue", "hold", "--account", "smtp")["held"]
     for number in range(4):
         printer.scan(LUIS, f"scan {number}")
-    daemon.ok("queue", "cancel", "2")
+    assert daemon.ok("queue", "cancel", "2") == "Done.\n"
     daemon.ok("queue", "hold", "3", "4")
     daemon.ok("queue", "release", "--account", "smtp")
     _until(daemon, lambda states: states == ["delivered", "failed", "held", "held"])
@@ -166,6 +166,9 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
     daemon.ok("queue", "retry", "4")
     _until(daemon, lambda states: states == ["delivered", "failed", "delivered", "delivered"])
     assert "retried" in [event["event"] for event in daemon.json("queue", "show", "4")["life"]]
+    said = daemon.ok("queue", "cancel", "4", language="es")
+    assert said == "Nada que hacer: el mensaje 4 ya ha terminado (Entregado).\n"
+    assert daemon.run("queue", "cancel", "--account", "smtp").returncode == 2, "nothing brings all of it back"
     actions = [r["action"] for r in daemon.json("audit")]
     assert {"mail_held", "mail_released", "mail_cancelled", "mail_retried", "device_added"} <= set(actions)
     assert daemon.run("queue", "show", "99").returncode == 2

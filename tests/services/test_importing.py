@@ -6,7 +6,7 @@ import json
 from typing import cast
 
 import pytest
-from desk_bench import Machine, machine_fixture
+from desk_bench import OAUTH, Machine, machine_fixture
 from fakes import ANA, ISSUER, UNREACHABLE
 
 from valija.domain.account import Setting
@@ -16,6 +16,23 @@ from valija.services.devices import DeviceDesk
 from valija.services.importing import Importer, Wanted
 
 machine = machine_fixture
+
+
+async def test_the_providers_own_server_takes_the_place_of_the_one_before(machine: Machine) -> None:
+    """Another account's server knows nothing of this one's tokens."""
+    await machine.register("work")
+    await machine.use(Setting.SMTP, OAUTH | {"server": "mail.before.example", "port": 2525})
+    token = {"access_token": "a", "refresh_token": "r", "expiry": "1", "client_id": "client-2"}
+    endpoint = {"token_endpoint": "https://login.microsoftonline.com/common/oauth2/v2.0/token"}
+    found = parse_foreign(json.dumps(token | endpoint), name="ana@example.com")
+    importer = Importer(machine.book, machine.settings, machine.tokens, cast(DeviceDesk, None), machine.clock)
+    wanted = Wanted(Setting.SMTP, with_token=False, confirm=True)
+    taken = await importer.take(found, wanted, ANA)
+    assert (taken.plan.setting["server"], taken.plan.setting["port"]) == ("smtp.office365.com", 587)
+    kept = (await machine.store.load_settings(Setting.SMTP)).value
+    assert (kept.server, kept.port, kept.account) == ("smtp.office365.com", 587, "ana@example.com")
+    pop = await importer.look(found, Wanted(Setting.INTERNET_FAX))
+    assert (pop.setting["server"], pop.setting["port"]) == ("outlook.office365.com", 995)
 
 
 @pytest.mark.parametrize("expiry", ["0", "1", "1925000000", "999999999999"])

@@ -76,11 +76,15 @@ def _ports(ports: dict[str, int], tls: str, say: Say) -> list[Row]:
 def _log_in(made: There, say: Say) -> list[Row]:
     label = say(N_("Log-in (SMTP authentication)"))
     if not made["has_password"]:
-        ranges = ", ".join(r.removesuffix("/32").removesuffix("/128") for r in made["ranges"])
-        note = say(N_("it is known by its address, {ranges}")).format(ranges=ranges)
+        note = say(N_("it is known by its address, {ranges}")).format(ranges=", ".join(shown_ranges(made)))
         return [Row(label, say(N_("off")), note)]
     password = Row(say(N_("Password")), made.get("password") or "…", "" if made.get("password") else say(_GIVEN))
     return [Row(label, say(N_("on")), "LOGIN, PLAIN"), Row(say(N_("User name")), made["login"]), password]
+
+
+def shown_ranges(made: There) -> list[str]:
+    """Return a device's ranges as people write them: one address without its length."""
+    return [r.removesuffix("/32").removesuffix("/128") for r in made["ranges"]]
 
 
 def _sender(there: There, made: There, say: Say) -> Row:

@@ -51,7 +51,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be done: ``provider`` is the registration's name, ``server`` None for the provider's own."""
+    """What would be done: ``provider`` is the registration's name, ``setting`` what is changed in the mail setting."""
 
     account: FoundAccount
     provider: str
@@ -89,7 +89,7 @@ class Importer:
         """Return what would be done. Raises :class:`InvalidFields`."""
         account = _chosen(found, wanted.account)
         kind = account.registration["kind"]
-        server = _server_of(found, wanted, kind)
+        server = _server_of(found, wanted, kind) or self._own_server(account, wanted.setting)
         changes: dict[str, Any] = {"auth": Authentication.OAUTH2.value, "account": account.login}
         if server is not None:
             changes |= {"server": server.host, "port": server.port}
@@ -98,6 +98,13 @@ class Importer:
         name = wanted.provider or await self._free_name(kind, account)
         changes["provider"] = name
         return Plan(account, name, changes, wanted.device)
+
+    def _own_server(self, account: FoundAccount, setting: Setting) -> FoundServer | None:
+        """Return the provider's own mail server: the one that the setting had before belongs to another account."""
+        place = (account.registration.get(name, "") for name in ("kind", "cloud", "tenant"))
+        profile = self._providers.of_kind(*place)
+        host = None if profile is None else profile.pop if setting.is_pop else profile.smtp
+        return None if host is None else FoundServer(setting.is_pop, host.host, host.port)
 
     async def take(self, found: Found, wanted: Wanted, actor: Actor) -> Taken:
         """Do it. Raises :class:`InvalidFields`, :class:`~valija.domain.errors.ConfirmationNeeded`."""
@@ -181,7 +188,7 @@ def _chosen(found: Found, login: str) -> FoundAccount:
 
 
 def _server_of(found: Found, wanted: Wanted, kind: str) -> FoundServer | None:
-    """Return the mail server; None for the provider's own."""
+    """Return the mail server that is named; None for the provider's own."""
     if wanted.server:
         host, _colon, port = wanted.server.rpartition(":")
         if not host or not port.isdigit():

@@ -82,6 +82,10 @@ class ProviderBook:
         found = (self._catalogue.profile(kind) for kind in KINDS)
         return [profile for profile in found if profile is not None]
 
+    def of_kind(self, kind: str, cloud: str = "", tenant: str = "") -> Profile | None:
+        """Return the profile of a kind, whether somebody registered there or not."""
+        return self._catalogue.profile(kind, cloud, tenant)
+
     def clouds(self, kind: str) -> tuple[str, ...]:
         """Return the clouds of a kind."""
         return self._catalogue.clouds(kind)

@@ -185,9 +185,9 @@ def _action(name: str, text: str) -> None:
             raise click.UsageError(_("Name messages by their numbers, or an account."))
         if account:
             done = client.call("POST", f"/accounts/{in_path(account)}/queue", {"action": name})
+            output.print_json(done) if as_json else click.echo(_("Done."))
         else:
-            done = client.call("POST", "/queue", {"action": name, "ids": list(numbers)})
-        output.print_json(done) if as_json else click.echo(_("Done."))
+            _act_on_messages(client, name, numbers, as_json=as_json)
 
 
 _action("hold", _("Stop messages; they neither leave nor expire."))
@@ -201,5 +201,23 @@ _action("retry", _("Try messages now."))
 @click.pass_obj
 def cancel(client: DaemonClient, numbers: tuple[int, ...], as_json: bool) -> None:
     """Cancel messages, by their numbers only: nothing brings them back."""
-    done = client.call("POST", "/queue", {"action": "cancel", "ids": list(numbers)})
-    output.print_json(done) if as_json else click.echo(_("Done."))
+    _act_on_messages(client, "cancel", numbers, as_json=as_json)
+
+
+def _act_on_messages(client: DaemonClient, name: str, numbers: Sequence[int], *, as_json: bool) -> None:
+    """Do it, and say of which messages nothing can be done any more."""
+    done = client.call("POST", "/queue", {"action": name, "ids": list(numbers)})
+    if as_json:
+        output.print_json(done)
+        return
+    ended = [m for m in done if all(_was_over(r, name) for r in m["recipients"])]
+    for m in ended:
+        text = _("Nothing to do: message {number} has ended already ({state}).")
+        click.echo(text.format(number=m["id"], state=m["recipients"][0]["state_label"]))
+    if len(ended) < len(done):
+        click.echo(_("Done."))
+
+
+def _was_over(recipient: dict[str, Any], action: str) -> bool:
+    is_over = recipient["state"] in ("delivered", "failed")
+    return is_over and not (action == "cancel" and recipient["cause"] == "cancelled")

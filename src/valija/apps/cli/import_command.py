@@ -109,7 +109,7 @@ def _print_plan(plan: dict[str, Any], *, with_token: bool) -> None:
     click.echo("  " + _("register the client as the provider {name}").format(name=plan["provider"]))
     fields = ", ".join(f"{name} = {value}" for name, value in plan["changes"].items())
     click.echo("  " + _("set {setting}: {fields}").format(setting=output.setting_label(plan["setting"]), fields=fields))
-    if with_token:
+    if with_token and any(a["token"] != "none" for a in plan["accounts"] if a["login"] in (plan["account"], "")):
         click.echo("  " + _("take over its token, and refresh it at once to see that it works"))
     if plan["device_name"]:
         click.echo("  " + _("add the device {name}, with a password of its own").format(name=plan["device_name"]))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from valija.apps.cli import output
-from valija.apps.what_to_type import Row, what_to_type, what_to_type_for_pop3
+from valija.apps.what_to_type import Row, shown_ranges, what_to_type, what_to_type_for_pop3
 
 
 def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
@@ -18,7 +18,7 @@ def print_what_to_type(there: dict[str, Any], made: dict[str, Any]) -> None:
     _print_rows(what_to_type(there, made, _))
     if made["ranges"] and made["has_password"]:
         text = _("From {ranges}, too, it must log in now: the password comes on top of the address.")
-        click.echo(text.format(ranges=", ".join(made["ranges"])))
+        click.echo(text.format(ranges=", ".join(shown_ranges(made))))
     print_what_to_type_for_pop3(there, made)
     if there["authority"] and made["tls"] != "offered":
         text = _("Where the device checks certificates, import this machine's authority into it: {file}")
