@@ -473,6 +473,44 @@ async def test_one_message_that_cannot_be_sent_at_all_stops_no_other(office: Off
     assert len(office.reports) == 1
 
 
+@pytest.mark.parametrize("of", ["take_lane", "pace", "lease", "next_due", "apply"])
+async def test_a_fault_while_the_queue_is_asked_stops_no_lane_for_ever_and_doubles_nothing(
+    of: str, tmp_path: Path
+) -> None:
+    """No thread or no memory for a moment, or a fault in this program."""
+    office = Office(tmp_path)
+    queue, failures = office.store.queue, 2
+    works = getattr(queue, of)
+
+    async def fails(*asked: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise RuntimeError("can't start new thread")
+        return await works(*asked)
+
+    await office.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, of, fails)
+        await office.put()
+        await office.until(all_delivered, timedelta(minutes=1))
+        await office.stop()
+    assert failures < 2
+    assert len(office.upstream.offered) == 1
+
+
+async def test_a_report_that_cannot_be_written_sends_nothing_again(office: Office) -> None:
+    """The fault is in the report: what was delivered is delivered."""
+
+    async def broken(*_of: Any) -> None:
+        raise ZeroDivisionError
+
+    office.dispatcher.report = broken
+    await office.put()
+    await office.until(all_delivered, timedelta(minutes=1))
+    assert len(office.upstream.offered) == 1
+
+
 async def test_what_a_recipient_is_refused_for_fails_and_is_reported_once(office: Office) -> None:
     """At once, with no other try."""
     office.upstream.answer = lambda _envelope: "550 5.1.1 No such user"

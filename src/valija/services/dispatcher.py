@@ -271,7 +271,10 @@ class Dispatcher:
         return self.schedule.delay(tries, jitter=self.jitter())
 
     async def keep_at(self, what: str, store: Callable[[], Awaitable[object]]) -> None:
-        """Store what must not get lost, again and again while the store cannot; who waits for it may go."""
+        """Store what must not get lost, again and again while the store cannot; who waits for it may go.
+
+        What is no trouble of the store's (no memory for a moment, a fault in this program) is tried again some times.
+        """
         task = asyncio.create_task(self._until_stored(what, store))
         self._kept.add(task)
         task.add_done_callback(self._kept.discard)
@@ -281,8 +284,11 @@ class Dispatcher:
         for tries in itertools.count():
             try:
                 await store()
-            except ValijaError as error:
-                log.warning("not_stored_yet", extra={"fields": {"what": what, "why": str(error)}})
+            except Exception as error:
+                if not isinstance(error, ValijaError) and tries >= len(KEEP_AT_PAUSES_S):
+                    raise
+                why = str(error) or type(error).__name__
+                log.warning("not_stored_yet", extra={"fields": {"what": what, "why": why}})
                 await self.clock.sleep(KEEP_AT_PAUSES_S[min(tries, len(KEEP_AT_PAUSES_S) - 1)])
             else:
                 return

@@ -19,6 +19,7 @@ from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
 from valija.protocol.smtp_transaction import Envelope, Recipient
 from valija.services.fitting import fit
+from valija.services.keeping_up import kept_up
 from valija.services.lane_connection import KeptConnection, LaneConnections
 from valija.services.lane_hold import LaneHold
 from valija.services.lane_leasing import Leasing
@@ -77,8 +78,9 @@ class Lane:
 
     def start(self) -> None:
         """Begin to lease, once this node has the lane."""
+        name = f"lane {self.account}"
         self.hold.start()
-        self._task = asyncio.create_task(self._leasing.run(), name=f"lane {self.account}")
+        self._task = asyncio.create_task(kept_up(self._leasing.run, name, self._d.clock), name=name)
 
     def wake(self) -> None:
         """Look again whether something is due."""
@@ -284,13 +286,21 @@ class Lane:
         await self._store(judgement, leased)
 
     async def _store(self, judgement: Judgement, leased: Leased) -> None:
-        """Store the report and then the outcome, in one: a worker that is cancelled in between leaves both to be stored."""
+        """Store the report and then the outcome, in one: a worker that is cancelled in between leaves both to be stored.
+
+        A report that cannot be made takes no outcome with it: what was delivered would be sent again.
+        """
         told = self._d.report is None or not judgement.ended
 
         async def store() -> None:
             nonlocal told
             if not told and self._d.report is not None:
-                await self._d.report(leased.message, leased.id, judgement.ended)
+                try:
+                    await self._d.report(leased.message, leased.id, judgement.ended)
+                except ValijaError:
+                    raise
+                except Exception:
+                    log.exception("report_not_made", extra={"fields": {"id": leased.id}})
                 told = True
             await self._apply(judgement.events)
 

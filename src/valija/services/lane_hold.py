@@ -14,6 +14,7 @@ from typing import Final
 
 from valija.domain.clock import Clock
 from valija.domain.errors import ValijaError
+from valija.services.keeping_up import kept_up
 from valija.store.queue_port import QueueStore
 
 log: Final = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class LaneHold:
 
     def start(self) -> None:
         """Begin to ask for the lane."""
-        self._task = asyncio.create_task(self._run(), name=f"hold {self._account}")
+        name = f"hold {self._account}"
+        self._task = asyncio.create_task(kept_up(self._run, name, self._clock), name=name)
 
     def ask_now(self) -> None:
         """The lane may be free."""
