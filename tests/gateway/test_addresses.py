@@ -37,16 +37,19 @@ async def test_an_address_is_said_as_it_is(
     assert trace in copy.wire
 
 
-@pytest.mark.parametrize("when", ["before MAIL", "before DATA"])
+@pytest.mark.parametrize("when", ["before MAIL", "before DATA", "before the end"])
 async def test_a_device_that_is_switched_off_hands_in_nothing_more(gateway: RunningGateway, when: str) -> None:
     """Not even the message that it has begun: it may have been stolen."""
     async with await Client.connect(gateway.port) as client:
         await client.reply()
         assert await client.say(b"EHLO fax") == 250
-        said = [b"MAIL FROM:<a@example.test>", b"RCPT TO:<b@example.test>"] if when == "before DATA" else []
-        for command in said:
-            assert await client.say(command) == 250
+        course = {b"MAIL FROM:<a@example.test>": 250, b"RCPT TO:<b@example.test>": 250, b"DATA": 354}
+        for command in [*course][: {"before MAIL": 0, "before DATA": 2, "before the end": 3}[when]]:
+            assert await client.say(command) == course.pop(command)
+        if when == "before the end":
+            await client.send(b"Subject: x\r\n\r\n" + b"x" * 70_000 + b"\r\n")
         await gateway.machine.gateway.devices.change("old-fax", {"enabled": False}, OPERATOR)
-        assert await client.say(b"DATA" if said else b"MAIL FROM:<a@example.test>") == 530
+        assert await client.say(next(iter(course), b".")) == (530 if course else 554)
         assert await client.say(b"NOOP") == 250
+    assert gateway.spooled() == []
     assert await gateway.count() == 0

@@ -415,6 +415,27 @@ async def test_revoked_means_now(office: Office, serve: Serve, changes: dict[str
     assert list(upstream.messages) == ["u1", "u2"]
 
 
+@pytest.mark.parametrize(
+    "changes", [{"enabled": False}, {"mailbox": "email-print"}, {}], ids=["off", "mailbox", "password"]
+)
+async def test_revoked_while_the_mailbox_opens_is_not_let_in(
+    office: Office, serve: Serve, changes: dict[str, object]
+) -> None:
+    """A provider takes its time; what is in the mailbox is not told, and nobody keeps it."""
+    upstream = await serve(Maildrop(goes_on=asyncio.Event(), capabilities=CAPABILITIES))
+    device = await office.connect()
+    answer = asyncio.create_task(device.log_in(office.password))
+    await upstream.waits.wait()
+    devices = office.machine.gateway.devices
+    await (devices.change("old", changes, OPERATOR) if changes else devices.new_password("old", OPERATOR))
+    assert upstream.goes_on is not None
+    upstream.goes_on.set()
+    assert await answer == b"-ERR [AUTH] Log-in refused"
+    assert "revoked" in office.last_error()
+    await office.free()
+    assert "QUIT" in upstream.commands
+
+
 async def test_who_guesses_is_not_looked_at_for_a_while(
     office: Office, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

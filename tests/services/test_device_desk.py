@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -27,6 +29,7 @@ from valija.domain.text import message
 from valija.protocol.sasl_server import Shown
 from valija.secret import Secret
 from valija.services.admission import NotAdmitted, admit
+from valija.services.device_logins import NotLookedAt
 from valija.services.device_sightings import LOOK_S
 from valija.services.devices import DeviceDesk
 from valija.services.events import DevicesChanged, EventBus
@@ -113,6 +116,66 @@ async def test_a_device_that_is_switched_off_or_deleted_opens_nothing(office: Of
     assert await office.desk.verify("other", other.password, HERE) == other.device
     with pytest.raises(UnknownName):
         await office.desk.delete("one", ANA)
+
+
+@pytest.mark.parametrize("revoke", ["off", "deleted", "password"])
+async def test_a_device_that_is_revoked_while_its_password_is_looked_at_opens_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch, revoke: str
+) -> None:
+    """The hash takes its time, and so does who is looked at before."""
+    made = await office.desk.add({"name": "One"}, ANA)
+    assert made.password is not None
+    matches = office.passwords.matches
+
+    async def meanwhile(stored: Secret | None, password: Secret) -> bool:
+        found = await matches(stored, password)
+        if revoke == "off":
+            await office.desk.change("one", {"enabled": False}, ANA)
+        elif revoke == "deleted":
+            await office.desk.delete("one", ANA)
+        else:
+            await office.desk.new_password("one", ANA)
+        return found
+
+    monkeypatch.setattr(office.passwords, "matches", meanwhile)
+    assert await office.desk.verify("one", made.password, HERE) is None
+
+
+async def test_what_is_let_in_is_the_device_as_it_is(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the mailbox that it was given while its password was looked at."""
+    made = await office.desk.add({"name": "One", "mailbox": "internet-fax"}, ANA)
+    assert made.password is not None
+    matches = office.passwords.matches
+
+    async def meanwhile(stored: Secret | None, password: Secret) -> bool:
+        await office.desk.change("one", {"mailbox": ""}, ANA)
+        return await matches(stored, password)
+
+    monkeypatch.setattr(office.passwords, "matches", meanwhile)
+    found = await office.desk.verify("one", made.password, HERE)
+    assert found is not None
+    assert found.mailbox == ""
+
+
+async def test_another_nodes_change_makes_nobody_log_in_anew(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All devices are read again then; whose password is the same is known again all the same."""
+    made = await office.desk.add({"name": "One"}, ANA)
+    assert made.password is not None
+    assert await office.desk.verify("one", made.password, HERE) is not None
+    listed = office.store.list_devices
+
+    async def from_a_database() -> list[VersionedDevice]:
+        found = await listed()
+        return [replace(one, value=replace(one.value, password=_copied(one.value.password))) for one in found]
+
+    monkeypatch.setattr(office.store, "list_devices", from_a_database)
+    await office.desk.read_devices()
+    assert await office.desk.verify("one", made.password, HERE) is not None
+    assert office.slow == 1
+
+
+def _copied(secret: Secret | None) -> Secret | None:
+    return None if secret is None else Secret(secret.reveal())
 
 
 async def test_a_device_of_an_address_has_no_password(office: Office) -> None:
@@ -291,6 +354,11 @@ async def test_strangers_are_listed_and_their_number_is_bounded(office: Office) 
 # --- who guesses ------------------------------------------------------------------------------------------------------------
 
 
+async def _guess(office: Office, login: str, address: str) -> None:
+    with contextlib.suppress(NotLookedAt):
+        assert await office.desk.verify(login, Secret("guess"), address) is None
+
+
 def test_who_guesses_has_to_wait_by_address_and_by_login() -> None:
     """A device that was right before goes on."""
     guard = GuessGuard()
@@ -333,13 +401,36 @@ async def test_guesses_from_many_addresses_cost_little_and_lock_the_login(office
     asked = office.slow
     for number in range(2000):
         login = "ricoh" if number % 2 else f"nobody-{number}"
-        await office.desk.verify(login, Secret("guess"), network.format(number // 250, number % 250))
+        await _guess(office, login, network.format(number // 250, number % 250))
     assert office.slow < asked + 2000, "the login was not locked"
     assert len(office.desk._logins._guard._failed) <= ENTRIES_LIMIT
     assert office.desk._logins._turns == {}
     told = [s.record for s in await office.store.list_audit(500) if s.record.action is AuditAction.DEVICE_LOCKED_OUT]
     assert 0 < len(told) < 100
     assert await office.desk.verify("ricoh", made.password, HERE) == made.device
+
+
+async def test_a_login_of_any_length_takes_little_memory(office: Office) -> None:
+    """What is longer than any login is nobody's, and is not kept whole."""
+    for number in range(3):
+        await office.desk.verify(f"{number}" * 9000, Secret("guess"), HERE)
+    kept = [key for key in office.desk._logins._guard._failed if isinstance(key, tuple)]
+    assert len(kept) == 3
+    assert max(len(login) for (login,) in kept) < 100
+
+
+async def test_who_is_not_looked_at_is_not_said_to_be_wrong(office: Office) -> None:
+    """A device behind the guesser's router waits for its turn, and the lock comes before it."""
+    made = await office.desk.add({"name": "One"}, ANA)
+    assert made.password is not None
+    guesses = [Shown("PLAIN", f"nobody-{n}", password=Secret("guess")) for n in range(FAILURES)]
+    mine = Shown("PLAIN", "one", password=made.password)
+    found = await asyncio.gather(
+        *(admit(office.desk, shown, HERE, secure=True, tls_there=True) for shown in [*guesses, mine])
+    )
+    assert found[:-1] == [NotAdmitted(hints.WRONG)] * FAILURES
+    assert found[-1] == NotAdmitted(hints.LOCKED, later=True)
+    assert office.slow == FAILURES
 
 
 async def test_an_ipv6_network_is_one_address(office: Office) -> None:
@@ -355,8 +446,8 @@ async def test_who_guesses_beside_a_device_does_not_lock_it_out(office: Office) 
     made = await office.desk.add({"name": "Ricoh"}, ANA)
     assert made.password is not None
     assert await office.desk.verify("ricoh", made.password, "2001:db8::20") == made.device
-    for _guess in range(2 * FAILURES):
-        await office.desk.verify("ricoh", Secret("guess"), "2001:db8::66")
+    for _time in range(2 * FAILURES):
+        await _guess(office, "ricoh", "2001:db8::66")
     assert office.desk.locked_until("ricoh", "2001:db8::67") is not None
     assert await office.desk.verify("ricoh", made.password, "2001:db8::20") == made.device
 
@@ -403,7 +494,7 @@ async def test_a_device_is_trusted_at_its_address_after_a_restart(office: Office
     later = Office(office.store)
     await later.desk.start()
     for number in range(2 * FAILURES):
-        await later.desk.verify("ricoh", Secret("guess"), f"10.0.0.{number}")
+        await _guess(later, "ricoh", f"10.0.0.{number}")
     assert later.desk.locked_until("ricoh", "10.0.0.99") is not None
     assert await later.desk.verify("ricoh", made.password, HERE) == made.device
 

@@ -15,6 +15,7 @@ MAIL_IN_CLEAR: Final = N_("mail without TLS")
 NO_MAILBOX: Final = N_("it has no mailbox to fetch")
 NOTHING_SENT: Final = N_("connected, and sent nothing")
 NO_LOGIN: Final = N_("connected, and did not log in")
+TAKEN_AWAY: Final = N_("revoked while its mailbox was opened")
 NOT_KNOWN: Final = N_("not known yet")
 MAY_NOT_SEND: Final = "may not send as"  # then the sender
 _TOO_OLD: Final = (

@@ -8,6 +8,7 @@ from valija.domain.device import Device, TlsPolicy
 from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, NOT_CHECKED, WRONG
 from valija.domain.errors import ValijaError
 from valija.protocol.sasl_server import Shown
+from valija.services.device_logins import NotLookedAt
 from valija.services.devices import DeviceDesk
 
 
@@ -31,6 +32,8 @@ async def admit(desk: DeviceDesk, shown: Shown, address: str, *, secure: bool, t
     if shown.password is not None:
         try:
             device = await desk.verify(shown.user, shown.password, address)
+        except NotLookedAt:
+            return NotAdmitted(LOCKED, later=True, device=desk.at_its_place(shown.user, address))
         except ValijaError:  # too little memory for the hash
             return NotAdmitted(NOT_CHECKED, later=True)
     if device is None:

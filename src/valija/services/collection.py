@@ -26,7 +26,7 @@ from typing import Final
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
 from valija.domain.device import Device, plain_address
-from valija.domain.device_hints import NO_LOGIN, NO_MAILBOX
+from valija.domain.device_hints import NO_LOGIN, NO_MAILBOX, TAKEN_AWAY
 from valija.domain.errors import ValijaError
 from valija.domain.sighting import Attempt, Seen
 from valija.domain.trouble import Trouble
@@ -163,6 +163,10 @@ class CollectingVisit(PopVisit):
         except ValijaError as error:
             self._saw(device, f"{device.mailbox}: {REASONS.get(error.code, error.code)} {error.what}")
             return LoginRefused(temporary=True)
+        if not opened.is_allowed:
+            await opened.close()
+            self._saw(device, TAKEN_AWAY)
+            return LoginRefused()
         self._saw(device, "")
         return opened
 
@@ -201,6 +205,11 @@ class Maildrop:
         self._still_may = still_may
         self._in_step = True  # the server waits for a command
 
+    @property
+    def is_allowed(self) -> bool:
+        """Tell whether the device may have it still."""
+        return self._still_may()
+
     async def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
         """Yield a message as it comes from the provider."""
         connection, number = self._connection, self._numbers[index]
@@ -208,7 +217,7 @@ class Maildrop:
             pieces = connection.relay(number, lines)
         else:
             pieces = stuffed(connection.retrieve(number), lines)
-        if not self._still_may():
+        if not self.is_allowed:
             raise MaildropLost(REVOKED)
         if not self._in_step:
             raise MaildropLost(GONE)
@@ -226,7 +235,7 @@ class Maildrop:
 
     async def delete(self, indexes: Sequence[int]) -> bool:
         """Delete messages, and end the provider's session; tell whether all are gone."""
-        if not self._in_step or not self._still_may():
+        if not self._in_step or not self.is_allowed:
             return False
         self._in_step = False
         try:

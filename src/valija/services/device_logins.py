@@ -35,14 +35,22 @@ from valija.services.events import EventBus, GuessingSeen
 from valija.services.passwords import Passwords
 from valija.store.port import Store
 
+LOOKED_AT: Final = 64  # letters of a login
 ONE_TIME_S: Final = 60.0
 TOLD_LIMIT: Final = 20  # lock-outs on record in ten minutes
 log: Final = logging.getLogger(__name__)
 
 
+class NotLookedAt(Exception):
+    """Too many were wrong, there or of that login, before this one's turn came."""
+
+
 def login_meant(login: str) -> str:
-    """Return the login that was meant: some devices take nothing but an e-mail address there."""
-    return login.strip().lower().partition("@")[0]
+    """Return the login that was meant: some devices take nothing but an e-mail address there.
+
+    Of what is longer than any login, only the beginning: it is remembered for a while.
+    """
+    return login.strip().lower().partition("@")[0][:LOOKED_AT]
 
 
 class DeviceLogins:
@@ -84,11 +92,7 @@ class DeviceLogins:
         if device.login in self._one_time and self._is_one_time(device.login, password):
             return True
         known = self._known_good.get(device.login)
-        if (
-            known is None
-            or known[0] is not device.password
-            or not hmac.compare_digest(known[1], self._digest(password))
-        ):
+        if known is None or known[0] != device.password or not hmac.compare_digest(known[1], self._digest(password)):
             return False
         if self.locked_until(device.login, address) is not None:
             return False
@@ -96,13 +100,13 @@ class DeviceLogins:
         return True
 
     async def check(self, device: Device | None, login: str, password: Secret, address: str) -> bool:
-        """Tell whether a password is a device's; None where there is no device of this login."""
+        """Tell whether a password is a device's; None where there is no device of this login. Raises :class:`NotLookedAt`."""
         here = plain_address(address)
         async with self._turn(place_of(here)):
             if device is not None and self.recognise(device, password, address):
                 return True  # somebody in front was right
             if self._guard.locked_until(here, login, self._clock.now()) is not None:
-                return False
+                raise NotLookedAt
             hashed = device.password if device is not None else None
             if await self._passwords.matches(hashed, password) and hashed is not None:
                 self._known_good[login] = (hashed, self._digest(password))

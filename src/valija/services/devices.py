@@ -276,13 +276,16 @@ class DeviceDesk:
         return device if device is not None and self._logins.recognise(device, password, address) else None
 
     async def verify(self, login: str, password: Secret, address: str) -> Device | None:
-        """Return the device whose login and password these are; a wrong one costs time (:class:`DeviceLogins`)."""
+        """Return the device whose login and password these are, as it is then.
+
+        A wrong one costs time (:class:`DeviceLogins`). Raises :class:`~valija.services.device_logins.NotLookedAt`.
+        """
         known = self.recognise(login, password, address)
         if known is not None:
             return known
         device = self._named(login)
         good = await self._logins.check(device, login_meant(login), password, address)
-        return device if good and device is not None and device.enabled else None
+        return self.as_it_is(device) if good and device is not None else None
 
     def _named(self, login: str) -> Device | None:
         stored = self._devices.get(login_meant(login))

@@ -45,6 +45,7 @@ SIZE_LIMIT: Final = 157_286_400
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
 NOT_KNOWN_YET: Final = Verdict(450, "4.7.1", "Not known here yet: the administrator sees that you tried")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
+REVOKED: Final = Verdict(554, "5.7.1", "This device may not send any more")
 TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 _NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
 
@@ -223,6 +224,11 @@ class DeviceVisit(SmtpVisit):
         found = desk.by_peer(self._peer.address, self._peer.port)
         return found if found is not None and found.password is None else None
 
+    @property
+    def is_revoked(self) -> bool:
+        """Tell whether the device was switched off or deleted, or got another password, since MAIL."""
+        return self._as_it_is() is None
+
     def recipient(self, path: Path) -> Verdict:
         """Take any address: the provider knows better. Of a stranger, none."""
         if self._device is None:
@@ -244,7 +250,7 @@ class DeviceVisit(SmtpVisit):
         device, decision = self._device, self._sender
         if device is None or decision is None:
             return Verdict(503, "5.5.1", "MAIL first")
-        if self._as_it_is() is None:  # switched off or deleted since MAIL
+        if self.is_revoked:
             return Verdict(530, "5.7.0", "Authentication required")
         self.lf_ends_message = device.lf_ends_message
         envelope = IncomingEnvelope(
@@ -294,7 +300,11 @@ class _Watched:
         self.abandon = inside.abandon
 
     async def commit(self) -> Verdict:
-        verdict = await self._inside.commit()
+        if self._visit.is_revoked:
+            await self._inside.abandon()
+            verdict = REVOKED
+        else:
+            verdict = await self._inside.commit()
         self._visit.saw(self._device, verdict)
         return verdict
 
