@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +15,20 @@ import pytest
 import trustme
 import uvloop
 
-from valija.net.listeners import Listener, smtp_listener
-from valija.net.visits import LoginAccepted, LoginRefused, Peer, SmtpHandler, SmtpVisit, Transaction, Verdict
+from valija.net.listeners import Listener, pop3_listener, smtp_listener
+from valija.net.visits import (
+    LoginAccepted,
+    LoginRefused,
+    MaildropLost,
+    Peer,
+    PopHandler,
+    PopVisit,
+    SmtpHandler,
+    SmtpVisit,
+    Transaction,
+    Verdict,
+)
+from valija.protocol.pop3_server_events import Entry, PopPolicy
 from valija.protocol.sasl_server import Shown
 from valija.protocol.smtp_path import Path
 from valija.protocol.smtp_server_events import SmtpPolicy
@@ -269,6 +282,51 @@ async def test_at_the_limit_a_silent_stranger_makes_room(monkeypatch: pytest.Mon
         assert (await _line(strangers[0][0]))[:3] == b"421"
         for _reader, open_one in [*strangers, (reader, writer)]:
             open_one.close()
+
+
+class _LargeMaildrop:
+    entries: Sequence[Entry] = [Entry("x", 10)] * 5000
+
+    def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
+        raise MaildropLost("nothing here")
+
+    async def delete(self, indexes: Sequence[int]) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+class _LargeHouse(PopHandler):
+    def open(self, _peer: Peer) -> PopVisit:
+        return _LargeVisit()
+
+
+class _LargeVisit(PopVisit):
+    policy = PopPolicy("house.test", ("PLAIN",), auth_needs_tls=False)
+
+    def login(self, shown: Shown, *, utf8: bool) -> _LargeMaildrop:
+        return _LargeMaildrop()
+
+
+async def test_who_asks_for_much_at_once_stops_nobody_else() -> None:
+    """Commands that cost time and say little: the listing of a large maildrop in which all is marked."""
+    listener = pop3_listener(_LargeHouse(), None)
+    await listener.start("127.0.0.1", 0)
+    marks = b"".join(b"DELE %d\r\n" % number for number in range(1, 5001))
+    reader, writer = await _connect(listener)
+    writer.write(b"USER a\r\nPASS b\r\n" + marks + b"LIST\r\n" * 2000 + b"QUIT\r\n")
+    everything = asyncio.create_task(reader.read())
+    longest, before = 0.0, time.perf_counter()
+    async with asyncio.timeout(PATIENCE_S):
+        while not everything.done():
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            longest, before = max(longest, now - before), now
+    assert (await everything).count(b"+OK 0 messages\r\n.\r\n") == 2000
+    assert longest < 0.25
+    writer.close()
+    await listener.stop(0.5)
 
 
 @pytest.mark.parametrize("implicit", [False, True])

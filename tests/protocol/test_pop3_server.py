@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from talk import MANY, cut, cuts
 
 from valija.protocol.pop3_server import LINE_LIMIT, OUTPUT_LIMIT, Pop3Server
-from valija.protocol.pop3_server_events import Entry, OutputWaits, PopPolicy, SessionEnds, TlsWanted
+from valija.protocol.pop3_server_events import DeletionsDue, Entry, OutputWaits, PopPolicy, SessionEnds, TlsWanted
 
 MESSAGES = [b"Subject: one\r\n\r\n.\r\n", b"Subject: two\r\n\r\nx\r\n", b""]
 LOG_IN = b"USER ana\r\nPASS open sesame\r\n"
@@ -183,6 +184,37 @@ def test_output_is_bounded_however_much_is_asked_for_at_once() -> None:
     said += len(core.output())
     assert said > 1000 * 1000 * 70
     assert largest < OUTPUT_LIMIT + 1000 * 80
+
+
+@pytest.mark.parametrize("command", [b"STAT\r\n", b"LIST\r\n", b"RSET\r\nDELE 1\r\n"])
+def test_a_large_maildrop_gives_others_their_turn(command: bytes) -> None:
+    """What is said in one packet would otherwise take half a minute, with nobody else served."""
+    messages = 10_000
+    core = Pop3Server(POP_POLICY, secure=True)
+    core.feed(LOG_IN)
+    assert core.next_event() is not None
+    core.open_maildrop([Entry("x", 10)] * messages)
+    core.feed(b"".join(b"DELE %d\r\n" % number for number in range(1, messages)))
+    while core.next_event() is not None:
+        core.output()
+    core.feed(command * 1000 + b"QUIT\r\n")
+    longest = turns = 0.0
+    while True:
+        began = time.perf_counter()
+        event = core.next_event()
+        longest, turns = max(longest, time.perf_counter() - began), turns + 1
+        core.output()
+        if not isinstance(event, OutputWaits):
+            break
+    assert isinstance(event, DeletionsDue)
+    assert longest < 0.3
+    assert turns < 1000
+
+
+def test_stat_counts_what_is_not_marked() -> None:
+    host = opened([b"one", b"three", b"fifteen"])
+    assert host.receive(b"STAT\r\nDELE 2\r\nDELE 2\r\nSTAT\r\n").splitlines()[::3] == [b"+OK 3 15", b"+OK 2 10"]
+    assert host.receive(b"RSET\r\nSTAT\r\n").splitlines()[1] == b"+OK 3 15"
 
 
 @pytest.mark.parametrize(

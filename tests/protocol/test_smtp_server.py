@@ -203,6 +203,31 @@ def test_recipients_over_the_limit_are_put_off_and_those_before_get_the_message(
     assert host.messages[0][1] == ("b@x.test", "b@x.test")
 
 
+def test_who_names_more_recipients_than_fit_hands_in_the_rest_afterwards() -> None:
+    """As RFC 5321 section 4.5.3.1.10 has it; but not for ever."""
+    host = greeted(replace(OPEN, recipients_limit=30, errors_limit=5, idle_commands_limit=10))
+    for _message in range(3):
+        said = host.receive(b"MAIL FROM:<a@x.test>\r\n" + b"RCPT TO:<b@x.test>\r\n" * 60 + b"DATA\r\n.\r\n")
+        assert codes(said) == [250] + [250] * 30 + [452] * 30 + [354, 250]
+    said = host.receive(b"MAIL FROM:<a@x.test>\r\n" + b"RCPT TO:<b@x.test>\r\n" * 100)
+    assert codes(said)[-1] == 421
+    assert host.closed
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"POST / HTTP/1.1", b"GET /x HTTP/1.1", b"CONNECT mail:25 HTTP/1.0", b"options * http/1.1"]
+)
+def test_a_web_browser_hands_nothing_in(request_line: bytes) -> None:
+    """A page may make it post a body here that reads like a session; it is in the office, and so may be trusted."""
+    host = SmtpHost(OPEN)
+    host.receive(b"")
+    head = request_line + b"\r\nHost: gate:2525\r\nContent-Type: text/plain\r\n\r\n"
+    said = host.receive(head + b"EHLO x\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n.\r\n")
+    assert codes(said) == [421]
+    assert host.closed
+    assert host.messages == []
+
+
 def test_too_many_wrong_commands_end_the_session() -> None:
     host = greeted(replace(OPEN, errors_limit=5))
     assert codes(host.receive(b"WHAT\r\n" * 20)) == [500] * 5 + [421]

@@ -30,6 +30,7 @@ class Model:
     errors: int = 0
     idle: int = 0
     failures: int = 0
+    put_off: int = 0
     ended: bool = False
     taken: list[tuple[str, tuple[str, ...], bytes]] = field(default_factory=list)
 
@@ -46,6 +47,14 @@ class Model:
         """Count an error."""
         self.errors += 1
         return code
+
+    def one_too_many(self) -> int:
+        """Put a recipient off; as many as are taken cost nothing."""
+        self.put_off += 1
+        if self.put_off > self.policy.recipients_limit:
+            return self.wrong(452)
+        self.idle -= 1
+        return 452
 
     def forget_message(self) -> None:
         """Be as after RSET."""
@@ -134,7 +143,7 @@ class SmtpSessions(RuleBasedStateMachine):
         elif model.sender is None:
             code = model.wrong(503)
         elif len(model.recipients) >= model.policy.recipients_limit:
-            code = model.wrong(452)
+            code = model.one_too_many()
         elif name == "nobody":
             code = model.wrong(550)
         else:
@@ -157,7 +166,7 @@ class SmtpSessions(RuleBasedStateMachine):
             body = b"".join(line + b"\r\n" for line in lines)
             model.taken.append((model.sender or "", tuple(model.recipients), body))
             model.forget_message()
-            model.idle = 0
+            model.idle = model.put_off = 0
 
     @precondition(lambda self: not self.model.ended)
     @rule(command=st.sampled_from([b"NOOP", b"RSET", b"VRFY x", b"XYZZY", b"MAIL TO:<a@x.test>"]), lengths=cuts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Coroutine
 from contextlib import aclosing
@@ -53,8 +54,7 @@ class PopSession(Session):
             case pop.DeletionsDue(indexes):
                 return self._delete(indexes)
             case pop.OutputWaits():
-                self.write(self._core.output())
-                return None
+                return asyncio.sleep(0)
             case pop.TlsWanted():
                 self._pause()
                 return self.start_tls()

@@ -40,6 +40,7 @@ REFUSALS: Final = {  # by response code (RFC 2449 section 8.1.1, RFC 3206)
     "SYS/TEMP": "The mailbox cannot be opened now: try again later",
 }
 OUTPUT_LIMIT: Final = 65536  # octets; with more of them waiting, commands wait
+LOOKED_LIMIT: Final = 50_000  # entries gone through; then others have their turn
 
 
 class Pop3Server:
@@ -60,6 +61,9 @@ class Pop3Server:
         self._mechanism: ServerMechanism | None = None
         self._refused_token = False
         self._entries: list[Entry] | None = None
+        self._octets = 0  # of those that are not marked, and in all
+        self._all_octets = 0
+        self._looked = 0  # at entries, since the output was taken
         self._deleted: set[int] = set()
         self._last = 0
         self._errors = 0
@@ -105,7 +109,8 @@ class Pop3Server:
         while self._question is None and not self.has_ended:
             if self._last_words:
                 return self._end(self._last_words)
-            if len(self._out) > OUTPUT_LIMIT:
+            if len(self._out) > OUTPUT_LIMIT or self._looked > LOOKED_LIMIT:
+                self._looked = 0
                 return OutputWaits()
             try:
                 line = self._lines.next_line()
@@ -124,6 +129,7 @@ class Pop3Server:
         """The credentials are good, and this is the maildrop."""
         self._question, self._mechanism = None, None
         self._entries = list(entries)
+        self._octets = self._all_octets = sum(entry.size for entry in entries)
         self._ok(f"{len(entries)} messages")
 
     def refuse_login(self, *, code: str = "AUTH", status: str = "401", scope: str = "") -> None:
@@ -270,11 +276,12 @@ class Pop3Server:
         return self._question
 
     def _present(self) -> list[tuple[int, Entry]]:
-        return [(n, e) for n, e in enumerate(self._entries or (), 1) if n not in self._deleted]
+        entries = self._entries or []
+        self._looked += len(entries)
+        return [(n, e) for n, e in enumerate(entries, 1) if n not in self._deleted]
 
     def _stat(self, argument: str) -> None:
-        present = self._present()
-        self._ok(f"{len(present)} {sum(e.size for _n, e in present)}")
+        self._ok(f"{len(self._entries or ()) - len(self._deleted)} {self._octets}")
 
     def _listing(self, argument: str, show: Callable[[Entry], str]) -> None:
         if argument:
@@ -312,12 +319,15 @@ class Pop3Server:
         return self._question
 
     def _dele(self, argument: str) -> None:
-        if self._entry(argument) is not None:
+        entry = self._entry(argument)
+        if entry is not None:
             self._deleted.add(int(argument))
+            self._octets -= entry.size
             self._ok("Marked")
 
     def _rset(self, argument: str) -> None:
-        self._deleted.clear()
+        self._deleted = set()
+        self._octets = self._all_octets
         self._last = 0
         self._ok("")
 

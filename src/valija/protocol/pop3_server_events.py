@@ -63,7 +63,7 @@ class TlsWanted:
 
 @dataclass(frozen=True, slots=True)
 class OutputWaits:
-    """There is much to say: send the output, then ask again."""
+    """There is much to say, or to go through: send the output, and ask again after others have had their turn."""
 
 
 @dataclass(frozen=True, slots=True)

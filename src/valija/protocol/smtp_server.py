@@ -10,9 +10,10 @@ an answer may take its time.
    ``lf_ends_message`` was set: what follows such an end is dropped, and the session is over (nothing can be smuggled).
 2. STARTTLS discards whatever was sent ahead of the handshake, and forgets the session (injection is impossible).
 3. Everything has a limit: line length, commands without a transaction, refused commands, recipients, size, failed log-ins.
-   Over a limit the session ends with 421.
+   Over a limit the session ends with 421. Recipients over theirs are put off one by one, as many again.
 4. A body over the size limit is read to its end and refused with 552, for a device that loses its connection comes again;
    no piece after the limit is given out. One that has no end in sight (``endless_after``) ends the session.
+5. Who asks for a web page is sent away: what a browser posts may read like a session, and it stands in the office.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from valija.protocol.smtp_server_events import (
 
 LINE_LIMIT: Final = 12288  # AUTH responses (RFC 4954 section 4.1); commands are checked against COMMAND_LIMIT
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HTTP: Final = re.compile(r"[A-Z]+ .*HTTP/[0-9.]+", re.I)  # a request line (RFC 9112 section 3)
 MECHANISM_LIMIT: Final = 20  # letters of a name (RFC 4422 section 3.1)
 COMMAND_LIMIT: Final = 2048  # RFC 5321 says 512; extensions add, and old devices do not count
 
@@ -83,6 +85,7 @@ class SmtpServer:
         self._too_large = False
         self._idle_commands = 0
         self._errors = 0
+        self._put_off = 0  # recipients over the limit
         self._auth_failures = 0
         self._reply(220, "", f"{policy.host_name} ESMTP Valija")
 
@@ -137,7 +140,7 @@ class SmtpServer:
                 self._recipients.append(path)
                 self._idle_commands -= 1  # recipients have a limit of their own
             case MessageStarts() if code == 354:
-                self._idle_commands = 0
+                self._idle_commands = self._put_off = 0
                 self._unstuffer, self._size = LooseDotUnstuffer() if self.lf_ends_message else DotUnstuffer(), 0
             case MessageStarts() | MessageEnds():
                 self._sender, self._recipients = None, []
@@ -186,6 +189,8 @@ class SmtpServer:
         text = text.strip(" \t\r")  # some devices end their lines with CR CR LF
         verb, _space, argument = text.partition(" ")
         command = _COMMANDS.get(verb.upper())
+        if command is None and _HTTP.fullmatch(text):
+            return self._end(421, "4.7.0", "This is no web server")
         if command is None or _CONTROL.search(text):
             return self._wrong(500, "5.5.2", "Command not recognised")
         return command(self, argument.strip(" \t"))
@@ -273,8 +278,15 @@ class SmtpServer:
         if path is None or not path.address:
             return self._wrong(501, "5.1.3", "Bad recipient address")
         if len(self._recipients) >= self._policy.recipients_limit:
-            return self._wrong(452, "4.5.3", "Too many recipients")
+            return self._one_too_many()
         return self._ask(RecipientOffered(path))
+
+    def _one_too_many(self) -> Event | None:
+        self._put_off += 1
+        if self._put_off > self._policy.recipients_limit:
+            return self._wrong(452, "4.5.3", "Too many recipients")
+        self._idle_commands -= 1  # a client goes on with all that it has (RFC 5321 section 4.5.3.1.10)
+        return self._say(452, "4.5.3", "Too many recipients")
 
     def _data(self, argument: str) -> Event | None:
         if self._sender is None:
