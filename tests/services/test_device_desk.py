@@ -478,8 +478,8 @@ async def test_a_wrong_password_is_a_devices_where_it_was_seen_last(office: Offi
     assert await why(HERE, "Ricoh@office.example") == (hints.WRONG, device)
     assert await why("192.168.1.21") == (hints.WRONG, None)
     assert await why(HERE, "nobody") == (hints.WRONG, None)
-    for _guess in range(FAILURES):
-        await office.desk.verify("ricoh", Secret("guess"), HERE)
+    for _time in range(FAILURES):
+        await _guess(office, "ricoh", HERE)
     assert await why(HERE) == (hints.LOCKED, device)
     await office.desk.change("ricoh", {"enabled": False}, ANA)
     assert await why(HERE) == (hints.LOCKED, None)
