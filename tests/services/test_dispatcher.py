@@ -298,6 +298,44 @@ async def test_never_more_than_the_provider_allows_and_little_less(tmp_path: Pat
     await office.stop()
 
 
+@pytest.mark.parametrize("hands_over", [False, True], ids=["from the store", "from hand to hand"])
+async def test_a_changed_setting_makes_nothing_of_what_is_in_hand_go_faster(tmp_path: Path, hands_over: bool) -> None:
+    """What the provider allows is read anew; until it is, it is what it was."""
+    office = Office(tmp_path, PaceLimits(3, 30, 10_000))
+    office.hands_over = hands_over
+    await office.start()
+    office.dispatcher.wake(ACCOUNT)
+    await settle()
+    for number in range(90):
+        await office.put(f"{number}@example.org")
+    await office.clock.advance(5)
+    office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await office.clock.advance(50)
+    assert len(office.upstream.offered) <= 30
+    assert office.upstream.most_busy <= 2
+    office.upstream.pace = PaceLimits(3, 60, 10_000)
+    office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await office.clock.advance(60)
+    assert len(office.upstream.offered) > 75
+    await office.stop()
+
+
+async def test_a_new_provider_that_allows_fewer_connections_gets_no_more(office: Office) -> None:
+    """Those that send finish what they have; as many go on as are allowed."""
+    up = office.upstream
+    up.takes_s = 5
+    for number in range(3 * MOST_CONNECTIONS):
+        await office.put(f"{number}@example.org")
+    await office.clock.advance(1)
+    up.pace = PaceLimits(connections=3)
+    office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+    await office.clock.advance(5)
+    up.most_busy = 0
+    await office.clock.advance(30)
+    assert (up.most_busy, up.open_now) == (2, 2)
+    await office.until(all_delivered, timedelta(minutes=3))
+
+
 async def test_a_server_that_takes_few_connections_is_sent_to_over_those_without_a_pause(office: Office) -> None:
     """One more is tried in vain once a minute, and used as soon as the server takes it."""
     up = office.upstream

@@ -335,18 +335,20 @@ class PrintLine:
     async def _finish(self, number: int, order: PrintOrder) -> None:
         if number not in self._orders:  # cancelled meanwhile
             return
-        self._drop(number)
         await self._note(number, JobWord.PRINTED, order.target or order.title)
-        await self._jobs.apply(number, Finished(self._clock.now()))
-        await self._tell(order, None)
+        await self._end(number, order, Finished(self._clock.now()), None)
 
     async def _fail(self, number: int, reason: str, words: str = "") -> None:
         order = self._orders.get(number)
-        self._drop(number)
         if order is None:
             return
         trouble = self._jobs.troubles.of_reason(reason, words)
-        await self._jobs.apply(number, TroubleCame(trouble.at, trouble))
+        await self._end(number, order, TroubleCame(trouble.at, trouble), trouble)
+
+    async def _end(self, number: int, order: PrintOrder, event: JobEvent, trouble: Trouble | None) -> None:
+        """End a job. It is in the line until that is stored: else what was printed would be said to be late one day."""
+        await self._jobs.apply(number, event)
+        self._drop(number)
         await self._tell(order, trouble)
 
     async def _tell(self, order: PrintOrder, trouble: Trouble | None) -> None:
