@@ -93,7 +93,7 @@ class Lane:
     def settings_changed(self) -> None:
         """Use no connection any more that was opened before, and wait no longer."""
         self._settings_age += 1
-        self._leasing.limits = None
+        self._leasing.read_limits_anew()
         self._null_path_refused = False
         self._connections.forget()
         self._trouble.over()
@@ -185,7 +185,8 @@ class Lane:
             while (taken := await self._line.take(self._places, KEEP_S)) is not None:
                 await self._one_job(taken, kept)
                 self._leasing.line_is_short()
-                if kept.connection is None and len(self._workers) > self._places():
+                places = self._places()
+                if len(self._workers) > places and self._connections.can_spare(kept, places):
                     return
                 self._fill()  # the server may take one more by now
         finally:

@@ -59,6 +59,10 @@ class LaneConnections:
         allowed = connections_allowed(limits, MOST_CONNECTIONS)
         return allowed if self._count is None else min(allowed, self._count.allowed(self._clock.now()))
 
+    def can_spare(self, kept: KeptConnection, places: int) -> bool:
+        """Tell whether a worker may go where there are too many: it has none, or more are open than there may be by now."""
+        return kept.connection is None or self._open() > places
+
     def refused(self) -> bool:
         """Learn from one that could not be opened; tell whether others are open, so that mail goes on without it."""
         self._count = refused(self._open(), self._clock.now())

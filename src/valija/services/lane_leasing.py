@@ -57,7 +57,8 @@ class Leasing:
         self._news = False  # there may be, since the lane looked
         self._woken = asyncio.Event()
         self._stopping = False
-        self.limits: AccountLimits | None = None
+        self.limits: AccountLimits | None = None  # None: nothing was leased yet
+        self._limits_read = False
         self.pause: tuple[datetime, str] | None = None
 
     def wake(self) -> None:
@@ -68,6 +69,10 @@ class Leasing:
     def fall_behind(self) -> None:
         """Note that something may be due that is in the store only: whoever ends a try wakes."""
         self._caught_up, self._news = False, True
+
+    def read_limits_anew(self) -> None:
+        """Ask again what the provider allows, before anything is leased; until then it is what it was."""
+        self._limits_read = False
 
     def line_is_short(self) -> None:
         """Lease more, if there may be more."""
@@ -120,12 +125,12 @@ class Leasing:
             if now < self.pause[0]:
                 return self.pause[0] - now
             self.pause = None
+        if not self._limits_read:
+            await self._read_limits()
         gate, self._caught_up, self._news = self._d.gate(self._account), False, False
         limit, wait = self._room(gate, now)
         if not limit:
             return wait
-        if self.limits is None:
-            self.limits = await self._d.route.limits(self._account)
         taken = self._hold.times
         batch = await self._d.queue.lease(self._account, now, now + LEASE, limit)
         self._caught_up = len(batch) < limit and gate.is_open and not self._news
@@ -139,6 +144,14 @@ class Leasing:
             await self._hand_out(await self._d.queue.lease(self._account, due, now + LEASE, limit), taken)
             return timedelta()
         return None if due is None else max(due - now, timedelta(milliseconds=50))
+
+    async def _read_limits(self) -> None:
+        self._limits_read = True  # before they are asked for: a change meanwhile makes it ask once more
+        try:
+            self.limits = await self._d.route.limits(self._account)
+        except BaseException:
+            self._limits_read = False
+            raise
 
     def _room(self, gate: Gate, now: datetime) -> tuple[int, timedelta | None]:
         """Return how many messages to lease; if none, how long until there may be some, None: until somebody says so."""
