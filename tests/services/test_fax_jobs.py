@@ -199,6 +199,23 @@ async def test_what_was_not_delivered_is_sent_again_to_those_alone_so_often(mach
     assert words.count(JobWord.SENT_AGAIN) == 2
 
 
+@pytest.mark.parametrize("refused_first", [False, True])
+async def test_a_fax_to_many_is_done_when_all_have_answered(machine: Machine, refused_first: bool) -> None:
+    """What the last ones say does not push out what the first ones said, and who gets it again is asked again."""
+    to = [f"office-{number}@example.com" for number in range(120)]
+    job = await left(machine, await sent(machine, *to, resend=1, resend_every=1))
+    if refused_first:
+        for who in to:
+            job = await answered(machine, job, AnswerKind.NOT_DELIVERED, who)
+        job = await left(machine, await later(machine, job, 2))
+    for who in to:
+        assert isinstance(job.state, Awaiting)
+        assert job.state.what is Awaited.CONFIRMATION
+        job = await answered(machine, job, AnswerKind.PROCESSED, who, int(refused_first))
+    assert isinstance(job.state, Done), job.state
+    assert len(await machine.store.queue.list_messages(account=None, state=None, limit=10)) == 1 + refused_first
+
+
 async def test_a_late_report_about_an_earlier_try_changes_nothing(machine: Machine) -> None:
     """It is in the history; the try that is under way decides."""
     job = await left(machine, await sent(machine, "eva@example.com", resend=1, resend_every=1), "eva@example.com")

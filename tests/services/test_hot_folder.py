@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,17 @@ async def test_a_name_as_long_as_a_file_system_takes_is_sent(machine: Machine, t
     (done,) = await there(tmp_path)
     assert done.startswith("done/ñññ")
     assert done.endswith("ñ.tif")
+
+
+async def test_a_name_in_latin_1_is_sent_and_does_not_stop_the_others(machine: Machine, tmp_path: Path) -> None:
+    """What an old device calls its files by FTP is no UTF-8."""
+    old = Path(os.fsdecode(b"M\xfcller.tif"))
+    await put(tmp_path, str(old))
+    await put(tmp_path, "b.tif")
+    jobs = await looked(machine)
+    assert sorted(job.card.title for job in jobs) == ["Müller.tif", "b.tif"]
+    assert await there(tmp_path) == ["done/Müller.tif", "done/b.tif"]
+    assert await mails(machine) == 2
 
 
 def test_a_name_without_a_token_is_the_devices() -> None:

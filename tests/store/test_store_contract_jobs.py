@@ -9,7 +9,6 @@ from store_engines import store_fixture
 from store_values import NOW
 
 from valija.domain.job import (
-    LINES_LIMIT,
     Awaited,
     Awaiting,
     CancelAsked,
@@ -30,6 +29,7 @@ from valija.domain.job import (
     Sending,
     TroubleCame,
     Waits,
+    lines_limit,
 )
 from valija.domain.trouble import Trouble, WhoActs
 from valija.store.port import Store
@@ -150,8 +150,9 @@ async def test_old_jobs_are_forgotten_with_their_history_and_live_ones_stay(stor
 
 async def test_of_too_many_lines_the_last_are_kept(store: Store) -> None:
     job = await store.jobs.add(CARD, BEGUN)
-    for page in range(LINES_LIMIT + 3):
+    limit = lines_limit(CARD)
+    for page in range(limit + 3):
         await store.jobs.apply(job.id, Noted(NOW, "blank_dropped", str(page)))
     lines = await store.jobs.history(job.id)
-    assert len(lines) == LINES_LIMIT
-    assert [line.about for line in lines] == [str(page) for page in range(3, LINES_LIMIT + 3)]
+    assert len(lines) == limit
+    assert [line.about for line in lines] == [str(page) for page in range(3, limit + 3)]

@@ -34,7 +34,8 @@ from typing import Any, Final
 from valija.domain.trouble import Trouble
 
 TITLE_LIMIT: Final = 200
-LINES_LIMIT: Final = 100
+LINES_LIMIT: Final = 200  # a folder that is away for days is tried every hour
+RECIPIENT_LINES: Final = 8  # more for each recipient: what is answered for one must not push out what another one said
 
 
 class JobKind(StrEnum):
@@ -331,6 +332,11 @@ class JobLine:
     about: str = ""
     trouble: Trouble | None = None
     who: str = ""
+
+
+def lines_limit(card: JobCard) -> int:
+    """Return how many lines a job's history has at most: what it goes by must be among them."""
+    return LINES_LIMIT + RECIPIENT_LINES * len(card.recipients)
 
 
 def line_of(before: JobState, event: JobEvent, after: JobState) -> JobLine | None:

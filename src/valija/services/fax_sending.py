@@ -271,7 +271,7 @@ class FaxSender:
             return await self._not_queued(job, error)
         words = [line.word for line in await self._store.jobs.history(job.id)]
         if words.count(JobWord.SENT_AGAIN) < attempt:
-            await self._jobs.apply(job.id, Noted(self._clock.now(), JobWord.SENT_AGAIN.value, ", ".join(to)[:300]))
+            await self._jobs.apply(job.id, Noted(self._clock.now(), JobWord.SENT_AGAIN.value, ", ".join(to)))
         return HandedOn(self._clock.now(), (number,))
 
     async def _not_queued(self, job: StoredJob, error: ValijaError) -> JobEvent:

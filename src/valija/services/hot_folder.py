@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import stat
@@ -111,18 +112,19 @@ class HotFolder:
         return sorted(ready, key=lambda path: (self._seen[path.name][1], path.name))
 
     async def _take(self, path: Path, settings: ScanSettings) -> None:
+        name = _readable(path.name)
         try:
-            mine = await asyncio.to_thread(_move, path, path.parent / SENDING / self._own_name(path.name))
+            mine = await asyncio.to_thread(_move, path, path.parent / SENDING / self._own_name(name))
         except OSError:
             return  # it is in use: next time
         asked = {"to": list(settings.folder_to), "review": False}
         try:
-            job = await self.scans.begin(asked, ACTOR, [ScanFile(mine, path.name)], where=f"folder {mine.name}")
+            job = await self.scans.begin(asked, ACTOR, [ScanFile(mine, name)], where=f"folder {mine.name}")
         except ValijaError as error:
             await self._fail(mine, error.what)
             return
         self._under_way[job.id] = mine
-        await self.jobs.apply(job.id, Noted(self.clock.now(), JobWord.TAKEN_FROM_FOLDER.value, path.name))
+        await self.jobs.apply(job.id, Noted(self.clock.now(), JobWord.TAKEN_FROM_FOLDER.value, name))
 
     def _own_name(self, name: str) -> str:
         """Return a name that no other file ever had, with the device's at its end, as much of it as a file system takes."""
@@ -167,6 +169,15 @@ class HotFolder:
 def given_name(name: str) -> str:
     """Return what the device called a file of ``sending/``."""
     return _OWN.sub("", name)
+
+
+def _readable(name: str) -> str:
+    """Return a file's name as text: what is not UTF-8 is what old devices write, a byte for each letter."""
+    octets = os.fsencode(name)
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Seen]]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from valija.domain.job import (
-    LINES_LIMIT,
     Cancelled,
     Done,
     Failed,
@@ -20,6 +19,7 @@ from valija.domain.job import (
     Progress,
     is_final,
     line_of,
+    lines_limit,
     next_state,
 )
 from valija.store.jobs_port import StoredJob
@@ -77,7 +77,7 @@ class MemoryJobs:
         after = next_state(job.state, event)
         line = line_of(job.state, event, after)
         if line is not None:
-            self._lines[number] = [*self._lines[number], line][-LINES_LIMIT:]
+            self._lines[number] = [*self._lines[number], line][-lines_limit(job.card) :]
         self._jobs[number] = replace(job, state=after)
         return self._jobs[number]
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 from valija.domain.job import (
-    LINES_LIMIT,
     Awaiting,
     Cancelled,
     Done,
@@ -22,6 +21,7 @@ from valija.domain.job import (
     Progress,
     Sending,
     line_of,
+    lines_limit,
     next_state,
 )
 from valija.store.codec import NotReadable, decode_value, encode_value
@@ -144,7 +144,7 @@ def _apply(number: int, event: JobEvent) -> Work[StoredJob | None]:
         yield from do(REPLACE, after.name.value, epoch(_ended(after)), encode_value(after), number)
     if line is not None:
         yield from do(ADD_LINE, number, encode_value(line))
-        yield from do(TRIM, number, number, LINES_LIMIT)
+        yield from do(TRIM, number, number, lines_limit(job.card))
     return StoredJob(number, job.card, after, job.progress, job.node)
 
 
