@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import shutil
@@ -23,11 +24,24 @@ from long_pdf import pdf
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
-from valija.domain.job import Awaited, Awaiting, Cancelled, Done, Failed, JobKind, JobState, JobWord, Preparing
+from valija.domain.errors import StoreError
+from valija.domain.job import (
+    Awaited,
+    Awaiting,
+    Cancelled,
+    Done,
+    Failed,
+    JobEvent,
+    JobKind,
+    JobState,
+    JobWord,
+    Preparing,
+)
 from valija.domain.print_job import PrintOptions
 from valija.domain.printer import PrinterStateName
 from valija.domain.record import ReceivedMessage
 from valija.domain.stumbles import TIMES
+from valija.domain.text import Message
 from valija.net.ipp import IppRefused
 from valija.services import print_line, printing
 from valija.services.print_order import order_of, read_order
@@ -543,6 +557,60 @@ async def test_a_full_disk_keeps_the_line_waiting(
     monkeypatch.undo()
     await until(machine, job.id, is_done)
     assert len(cups.await_output(1)) == 1
+
+
+@pytest.mark.parametrize("target", ["printer", "folder"])
+@pytest.mark.parametrize("broken", range(1, 5))
+async def test_a_store_that_is_away_when_a_job_comes_to_its_end_hears_of_it_later(
+    machine: Machine, cups: Cups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, broken: int
+) -> None:
+    """Else what was printed would be said to have failed, days later, and be printed again."""
+    if target == "folder":
+        await asyncio.to_thread((tmp_path / "out").mkdir)
+        await change(machine, target=str(tmp_path / "out"))
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    apply, calls = machine.store.jobs.apply, 0
+
+    async def away_once(number: int, event: JobEvent) -> StoredJob | None:
+        nonlocal calls
+        calls += 1
+        if calls == broken:
+            raise StoreError(Message("The store is away."))
+        return await apply(number, event)
+
+    monkeypatch.setattr(machine.store.jobs, "apply", away_once)
+    end = time.monotonic() + 15
+    while not is_done((await machine.jobs.job(job.id)).state) and time.monotonic() < end:
+        machine.clock.jump(11)  # type: ignore[attr-defined]
+        with contextlib.suppress(StoreError):
+            await machine.printing.line.turn()
+        await asyncio.sleep(0.05)
+    assert is_done((await machine.jobs.job(job.id)).state)
+    if target == "printer":
+        assert len(cups.await_output(1)) == 1
+    else:
+        assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+async def test_a_printers_no_to_a_store_that_is_away_is_heard_later(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    apply = machine.store.jobs.apply
+
+    async def refuses(*_told: Any) -> Any:
+        raise IppRefused(0x040A, "document format not supported")
+
+    async def away(*_told: Any) -> Any:
+        raise StoreError(Message("The store is away."))
+
+    monkeypatch.setattr(machine.printing.line.ipp, "print_file", refuses)
+    monkeypatch.setattr(machine.store.jobs, "apply", away)
+    with pytest.raises(StoreError):
+        await machine.printing.line.turn()
+    monkeypatch.setattr(machine.store.jobs, "apply", apply)
+    await machine.printing.line.turn()
+    assert reason_of(await machine.jobs.job(job.id)) == "print_not_taken"
 
 
 async def test_a_document_that_is_gone_is_not_the_folders_trouble(machine: Machine, tmp_path: Path) -> None:
