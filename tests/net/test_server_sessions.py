@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -348,6 +349,65 @@ async def test_what_comes_with_the_end_of_the_handshake_is_heard(implicit: bool)
         assert (await _line(reader))[:3] == b"250"
         writer.close()
     assert house.versions == ["TLSv1.3"]
+
+
+def _will_reset(listener: Listener) -> socket.socket:
+    """Return a connection whose end is a reset."""
+    sock = socket.create_connection(("127.0.0.1", listener.port))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return sock
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_who_asks_for_tls_and_is_gone_keeps_no_place(loop: Any) -> None:
+    """Not even until a handshake takes too long."""
+
+    async def go() -> None:
+        async with _listening(House()) as listener:
+            for _client in range(5):
+                sock = _will_reset(listener)
+                await _until(lambda: listener._sessions)
+                await asyncio.sleep(0.02)
+                sock.sendall(b"EHLO x\r\nSTARTTLS\r\n")
+                sock.close()
+                await _until(lambda: not listener._sessions)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(go())
+
+
+async def test_who_is_gone_is_let_go_of_when_the_listener_stops_though_an_answer_takes_too_long() -> None:
+    house = House()
+    house.gate.clear()
+    async with _listening(house) as listener:
+        sock = _will_reset(listener)
+        sock.sendall(WHOLE)
+        await house.committing.wait()
+        sock.close()
+        [session] = listener._sessions
+        await _until(lambda: session._lost)
+        await listener.stop(0.05)
+        assert not listener._sessions
+        assert house.ended == house.visits == 1
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_who_is_in_a_handshake_is_let_go_of_when_the_listener_stops(loop: Any) -> None:
+    async def go() -> None:
+        house = House()
+        async with _listening(house) as listener:
+            reader, writer = await _connect(listener)
+            writer.write(b"EHLO x\r\nSTARTTLS\r\n")
+            while await _line(reader) != b"220 2.0.0 Ready to start TLS\r\n":
+                pass
+            await listener.stop(0.05)
+            await _until(lambda: not listener._sessions)
+            assert house.ended == house.visits == 1
+            assert await reader.read() == b""
+            writer.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(go())
 
 
 async def test_what_is_sent_ahead_of_the_handshake_is_dropped() -> None:

@@ -254,6 +254,11 @@ class Session(asyncio.Protocol, ABC):
         """Wait for an answer, then go on."""
         try:
             await work
+        except asyncio.CancelledError:  # whoever is gone, or in a handshake, is not heard of again
+            self._task, self._lost = None, True
+            self.abort()
+            self._end()
+            raise
         except (OSError, TimeoutError) as error:
             log.debug("session_lost", extra={"fields": {"why": str(error) or type(error).__name__}})
             self.abort()
@@ -345,6 +350,8 @@ class Session(asyncio.Protocol, ABC):
         context = self.listener.tls(self.peer) if self.listener.tls is not None else None
         if transport is None or context is None:
             raise ConnectionError("there is no TLS here")
+        if self._lost or transport.is_closing():  # a handshake with nobody would come to its end by its time alone
+            raise ConnectionResetError("the client has gone")
         early, self._early = self._early, b""
         loop, timeout = self.listener.loop, self.listener.handshake_s
         handshake = loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=timeout)
@@ -359,6 +366,8 @@ class Session(asyncio.Protocol, ABC):
         if new is None:
             raise ConnectionError("the client has gone")
         self._transport = new
+        if not self._tls_version():  # uvloop returns where the connection was aborted, too
+            raise ConnectionAbortedError("the handshake was broken off")
         self._writable = self._reading = True
 
     async def start_tls(self) -> None:
