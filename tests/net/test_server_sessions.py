@@ -285,6 +285,43 @@ async def test_at_the_limit_a_silent_stranger_makes_room(monkeypatch: pytest.Mon
             open_one.close()
 
 
+async def test_at_the_limit_of_an_address_its_own_silent_stranger_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a router are many; one of them that takes all its places takes them for a while only."""
+    monkeypatch.setattr("valija.net.listeners.STALE_S", 0.2)
+    async with _listening(House(open_door=False), address_limit=lambda _address: 2) as listener:
+        other = await _connect(listener, local_addr=("127.0.0.9", 0))
+        strangers = [await _connect(listener) for _number in range(2)]
+        for reader, _writer in [other, *strangers]:
+            assert (await _line(reader))[:3] == b"220"
+        reader, writer = await _connect(listener)
+        assert (await _line(reader))[:3] == b"421"
+        await asyncio.sleep(0.4)
+        again, last = await _connect(listener)
+        assert (await _line(again))[:3] == b"220"
+        assert (await _line(strangers[0][0]))[:3] == b"421"
+        assert len(listener._sessions) == 3
+        for _reader, open_one in [other, *strangers, (reader, writer), (again, last)]:
+            open_one.close()
+
+
+async def test_at_the_limit_a_stranger_makes_room_at_once_for_who_was_right_before() -> None:
+    """One with a whole IPv6 network can begin anew all the time."""
+    at_home = "127.0.0.9"
+    bounds: dict[str, Any] = {"connections_limit": 3, "is_at_home": lambda address: address == at_home}
+    async with _listening(House(open_door=False), **bounds) as listener:
+        devices = [await _connect(listener, local_addr=(at_home, 0))]
+        strangers = [await _connect(listener) for _number in range(2)]
+        for reader, _writer in [*devices, *strangers]:
+            assert (await _line(reader))[:3] == b"220"
+        devices += [await _connect(listener, local_addr=(at_home, 0)) for _number in range(3)]
+        assert [(await _line(reader))[:3] for reader, _writer in devices[1:]] == [b"220", b"220", b"421"]
+        assert [(await _line(reader))[:3] for reader, _writer in strangers] == [b"421", b"421"]
+        reader, writer = await _connect(listener)
+        assert (await _line(reader))[:3] == b"421"
+        for _reader, open_one in [*devices, *strangers, (reader, writer)]:
+            open_one.close()
+
+
 class _LargeMaildrop:
     entries: Sequence[Entry] = [Entry("x", 10)] * 5000
 

@@ -390,6 +390,12 @@ def test_the_guard_is_bounded() -> None:
         guard.worked(f"b{number}", f"l{number}")
     assert len(guard._failed) <= ENTRIES_LIMIT
     assert len(guard._good) <= ENTRIES_LIMIT
+    assert guard._homes.total() == len(guard._good)
+    assert not guard.is_trusted("b0")
+    last = f"b{ENTRIES_LIMIT + 99}"
+    assert guard.is_trusted(last)
+    guard.failed(last, f"l{ENTRIES_LIMIT + 99}", START)
+    assert not guard.is_trusted(last)
 
 
 @pytest.mark.parametrize("network", ["10.{}.{}.7", "2001:db8:{:x}:{:x}::7"])
@@ -483,6 +489,18 @@ async def test_a_wrong_password_is_a_devices_where_it_was_seen_last(office: Offi
     assert await why(HERE) == (hints.LOCKED, device)
     await office.desk.change("ricoh", {"enabled": False}, ANA)
     assert await why(HERE) == (hints.LOCKED, None)
+
+
+async def test_a_device_is_at_home_where_it_is_named_or_was_right(office: Office) -> None:
+    """Nobody else is, who shows a wrong password or none."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    await office.desk.add({"name": "Fax", "ranges": "10.0.0.7"}, ANA)
+    assert made.password is not None
+    assert not office.desk.is_at_home(HERE)
+    await office.desk.verify("ricoh", made.password, f"::ffff:{HERE}")
+    await _guess(office, "ricoh", "10.0.0.8")
+    found = [office.desk.is_at_home(address) for address in (HERE, f"::ffff:{HERE}", "10.0.0.7", "10.0.0.8")]
+    assert found == [True, True, True, False]
 
 
 async def test_a_device_is_trusted_at_its_address_after_a_restart(office: Office) -> None:

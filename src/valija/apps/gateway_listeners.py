@@ -63,6 +63,7 @@ class GatewayListeners:
                     idle_s=IDLE_S,
                     connections_limit=settings.connections,
                     address_limit=self._sessions_of,
+                    is_at_home=self._machine.gateway.devices.is_at_home,
                 )
                 await self._listen(listener, name, max(port, 0), implicit_tls=name == "submissions")
         for name, port in pop3_ports.items():
@@ -74,6 +75,7 @@ class GatewayListeners:
                     idle_s=POP3_IDLE_S,
                     connections_limit=settings.connections,
                     address_limit=self._sessions_of,
+                    is_at_home=self._machine.gateway.devices.is_at_home,
                 )
                 await self._listen(listener, name, max(port, 0), implicit_tls=name == "pop3s")
         watch = partial(self._tls.run, self._machine.gateway.devices.changed)

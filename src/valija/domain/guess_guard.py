@@ -14,7 +14,7 @@ Theory of operation
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -45,6 +45,7 @@ class GuessGuard:
     def __init__(self) -> None:
         self._failed: OrderedDict[Hashable, list[datetime]] = OrderedDict()
         self._good: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._homes: Counter[str] = Counter()  # addresses of those
 
     def locked_until(self, address: str, login: str, now: datetime) -> datetime | None:
         """Return until when nothing is looked at; None for now."""
@@ -55,7 +56,7 @@ class GuessGuard:
 
     def failed(self, address: str, login: str, now: datetime) -> bool:
         """Note a wrong password; tell whether it was the one that locks."""
-        self._good.pop((address, login), None)
+        self._distrust(address, login)
         locks = False
         for key in _keys(address, login):
             times = [at for at in self._failed.pop(key, []) if now - WINDOW < at <= now]
@@ -79,12 +80,24 @@ class GuessGuard:
         """Forget the wrong passwords of a login: it has another one now."""
         self._failed.pop((login,), None)
 
+    def is_trusted(self, address: str) -> bool:
+        """Tell whether any password was right at an address, and none of the same login wrong since."""
+        return address in self._homes
+
     def trust(self, address: str, login: str) -> None:
         """Note that a password was right there before: a device goes on, also after a restart."""
-        self._good.pop((address, login), None)
+        self._distrust(address, login)
         self._good[address, login] = None
+        self._homes[address] += 1
         while len(self._good) > ENTRIES_LIMIT:
-            self._good.popitem(last=False)
+            self._distrust(*next(iter(self._good)))
+
+    def _distrust(self, address: str, login: str) -> None:
+        if (address, login) in self._good:
+            del self._good[address, login]
+            self._homes[address] -= 1
+            if not self._homes[address]:
+                del self._homes[address]
 
     def _end_of_lock(self, key: Hashable, now: datetime) -> datetime | None:
         times = self._failed.get(key, [])

@@ -1,7 +1,8 @@
 """Listening sockets for SMTP and POP3, and the sessions that came in by them.
 
-Bounds: sessions at once, in all and by address; seconds without progress; seconds that a stop waits. At the limit the longest
-idle session of a stranger makes room for who comes; where there is none, who comes is told to come again.
+Bounds: sessions at once, in all and by address; seconds without progress; seconds that a stop waits. At a limit the longest
+idle session of a stranger makes room for who comes; where there is none, who comes is told to come again. For who comes from
+where a device is at home, a stranger from elsewhere goes before it is idle.
 
 An address whose first octets on a plain port were a TLS handshake (some devices do that on port 587) is remembered: its next
 session is not greeted before it has had a moment to begin with TLS again.
@@ -26,6 +27,7 @@ STALE_S: Final = 10.0  # without progress: a stranger may be sent away for someb
 SWEEP_S: Final = 5.0
 TLS_FIRST_LIMIT: Final = 1000
 AddressLimit = Callable[[str], int]
+AtHome = Callable[[str], bool]
 TlsChoice = Callable[[Peer], ssl.SSLContext | None]
 
 
@@ -43,6 +45,7 @@ class Listener:
         idle_s: float,
         connections_limit: int,
         address_limit: AddressLimit | None = None,
+        is_at_home: AtHome = lambda _address: False,
     ) -> None:
         self._make = make
         self.name = name
@@ -57,6 +60,7 @@ class Listener:
         self._closing = closing
         self._limit = connections_limit
         self._address_limit = address_limit or (lambda _address: connections_limit)
+        self._is_at_home = is_at_home
         self._sessions: dict[Session, None] = {}
         self._by_address: Counter[str] = Counter()
         self._tls_first: OrderedDict[str, None] = OrderedDict()
@@ -99,10 +103,12 @@ class Listener:
     def joined(self, session: Session) -> bool:
         """Count a session; false if there is no place for it."""
         address = session.peer.address
-        if self._by_address[address] >= self._address_limit(address):
+        if self._by_address[address] >= self._address_limit(address) and not self._make_room(address):
             return False
         if len(self._sessions) >= self._limit and not self._make_room():
-            return False
+            at_home = self._is_at_home(address)
+            if not (at_home and self._make_room(stale_s=0.0, spares=self._is_at_home)):
+                return False
         self._sessions[session] = None
         self._by_address[address] += 1
         return True
@@ -135,10 +141,15 @@ class Listener:
         """Tell whether an address began with TLS the last time."""
         return address in self._tls_first
 
-    def _make_room(self) -> bool:
-        stale = self.time() - STALE_S
+    def _make_room(
+        self, at: str = "", *, stale_s: float | None = None, spares: AtHome = lambda _address: False
+    ) -> bool:
+        """Send one stranger away: ``at`` an address, or anywhere but where ``spares`` says."""
+        stale = self.time() - (STALE_S if stale_s is None else stale_s)
         for session in self._sessions:  # who came first is first
-            if not session.known and not session.has_work and session.progress_at < stale:
+            address = session.peer.address
+            idle = not session.known and not session.has_work and session.progress_at <= stale
+            if idle and at in ("", address) and not spares(address):
                 session.shut(self.too_many)
                 self._forget(session)
                 return True
@@ -161,6 +172,7 @@ def smtp_listener(
     idle_s: float = 300,
     connections_limit: int = 500,
     address_limit: AddressLimit | None = None,
+    is_at_home: AtHome = lambda _address: False,
 ) -> Listener:
     """Return a listener for SMTP; with ``tls``, STARTTLS works if the policy offers it."""
     return Listener(
@@ -172,6 +184,7 @@ def smtp_listener(
         idle_s=idle_s,
         connections_limit=connections_limit,
         address_limit=address_limit,
+        is_at_home=is_at_home,
     )
 
 
@@ -183,6 +196,7 @@ def pop3_listener(
     idle_s: float = 600,
     connections_limit: int = 500,
     address_limit: AddressLimit | None = None,
+    is_at_home: AtHome = lambda _address: False,
 ) -> Listener:
     """Return a listener for POP3; with ``tls``, STLS works if the policy offers it."""
     return Listener(
@@ -194,4 +208,5 @@ def pop3_listener(
         idle_s=idle_s,
         connections_limit=connections_limit,
         address_limit=address_limit,
+        is_at_home=is_at_home,
     )

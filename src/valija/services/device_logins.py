@@ -72,6 +72,10 @@ class DeviceLogins:
         """Note that a device's password was right there before."""
         self._guard.trust(plain_address(address), login)
 
+    def is_trusted(self, address: str) -> bool:
+        """Tell whether any device's password was right there before."""
+        return self._guard.is_trusted(plain_address(address))
+
     def forget(self, login: str) -> None:
         """Forget a device's password."""
         self._known_good.pop(login, None)

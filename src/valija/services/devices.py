@@ -211,6 +211,10 @@ class DeviceDesk:
             self._by_address[address] = narrowest_around([s.value for s in self._devices.values()], address)
         return self._by_address[address]
 
+    def is_at_home(self, address: str) -> bool:
+        """Tell whether a device is named for an address, or was right there before."""
+        return bool(self._around(address)) or self._logins.is_trusted(address)
+
     def may_be_old(self, address: str, port: int) -> bool:
         """Tell whether TLS 1.0 will do for a connection: one of those that it may belong to is named for it."""
         here, found = self.by_peer(address, port), self._around(address)
