@@ -20,6 +20,7 @@ from valija.domain.printer import PrinterReason, PrinterState, PrinterStateName,
 from valija.domain.sighting import Seen
 from valija.domain.token import Retrieved
 from valija.services.job_run import JobRun, JobStopped, card_of
+from valija.services.lane_leasing import Pause
 from valija.store.memory import MemoryStore
 
 HERE = "192.0.2.7"
@@ -216,11 +217,16 @@ async def test_a_provider_that_is_not_there_for_a_quarter_of_an_hour(
     await machine.settings.change(Setting.SMTP, {"server": "mail.office.example"}, confirm=True, actor=ANA)
     paused: list[str] = ["Network is unreachable"]
     dispatcher = machine.gateway.dispatcher
-    monkeypatch.setattr(dispatcher, "pause_of", lambda _account: (clock.now(), paused[0]) if paused else None)
+    monkeypatch.setattr(
+        dispatcher, "pause_of", lambda _account: Pause(clock.now(), paused[0], "connection_failed") if paused else None
+    )
     assert await found(machine) == {}
     clock.jump(14 * 60)
     assert await found(machine) == {}
     clock.jump(60)
     assert await found(machine) == {AlertKind.UPSTREAM_UNREACHABLE: "warning"}
+    told = (await machine.alerts._conditions.find(await machine.alerts.settings.load())).conditions
+    (lost,) = (c for c in told if c.kind is AlertKind.UPSTREAM_UNREACHABLE)
+    assert {value.name for value in lost.values} == {"reason", "words"}
     paused.clear()
     assert await found(machine) == {}

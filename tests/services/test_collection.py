@@ -17,9 +17,11 @@ from hostile_arguments import HOSTILE
 from valija.apps.api.gateway_views import show_device
 from valija.apps.api.views import Views
 from valija.apps.config import Configuration
+from valija.apps.language import translate
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain import device as domain_device
 from valija.domain.account import Actor, Presence, Setting
+from valija.domain.device_hints import refusal
 from valija.domain.errors import StoreError
 from valija.domain.sighting import Sighting
 from valija.domain.text import message as sentence
@@ -378,6 +380,9 @@ async def test_without_a_token_the_device_is_told_to_come_again(office: Office) 
     assert office.last_error().startswith("internet-fax: no_token")
     shown = show_device(Views("es", office.machine.status), *office.shown())
     assert shown.last_error_cure.startswith("No hay ningún token")
+    assert translate(refusal(shown.last_error), "es") == "no se puede leer el buzón de Internet Fax"
+    said = translate(refusal("email-print: server_refused -ERR no"), "es")
+    assert said == "no se puede leer el buzón de Impresión de correo: -ERR no"
 
 
 # --- who may have it ----------------------------------------------------------------------------------------------------------

@@ -385,6 +385,9 @@ async def test_a_server_that_was_away_gets_as_many_connections_as_before(office:
     for number in range(60):
         await office.put(f"{number}@example.net")
     await office.until(lambda _states: office.dispatcher.pause_of(ACCOUNT) is not None, timedelta(seconds=60))
+    pause = office.dispatcher.pause_of(ACCOUNT)
+    assert pause is not None
+    assert (pause.words, pause.reason) == ("Connection refused", "connection_refused"), "what is shown has a meaning"
     up.trouble, up.answer, up.most_busy = None, lambda _envelope: "250 2.0.0 OK", 0
     await office.until(all_delivered, timedelta(seconds=30))
     assert up.most_busy > 10

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from valija.domain.account import POP_SETTINGS, SETTING_LABELS, Setting
 from valija.domain.text import N_, Message, message
 
 TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
@@ -18,6 +20,9 @@ NO_LOGIN: Final = N_("connected, and did not log in")
 TAKEN_AWAY: Final = N_("revoked while its mailbox was opened")
 NOT_KNOWN: Final = N_("not known yet")
 MAY_NOT_SEND: Final = "may not send as"  # then the sender
+_MAILBOX: Final = re.compile(
+    rf"({'|'.join(POP_SETTINGS)}): ([a-z_]+) ?(.*)"
+)  # what kept it from its mailbox, with words
 _TOO_OLD: Final = (
     "UNSUPPORTED_PROTOCOL",
     "NO_SHARED_CIPHER",
@@ -38,7 +43,17 @@ def refusal(error: str) -> Message:
     """Return a refusal as a sentence; what is not ours (a reply, OpenSSL's words) stays as it is."""
     if error.startswith(f"{MAY_NOT_SEND} "):
         return message(N_("may not send as {sender}"), sender=error.removeprefix(f"{MAY_NOT_SEND} "))
+    if mailbox := _MAILBOX.match(error):
+        setting = Message(SETTING_LABELS[Setting(mailbox[1])])
+        words = f": {mailbox[3]}" if mailbox[3].startswith("-ERR") else ""
+        return message(N_("the mailbox of {setting} cannot be read{words}"), setting=setting, words=words)
     return Message(error)
+
+
+def why_not_opened(error: str) -> str:
+    """Return the reason that kept a device from the mailbox that it fetches; empty for another refusal."""
+    found = _MAILBOX.match(error)
+    return found[2] if found else ""
 
 
 def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
@@ -74,5 +89,9 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
         )
         return message(text, login=subject)
     if error == LOCKED:
-        return message(N_("It is locked for a few minutes: correct what is typed into it, then wait."))
+        text = N_(
+            "After too many wrong passwords nothing is looked at for a few minutes: "
+            "correct what is typed into it, then wait."
+        )
+        return message(text)
     return None

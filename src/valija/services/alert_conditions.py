@@ -191,7 +191,7 @@ class Conditions:
         """A server that paused an account's mail by not being there, for a while without an end."""
         account = Setting.SMTP.value
         pause = self.gateway.dispatcher.pause_of(account)
-        if pause is None or not pause[1]:
+        if pause is None or not (pause.words or pause.reason):
             waits = await self.store.queue.oldest_waiting() if account in self._paused else {}
             if account not in waits:
                 self._paused.pop(account, None)
@@ -201,8 +201,10 @@ class Conditions:
         if now - since < UNREACHABLE_FOR:
             return []
         server = (await self.store.load_settings(Setting.SMTP)).value.server
-        words = pause[1][:WORDS] if pause else ""
-        return [condition(K.UPSTREAM_UNREACHABLE, server, Level.WARNING, node=self.node, words=words)]
+        said = {"words": pause.words[:WORDS] if pause else ""}
+        if pause and pause.reason:
+            said["reason"] = pause.reason
+        return [condition(K.UPSTREAM_UNREACHABLE, server, Level.WARNING, node=self.node, **said)]
 
     async def _disk(self, settings: AlertSettings, _now: datetime) -> list[Condition]:
         free = (await asyncio.to_thread(shutil.disk_usage, self.state_dir)).free // MEGABYTE

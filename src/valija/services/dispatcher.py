@@ -42,7 +42,7 @@ from valija.net.smtp import SmtpConnection
 from valija.services.events import PROVIDER_SUBJECT, EventBus, QueueChanged, SettingsChanged, Stopping, TokenChanged
 from valija.services.keeping_up import kept_up
 from valija.services.lane import Lane
-from valija.services.lane_leasing import LEASE
+from valija.services.lane_leasing import LEASE, Pause
 from valija.services.lane_line import Offer
 from valija.services.login import Troubles
 from valija.store.queue_port import Body, QueueStore
@@ -236,7 +236,7 @@ class Dispatcher:
         """Return for how long an account's mail has been stopped altogether."""
         return self.gate(account).stopped_until(self.clock.now())
 
-    def pause_of(self, account: str) -> tuple[datetime, str] | None:
+    def pause_of(self, account: str) -> Pause | None:
         """Return until when an account's lane waits for something that passes, and why."""
         lane = self._lanes.get(account)
         return None if lane is None else lane.pause

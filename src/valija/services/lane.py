@@ -22,7 +22,7 @@ from valija.services.fitting import fit
 from valija.services.keeping_up import kept_up
 from valija.services.lane_connection import KeptConnection, LaneConnections
 from valija.services.lane_hold import LaneHold
-from valija.services.lane_leasing import Leasing
+from valija.services.lane_leasing import Leasing, Pause
 from valija.services.lane_line import InHand, LaneLine, Offer
 from valija.services.lane_pace import LanePace
 from valija.services.lane_trouble import LaneTrouble
@@ -72,7 +72,7 @@ class Lane:
         self._trouble = LaneTrouble(dispatcher, account, self._leasing, self._connections, empty=self._empty)
 
     @property
-    def pause(self) -> tuple[datetime, str] | None:
+    def pause(self) -> Pause | None:
         """Return until when the lane waits for something that passes, and why."""
         return self._leasing.pause
 
@@ -203,7 +203,7 @@ class Lane:
                 await self._do(leased, kept)
         except ValijaError as error:  # the store
             log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
-            await self._trouble.pause_for(STORE_PAUSE_S, str(error))
+            await self._trouble.pause_for(STORE_PAUSE_S, words=str(error))
             await self._break_off(leased)
         except Exception:  # one message must never stop all others
             log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
@@ -329,7 +329,7 @@ class Lane:
                 found = await connection.send(fitting, octets)
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
-                await self._trouble.connection_failed(error.words or error.reason)
+                await self._trouble.connection_failed(self._d.troubles.of_net(error))
                 return None
             except BaseException:
                 await kept.close(politely=False)
@@ -363,8 +363,7 @@ class Lane:
             await self._trouble.block(judgement.account_trouble)
         elif judgement.pause:
             self._pace.slow_down(self._d.clock.now() + judgement.pause)
-            words = judgement.pause_trouble.server_words if judgement.pause_trouble else ""
-            await self._trouble.pause_for(judgement.pause.total_seconds(), words)
+            await self._trouble.pause_for(judgement.pause.total_seconds(), judgement.pause_trouble)
         elif judgement.accepted:
             await self._trouble.unblock()
 
@@ -381,7 +380,7 @@ class Lane:
                 self._pace.begin(recipients)
                 return True
             if wait is not None and wait > LONG_WAIT:
-                await self._trouble.pause_for(wait.total_seconds(), "")
+                await self._trouble.pause_for(wait.total_seconds())
                 return False
             await self._pace.sleep(wait)
         return False

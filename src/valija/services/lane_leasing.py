@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
@@ -26,6 +26,14 @@ IN_HAND: Final = 1000  # messages that come straight from who accepts them
 IN_HAND_OCTETS: Final = 4_194_304
 LEASE: Final = timedelta(hours=2)  # longer than the slowest message takes
 NOT_READ: Final = timedelta(seconds=5)
+
+
+class Pause(NamedTuple):
+    """Until when nothing is sent, and why: the other side's words, and the reason of a trouble; empty where there is none."""
+
+    until: datetime
+    words: str = ""
+    reason: str = ""
 
 
 class Leasing:
@@ -59,7 +67,7 @@ class Leasing:
         self._stopping = False
         self.limits: AccountLimits | None = None  # None: nothing was leased yet
         self._limits_read = False
-        self.pause: tuple[datetime, str] | None = None
+        self.pause: Pause | None = None
 
     def wake(self) -> None:
         """Look again whether something is due."""
@@ -122,8 +130,8 @@ class Leasing:
             return None
         now = self._d.clock.now()
         if self.pause is not None:
-            if now < self.pause[0]:
-                return self.pause[0] - now
+            if now < self.pause.until:
+                return self.pause.until - now
             self.pause = None
         if not self._limits_read:
             await self._read_limits()

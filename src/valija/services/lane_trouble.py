@@ -12,7 +12,7 @@ from valija.domain.errors import ConsentNeeded, NotReady, TryLater
 from valija.domain.trouble import Trouble, WhoActs
 from valija.net.smtp import SmtpConnection
 from valija.services.lane_connection import LaneConnections
-from valija.services.lane_leasing import Leasing
+from valija.services.lane_leasing import Leasing, Pause
 from valija.services.login import LoginFailed
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class LaneTrouble:
         except LoginFailed as error:
             may_pass = error.trouble.reason in MAY_PASS and self._pauses < PATIENCE
             if error.trouble.who_acts is WhoActs.NOBODY or may_pass:
-                await self.connection_failed(error.trouble.server_words or error.trouble.reason)
+                await self.connection_failed(error.trouble)
             else:
                 await self.block(error.trouble)
         except ConsentNeeded:
@@ -65,7 +65,7 @@ class LaneTrouble:
         except NotReady as error:
             await self.block(self._d.troubles.of_reason("not_ready", str(error.what)))
         except TryLater as error:
-            await self.connection_failed(str(error.what))
+            await self.connection_failed(words=str(error.what))
         return None
 
     async def block(self, trouble: Trouble, *, opens_with_token: bool = False) -> None:
@@ -86,28 +86,30 @@ class LaneTrouble:
         if not self._d.gate(self._account).is_open:
             await self._d.change_gate(self._account, lambda gate: gates.account_works(gate, self._d.clock.now()))
 
-    async def connection_failed(self, why: str) -> None:
+    async def connection_failed(self, trouble: Trouble | None = None, words: str = "") -> None:
         """Go on with fewer connections if others are open; else pause, longer each time.
 
         What several connections tell at one moment is one failure.
         """
         if self._connections.refused():
+            why = (trouble.server_words or trouble.reason) if trouble is not None else words
             log.info("fewer_connections", extra={"fields": {"account": self._account, "why": why}})
             return
         pause = self._leasing.pause
-        if pause is None or pause[0] <= self._d.clock.now():
-            await self.pause_for(self._next_pause(), why)
+        if pause is None or pause.until <= self._d.clock.now():
+            await self.pause_for(self._next_pause(), trouble, words)
 
     def _next_pause(self) -> float:
         seconds = PAUSES_S[min(self._pauses, len(PAUSES_S) - 1)] * (0.8 + 0.4 * self._d.jitter())
         self._pauses += 1
         return seconds
 
-    async def pause_for(self, seconds: float, why: str) -> None:
-        """Send nothing for so long."""
+    async def pause_for(self, seconds: float, trouble: Trouble | None = None, words: str = "") -> None:
+        """Send nothing for so long; ``words`` say why where it is no trouble."""
         until, pause = self._d.clock.now() + timedelta(seconds=seconds), self._leasing.pause
-        if pause is None or pause[0] < until:
-            self._leasing.pause = until, why
+        if pause is None or pause.until < until:
+            said, reason = (words, "") if trouble is None else (trouble.server_words, trouble.reason)
+            self._leasing.pause = Pause(until, said, reason)
         await self._empty()
         self._d.changed(self._account)
         self._leasing.wake()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
@@ -12,16 +11,16 @@ from valija.apps.api import gateway_models as models
 from valija.apps.api.models import QueueAccountView
 from valija.apps.api.views import Views
 from valija.apps.machine import Machine
-from valija.domain.account import POP_SETTINGS
 from valija.domain.account_gate import Gate
 from valija.domain.device import Device
-from valija.domain.device_hints import hint
+from valija.domain.device_hints import hint, why_not_opened
 from valija.domain.message_life import LifeEvent, LifeWord
 from valija.domain.queue import Delivered, Failed, Held, InFlight, due_at
 from valija.domain.queued_message import STATE_LABELS, RecipientEntry
 from valija.domain.sighting import Sighting
 from valija.domain.text import N_, message
 from valija.services.devices import ACCOUNTS, MadeDevice
+from valija.services.lane_leasing import Pause
 from valija.store.queue_port import StoredQueued
 
 LIFE_LABELS: Final = {
@@ -57,9 +56,7 @@ async def show_accounts(machine: Machine, views: Views) -> list[QueueAccountView
     return shown
 
 
-def _account(
-    views: Views, name: str, gate: Gate, counts: dict[str, int], pause: tuple[object, str] | None
-) -> QueueAccountView:
+def _account(views: Views, name: str, gate: Gate, counts: dict[str, int], pause: Pause | None) -> QueueAccountView:
     return QueueAccountView(
         account=name,
         open=gate.is_open,
@@ -67,8 +64,9 @@ def _account(
         closed_at=gate.closed_at,
         trouble=views.raw_trouble(gate.blocked.trouble) if gate.blocked else None,
         probe_at=gate.blocked.probe_at if gate.blocked else None,
-        paused_until=pause[0] if pause else None,  # type: ignore[arg-type]
-        paused_why=pause[1] if pause else "",
+        paused_until=pause.until if pause else None,
+        paused_why=pause.words if pause else "",
+        paused_meaning=views.meaning(pause.reason) if pause else "",
         counts=counts,
     )
 
@@ -199,11 +197,8 @@ def _cure(views: Views, seen: Sighting | None) -> str:
     found = hint(seen.last_error, login=seen.subject if seen.is_known else "", address=seen.address)
     if found is not None:
         return views.text(found)
-    fetching = _FETCHING.match(seen.last_error)  # what kept it from the mailbox that it fetches
-    return views.explained(fetching[1]) if fetching else ""
-
-
-_FETCHING: Final = re.compile(rf"(?:{'|'.join(setting.value for setting in POP_SETTINGS)}): ([a-z_]+)(?: |$)")
+    reason = why_not_opened(seen.last_error)
+    return views.explained(reason) if reason else ""
 
 
 def _stranger(views: Views, seen: Sighting) -> models.StrangerView:

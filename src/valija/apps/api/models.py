@@ -231,7 +231,10 @@ class AuditView(Answer):
 
 
 class QueueAccountView(Answer):
-    """An account's mail: how much in which state, and whether it may leave."""
+    """An account's mail: how much in which state, and whether it may leave.
+
+    ``paused_until``: it waits by itself for what passes; ``paused_meaning`` says for what, ``paused_why`` in the server's words.
+    """
 
     account: str
     open: bool
@@ -241,6 +244,7 @@ class QueueAccountView(Answer):
     probe_at: datetime | None
     paused_until: datetime | None
     paused_why: str
+    paused_meaning: str
     counts: dict[str, int]
 
 

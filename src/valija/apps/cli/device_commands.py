@@ -162,7 +162,7 @@ def _device_row(d: dict[str, Any]) -> list[str]:
 
 def _refusal(seen: dict[str, Any]) -> str:
     said = refusal(seen["last_error"])
-    return said.fill(_(said.msgid)) if said.msgid else ""
+    return said.fill(_(said.msgid), lambda inner: _(inner.msgid)) if said.msgid else ""
 
 
 @device.command("show", help=_("Show a device: how it gets in, what was seen of it, its latest mail."))

@@ -70,12 +70,11 @@ def print_account(account: dict[str, Any]) -> None:
         )
         click.echo("  " + trouble["cure"])
     elif account["paused_until"]:
-        click.echo(
-            "  "
-            + _("Waits until {when}: {why}").format(
-                when=output.moment(account["paused_until"]), why=account["paused_why"]
-            )
-        )
+        why = account["paused_meaning"] or account["paused_why"]
+        text = _("Waits until {when}: {why}") if why else _("Waits until {when}.")
+        click.echo("  " + text.format(when=output.moment(account["paused_until"]), why=why))
+        if account["paused_meaning"] and account["paused_why"]:
+            click.secho("  " + _("Server's words: {words}").format(words=account["paused_why"]), dim=True)
 
 
 def _message_rows(m: dict[str, Any]) -> list[list[str]]:
