@@ -106,7 +106,7 @@ def test_what_to_type_into_the_device_names_the_pop3_server(daemon: Daemon) -> N
     assert str(ports["smtp"]) in smtp or str(ports["submission"]) in smtp
     assert str(ports["pop3"]) in pop3
     assert str(ports["pop3s"]) in pop3
-    assert "internet-fax" in pop3
+    assert "the setting Internet Fax, " in pop3
     assert "POP3" not in daemon.ok("device", "add", "Printer")
     spanish = daemon.ok("device", "add", "Fax", "--mailbox", "email-print", "--tls", "offered", language="es")
     assert str(ports["pop3"]) in spanish.partition("POP3")[2]

@@ -233,7 +233,7 @@ class AuditView(Answer):
 class QueueAccountView(Answer):
     """An account's mail: how much in which state, and whether it may leave.
 
-    ``paused_until``: it waits by itself for what passes; ``paused_meaning`` says for what, ``paused_why`` in the server's words.
+    ``paused_until``: it waits by itself for what passes; ``paused_meaning`` says why, ``paused_why`` in the server's words.
     """
 
     account: str
