@@ -10,7 +10,9 @@ from quick_sender import Client
 from running_gateway import RunningGateway, gateway_fixture, upstream_fixture
 
 from valija.domain.errors import StoreFull
+from valija.domain.queued_message import QueuedMessage
 from valija.domain.text import message
+from valija.store.queue_port import Body
 from valija.store.spool import SpoolFile
 
 AT_ONCE = 40
@@ -135,6 +137,30 @@ async def test_what_is_handed_in_again_is_the_same_message_where_nobody_heard_of
         for whole, ended_at in both:
             await _hand_in_and_go(gateway, whole[:ended_at] + ending, hears=hears)
         assert await _queued(gateway) == {"1@device.test": count, "2@device.test": count}
+
+
+async def test_what_is_handed_in_again_while_the_first_is_being_stored_is_the_same_message(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was slow, so the client went; it comes again before the disk has answered."""
+    accept, stored = gateway.store.queue.accept, asyncio.Event()
+
+    async def slow(message: QueuedMessage, body: Body) -> int:
+        await stored.wait()
+        return await accept(message, body)
+
+    monkeypatch.setattr(gateway.store.queue, "accept", slow)
+    whole, ended_at = session(1)
+    first = await Client.connect(gateway.port)
+    await first.send(whole[:ended_at])
+    while b"354" not in await first.reply():
+        pass
+    first.writer.close()
+    again = asyncio.create_task(_hand_in_and_go(gateway, whole[:ended_at], hears=True))
+    await asyncio.sleep(0.2)
+    stored.set()
+    await again
+    assert await _queued(gateway) == {"1@device.test": 1}
 
 
 async def test_what_is_there_already_is_taken_again_though_the_disk_is_full_by_now(

@@ -175,8 +175,9 @@ def smtp_listener(
     is_at_home: AtHome = lambda _address: False,
 ) -> Listener:
     """Return a listener for SMTP; with ``tls``, STARTTLS works if the policy offers it."""
+    leaving: set[SmtpSession] = set()
     return Listener(
-        lambda listener: SmtpSession(listener, handler),
+        lambda listener: SmtpSession(listener, handler, leaving),
         name=name,
         tls=tls,
         too_many=b"421 4.3.2 Too many connections, try again later\r\n",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Awaitable, Collection, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from valija.net.sessions import Session
 from valija.net.visits import LoginAccepted, LoginRefused, MessageSink, SmtpHandler, SmtpVisit, Transaction, Verdict
@@ -13,18 +14,36 @@ from valija.protocol.smtp_server import SmtpServer
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
 
+LEAVING_S: Final = 30.0  # how long a message waits for one of a client that has gone
+
 
 class SmtpSession(Session):
-    """A client that hands in mail."""
+    """A client that hands in mail; ``leaving`` are all those that have gone while a message of theirs is being stored."""
 
-    __slots__ = ("_handler", "_sink", "_untold", "_visit")
+    __slots__ = ("_handler", "_leaving", "_sink", "_storing", "_untold", "_visit")
 
-    def __init__(self, listener: Listener, handler: SmtpHandler) -> None:
+    def __init__(self, listener: Listener, handler: SmtpHandler, leaving: set[SmtpSession]) -> None:
         super().__init__(listener)
+        self._leaving = leaving
         self._handler = handler
         self._visit: SmtpVisit
         self._sink: MessageSink | None = None
+        self._storing = False
         self._untold: list[MessageSink] = []  # whose verdicts came when the client had said its last
+
+    def eof_received(self) -> bool:
+        """The client has said its last."""
+        self._leave()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go; an answer under way comes to its end first."""
+        self._leave()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        if self._storing:
+            self._leaving.add(self)
 
     def _open(self, *, secure: bool) -> SmtpServer:
         self._visit = self._handler.open(self.peer)
@@ -90,13 +109,24 @@ class SmtpSession(Session):
             return sink.abandon()
 
         def say(verdict: Verdict) -> None:
+            self._storing = False
             if (self._lost or self._eof) and verdict.code == 250:
                 self._untold.append(sink)
             self._answer(verdict)
 
-        return self._answer_with(sink.commit(), say)
+        self._storing = True
+        if self._eof:
+            self._leave()
+        before = self._of_those_who_left() if self._leaving else []
+        return self._answer_with(_commit_after(before, sink) if before else sink.commit(), say)
+
+    def _of_those_who_left(self) -> list[asyncio.Task[None]]:
+        """Return what is stored now for clients of this address that have gone."""
+        tasks = [one.task for one in self._leaving if one is not self and one.peer.address == self.peer.address]
+        return [task for task in tasks if task is not None]
 
     def _over(self) -> Coroutine[Any, Any, None] | None:
+        self._leaving.discard(self)
         self._hear()
         if not self._core.said_goodbye:  # who says all at once and QUIT has not hung up: it hears the answers
             for taken in self._untold:
@@ -104,3 +134,10 @@ class SmtpSession(Session):
         self._visit.ended()
         sink, self._sink = self._sink, None
         return sink.abandon() if sink is not None else None
+
+
+async def _commit_after(before: Collection[asyncio.Task[None]], sink: MessageSink) -> Verdict:
+    """Commit when messages are stored whose clients have gone: what is handed in again may be one of them."""
+    await asyncio.wait(before, timeout=LEAVING_S)
+    verdict = sink.commit()
+    return await verdict if isinstance(verdict, Awaitable) else verdict
