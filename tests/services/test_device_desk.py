@@ -12,7 +12,7 @@ from argon2.profiles import CHEAPEST
 from fakes import ANA, START, FakeClock
 
 from valija.domain import device_hints as hints
-from valija.domain.device import Device
+from valija.domain.device import Device, TlsPolicy
 from valija.domain.errors import InvalidFields, StoreError, UnknownName
 from valija.domain.guess_guard import (
     ENTRIES_LIMIT,
@@ -221,6 +221,19 @@ async def test_a_device_without_a_password_keeps_an_address(office: Office) -> N
         await office.desk.change("fax", {"ranges": ""}, ANA)
     await office.desk.change("fax", {"ranges": "", "enabled": False}, ANA)
     assert office.desk.get("fax").ranges == ()
+
+
+async def test_old_tls_without_an_address_would_be_in_vain_and_is_refused(office: Office) -> None:
+    """Before the handshake nothing but its address tells who it is."""
+    with pytest.raises(InvalidFields, match="must say where it connects from"):
+        await office.desk.add({"name": "Old HP", "tls": "legacy"}, ANA)
+    await office.desk.add({"name": "Old HP"}, ANA)
+    with pytest.raises(InvalidFields, match="must say where it connects from"):
+        await office.desk.change("old-hp", {"tls": "legacy"}, ANA)
+    changed = await office.desk.change("old-hp", {"tls": "legacy", "ranges": HERE}, ANA)
+    assert changed.tls is TlsPolicy.LEGACY
+    with pytest.raises(InvalidFields, match="must say where it connects from"):
+        await office.desk.change("old-hp", {"ranges": ""}, ANA)
 
 
 async def test_two_of_one_name_that_are_added_at_once_get_logins_of_their_own(office: Office) -> None:

@@ -335,7 +335,10 @@ class DeviceDesk:
         return True
 
     def _check_known(self, device: Device) -> None:
-        """Refuse a device that nothing tells from others. Raises :class:`InvalidFields`."""
+        """Refuse a device that nothing tells from others, or whose old TLS would be in vain. Raises :class:`InvalidFields`."""
+        if device.tls is TlsPolicy.LEGACY and not device.ranges:
+            problem = message(N_("must say where it connects from: old TLS is only for addresses that are named"))
+            raise InvalidFields((FieldProblem("ranges", problem),))
         if device.password is not None or not device.enabled:
             return
         if not device.ranges:
