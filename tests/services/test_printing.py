@@ -42,7 +42,8 @@ from valija.domain.printer import PrinterStateName
 from valija.domain.record import ReceivedMessage
 from valija.domain.stumbles import TIMES
 from valija.domain.text import Message
-from valija.net.ipp import IppRefused
+from valija.net.errors import NetError
+from valija.net.ipp import IppRefused, PrintTicket
 from valija.services import print_line, printing
 from valija.services.print_order import order_of, read_order
 from valija.store.jobs_port import StoredJob
@@ -541,6 +542,59 @@ async def test_a_document_over_which_the_printer_breaks_each_time_does_not_hold_
     assert asked[TIMES:] == ["Nº 1", "Nº 0"]
     assert reason_of(await machine.jobs.job(jobs[0].id)) == "print_not_taken"
     await until(machine, jobs[1].id, is_done)
+
+
+@pytest.mark.parametrize("reason", ["printer_nonsense", "timed_out"])
+async def test_a_printer_that_takes_a_document_and_says_nothing_to_be_understood_prints_no_heap_of_it(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """It knows no job of that name: it may cut names off, or forget at once what it has printed."""
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    ipp, printed = machine.printing.line.ipp, []
+
+    async def prints(_target: Any, ticket: PrintTicket, _path: Path) -> Any:
+        printed.append(ticket.name)
+        raise NetError(reason, "printer", "")
+
+    async def knows_nothing(*_told: Any) -> None:
+        return None
+
+    monkeypatch.setattr(ipp, "print_file", prints)
+    monkeypatch.setattr(ipp, "find", knows_nothing)
+    for _try in range(3):
+        machine.clock.jump(400)  # type: ignore[attr-defined]
+        await machine.printing.line.turn()
+    again = a_machine(machine.state_dir, machine.store)  # type: ignore[arg-type]
+    await again.printing.line.start()
+    monkeypatch.setattr(again.printing.line, "ipp", ipp)
+    for _try in range(3):
+        again.clock.jump(400)  # type: ignore[attr-defined]
+        await again.printing.line.turn()
+    await again.http.close()
+    assert len(printed) == 3
+    assert reason_of(await machine.jobs.job(job.id)) == "print_unsure"
+    monkeypatch.undo()
+    machine.printing.line._drop(job.id)
+    (*_first, other) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    await until(machine, other.id, is_done)
+    assert len(cups.await_output(1)) == 1
+
+
+async def test_a_folder_that_is_deleted_while_the_printer_prints_is_not_the_jobs_end(
+    machine: Machine, cups: Cups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = await came(machine, a_mail(("a.pdf", pdf(1))))
+    ipp = machine.printing.line.ipp
+    print_file = ipp.print_file
+
+    async def prints(*told: Any) -> Any:
+        found = await print_file(*told)
+        await asyncio.to_thread(shutil.rmtree, machine.jobs.folder(job.id))
+        return found
+
+    monkeypatch.setattr(ipp, "print_file", prints)
+    await until(machine, job.id, is_done)
+    assert len(cups.await_output(1)) == 1
 
 
 async def test_a_full_disk_keeps_the_line_waiting(

@@ -10,7 +10,8 @@ Theory of operation
    alone; so does a document over which the printer breaks again and again while it takes another one.
 3. Before a document goes out, the order says so (``begun``). Who finds such an order without the printer's number, after a
    crash or a connection that was lost, looks for the job by its name before anything is sent again. A printer that cannot tell
-   its jobs gets nothing twice: the job fails, and says that it may have been printed.
+   its jobs gets nothing twice: the job fails, and says that it may have been printed. So it does when the printer was handed
+   it ``DOUBTS_LIMIT`` times without an answer to be understood, and does not know it: it may print it each time.
 4. Printed is what the printer says is completed. Where it has forgotten a job that was seen at work, that is taken for it.
 5. What is cancelled is taken back from the printer, too (:mod:`valija.services.print_taking_back`).
 6. A folder as target gets the document under a name that has the job's number: so once, however often it is tried.
@@ -56,6 +57,7 @@ FIRST_LOOK_S: Final = 0.5
 LAST_LOOK_S: Final = 10.0
 IDLE_S: Final = 600.0
 JOBS_LIMIT: Final = 5_000
+DOUBTS_LIMIT: Final = 3
 _CANCELLED, _ABORTED, _COMPLETED = 7, 8, 9
 _WORKING: Final = (5, 6)
 _NEVER_SENT: Final = frozenset({"connection_refused", "name_not_found"})
@@ -156,7 +158,7 @@ class PrintLine:
         """Go on without a job's files: a full disk is for all to wait for, anything else is this job's end."""
         words = words_of(error)
         log.warning("print_without_its_file", extra={"fields": {"job": number, "why": words}})
-        if order.at_printer:  # the printer has all of it
+        if self._orders.get(number, order).at_printer:  # the printer has all of it
             return
         if error.errno in _FOR_ALL:
             await self._wait(number, "disk_full", words)
@@ -231,10 +233,13 @@ class PrintLine:
         if number not in self._orders:
             return
         if found is None:
+            if order.doubts >= DOUBTS_LIMIT:
+                await self._fail(number, "print_unsure")
+                return
             if not await self.ipp.takes_pdf(target):
                 await self._fail(number, "print_no_pdf")
                 return
-            order = replace(order, target=target.where, begun=True)
+            order = replace(order, target=target.where, begun=True, doubts=order.doubts + 1)
             await self._keep(number, order)
             try:
                 found = await self._print(number, order, target)
@@ -244,7 +249,10 @@ class PrintLine:
                 await self._fail(number, "print_not_taken", refused.words or f"{refused.status:#06x}")
                 return
         self._stumbles.taken(number)
-        await self._keep(number, replace(order, at_printer=found.id))
+        order = replace(order, at_printer=found.id)
+        if number in self._orders:  # the printer has it, whatever becomes of the file
+            self._orders[number] = order
+        await self._keep(number, order)
         self._look_at[number] = (self._clock.monotonic() + FIRST_LOOK_S, FIRST_LOOK_S)
         await self._note(number, JobWord.AT_PRINTER, f"{target.where} ({found.id})")
         if found.left_out:
@@ -255,7 +263,7 @@ class PrintLine:
             return await self.ipp.print_file(target, order.ticket, self._jobs.folder(number) / KEPT / DOCUMENT)
         except (NetError, IppRefused) as error:
             if isinstance(error, IppRefused) or error.reason in _NEVER_SENT:  # it is surely not there
-                await self._keep(number, replace(order, begun=False))
+                await self._keep(number, replace(order, begun=False, doubts=order.doubts - 1))
             raise
 
     async def _found(self, number: int, order: PrintOrder, target: PrinterTarget) -> JobAtPrinter | None:

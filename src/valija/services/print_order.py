@@ -28,7 +28,8 @@ NAME_OCTETS: Final = (
 class PrintOrder:
     """One job for the printer.
 
-    ``name`` is what it is called there, alone in the world by its token. ``begun``: it may have been handed over to ``target``;
+    ``name`` is what it is called there, alone in the world by its token. ``begun``: it may have been handed over to ``target``,
+    and so it was ``doubts`` times;
     ``at_printer`` is its number there, 0 as long as nobody knows it; ``seen``: it was seen at work. ``answer_to``: who is told
     of its end, ``message_id`` what about; ``left`` could not be printed.
     """
@@ -45,6 +46,7 @@ class PrintOrder:
     left: str = ""
     target: str = ""
     begun: bool = False
+    doubts: int = 0
     at_printer: int = 0
     seen: bool = False
 
