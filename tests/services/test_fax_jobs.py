@@ -199,6 +199,43 @@ async def test_what_was_not_delivered_is_sent_again_to_those_alone_so_often(mach
     assert words.count(JobWord.SENT_AGAIN) == 2
 
 
+@pytest.mark.parametrize("crash", range(1, 3))
+async def test_a_crash_while_a_faxs_files_are_taken_over_sends_all_of_it_or_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, crash: int
+) -> None:
+    files = [machine.state_dir / f"{number}.tif" for number in (1, 2)]
+    for file in files:
+        await asyncio.to_thread(file.write_bytes, fax_file(1))
+    rename, renamed = Path.rename, 0
+
+    def crashes(path: Path, target: Path) -> Path:
+        nonlocal renamed
+        if path.name.startswith("new-"):
+            renamed += 1
+            if renamed == crash:
+                raise SystemError("power")
+        return rename(path, target)
+
+    async def no_time(*_told: Any) -> None:
+        return
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crashes)
+        patch.setattr(machine.jobs, "_end", no_time)
+        order = FaxOrder(tuple(File(file, file.name, "image/tiff") for file in files), ("a@b.example",), "x", "", {})
+        job = await machine.fax.sender.send(order, ANA)
+        await machine.jobs.wait(job.id)
+    assert isinstance((await machine.jobs.job(job.id)).state, Preparing)
+    again = build(Configuration(), machine.store, FakeClock(by_itself=False), machine.state_dir)
+    await again.jobs.start()
+    await again.jobs.wait(job.id)
+    job = await again.jobs.job(job.id)
+    await again.jobs.stop()
+    await again.http.close()
+    assert isinstance(job.state, Failed), job.state
+    assert job.state.trouble.reason == "job_interrupted"
+
+
 @pytest.mark.parametrize("refused_first", [False, True])
 async def test_a_fax_to_many_is_done_when_all_have_answered(machine: Machine, refused_first: bool) -> None:
     """What the last ones say does not push out what the first ones said, and who gets it again is asked again."""

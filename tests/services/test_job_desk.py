@@ -15,13 +15,14 @@ from fakes import ANA, START, FakeClock, settle
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, build
 from valija.domain.account import Setting
-from valija.domain.errors import RequestError, StoreFull, UnknownName
+from valija.domain.errors import RequestError, StoreError, StoreFull, UnknownName
 from valija.domain.job import (
     Awaited,
     Awaiting,
     Cancelled,
     Done,
     Failed,
+    JobEvent,
     JobKind,
     JobWord,
     Preparing,
@@ -206,6 +207,61 @@ async def test_cancel_works_at_any_moment(machine: Machine) -> None:
         await machine.jobs.cancel(job.id, ANA)
     with pytest.raises(UnknownName):
         await machine.jobs.cancel(99, ANA)
+
+
+@pytest.mark.parametrize("end", ["sent", "finished", "stopped", "broken"])
+async def test_an_end_that_cannot_be_stored_is_stored_when_the_store_is_back(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Nobody waits for ever for a job whose work is not there any more; what has been sent is not said to have failed."""
+
+    async def away(_number: int, _event: JobEvent) -> StoredJob | None:
+        raise StoreError(message("The store is away."))
+
+    async def work(run: JobRun) -> None:
+        monkeypatch.setattr(machine.store.jobs, "apply", away)
+        if end == "sent":
+            await mail(run)
+        elif end == "finished":
+            await run.finish("page 1")
+        elif end == "stopped":
+            raise JobStopped("scan_empty")
+        else:
+            raise ZeroDivisionError
+
+    job = await ended(machine, await machine.jobs.begin(CARD, work))
+    await machine.jobs._look()
+    assert isinstance((await machine.jobs.job(job.id)).state, Preparing)
+    monkeypatch.undo()
+    await machine.jobs._look()
+    state = (await machine.jobs.job(job.id)).state
+    assert isinstance(state, {"sent": Sending, "finished": Done}.get(end, Failed))
+    if isinstance(state, Failed):
+        assert state.trouble.reason == ("scan_empty" if end == "stopped" else "job_error")
+    if end == "sent":
+        await machine.jobs.cancel(job.id, ANA)
+    await machine.jobs._look()
+    words = [line.word for line in await machine.store.jobs.history(job.id)]
+    assert len(words) == 2 + (end == "sent"), words
+
+
+async def test_who_cancels_a_job_whose_folder_cannot_be_tidied_ends_its_work_all_the_same(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would send what was said to be cancelled."""
+
+    def refuses(_number: int) -> None:
+        raise PermissionError(13, "Permission denied", "/x/page")
+
+    async def work(run: JobRun) -> None:
+        await asyncio.sleep(0.05)
+        await mail(run)
+
+    monkeypatch.setattr(machine.jobs.folders, "tidy", refuses)
+    job = await machine.jobs.begin(CARD, work)
+    assert isinstance((await machine.jobs.cancel(job.id, ANA)).state, Cancelled)
+    await ended(machine, job)
+    assert await machine.store.queue.list_messages(account=None, state=None, limit=1) == []
 
 
 async def test_what_is_waited_for_ends_in_time(machine: Machine) -> None:

@@ -15,7 +15,7 @@ from fakes import FakeClock, settle
 from valija.apps.config import Configuration
 from valija.apps.machine import build
 from valija.services.dispatcher import CHECK_S
-from valija.services.keeping_up import FIRST_PAUSE_S, LAST_PAUSE_S, kept_up
+from valija.services.keeping_up import FIRST_PAUSE_S, LAST_PAUSE_S, kept_up, to_its_end
 from valija.store.memory import MemoryStore
 
 
@@ -106,3 +106,38 @@ async def test_what_is_cancelled_ends() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_work_that_must_not_stop_halfway_outlasts_who_is_cancelled_however_often(times: int) -> None:
+    """A person cancels, and then the machine stops: what is being written is written before what it is of is let go."""
+    may_end, done = asyncio.Event(), []
+
+    async def work() -> None:
+        await may_end.wait()
+        done.append("written")
+
+    async def caller() -> None:
+        try:
+            await to_its_end(work())
+        finally:
+            done.append("let go")
+
+    task = asyncio.create_task(caller())
+    for _time in range(times):
+        await settle()
+        task.cancel()
+    await settle()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["written", "let go"]
+
+
+async def test_what_a_work_raises_is_its_callers() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await to_its_end(work())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pop_upstream import CAPABILITIES, LONG, Maildrop
@@ -17,7 +20,7 @@ from valija.domain.record import ReceivedMessage
 from valija.domain.text import message
 from valija.services.events import MailReceived
 from valija.services.fetched import Fetched
-from valija.services.retrieval import REFUSALS_A_CHECK, TOGETHER, CheckTimer
+from valija.services.retrieval import BUFFER, REFUSALS_A_CHECK, TOGETHER, CheckTimer
 from valija.store.memory import MemoryStore
 from valija.store.port import StoredMessage
 
@@ -203,6 +206,36 @@ async def test_a_full_disk_leaves_the_mail_on_the_server(
     monkeypatch.undo()
     assert len(maildrop.messages) == 2
     assert len((await machine.retrieval.check(FAX)).messages) == 2
+
+
+@pytest.mark.parametrize("size", [100, 3_000, 600_000])
+async def test_a_disk_that_is_full_when_a_message_is_written_is_said_to_be_and_leaves_nothing_half(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Also where what waits in the file's own buffer cannot be written when it is closed; those beside it are kept."""
+    maildrop = Maildrop(
+        messages={f"u{n}": b"Subject: %d\r\n\r\n" % n + b"x" * (size * (n == 1)) + b"\r\n" for n in range(3)}
+    )
+    await serve(maildrop)
+    fdopen, opened = os.fdopen, itertools.count()
+
+    def on_full_disk(descriptor: int, mode: str) -> Any:
+        if next(opened) != (1 if size < BUFFER else 0):
+            return fdopen(descriptor, mode)
+        os.close(descriptor)
+        full = Path("/dev/full").open(mode)  # noqa: SIM115
+        full.write(b"x")  # what the disk took last ended within a piece
+        return full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen", on_full_disk)
+        with pytest.raises(StoreFull):
+            await machine.retrieval.check(FAX)
+    there = {str(p.relative_to(machine.state_dir)) for p in (machine.state_dir / "received").rglob("*.*")}
+    assert there == {m.message.file for m in await machine.store.list_received(FAX.value, 10)}
+    await machine.retrieval.check(FAX)
+    assert len(await machine.store.list_received(FAX.value, 10)) == 3
+    assert maildrop.messages == {}
 
 
 @PIPELINED_OR_NOT

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,7 @@ from valija.services.mail_taking import Say
 from valija.services.outgoing import ACCOUNT, Outgoing, OutgoingMail
 from valija.services.preferences import zone_of
 from valija.store.jobs_port import StoredJob
+from valija.store.master_key import sync_directory
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
 
@@ -384,9 +386,15 @@ def _copy(sources: Sequence[tuple[str, BinaryIO]], folder: Path) -> None:
     for name, source in sources:
         with source, (folder / f"new-{name}").open("xb") as target:
             shutil.copyfileobj(source, target, 1_048_576)
+            target.flush()
+            os.fsync(target.fileno())
     for name, _source in sources:
         (folder / f"new-{name}").rename(folder / name)
+    sync_directory(folder)
 
 
 def _sources(folder: Path) -> list[str]:
+    """Return the files of a fax, all of them or none."""
+    if any(folder.glob("new-*")):
+        return []
     return sorted(str(path) for path in folder.glob("source-*"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -62,12 +63,11 @@ class Fetched:
     def let_go(self) -> None:
         """Leave nothing behind."""
         out, self._out = self._out, None
-        try:
-            if out is not None:
+        if out is not None:
+            with suppress(OSError):  # on a full disk what was not written cannot be written now, either
                 out.close()
-        finally:
-            self._temporary.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def keep_together(some: Sequence[Fetched]) -> list[OSError | None]:

@@ -48,6 +48,7 @@ class JobRun:
     desk: JobDesk
     job: StoredJob
     directory: Path
+    unstored: JobEvent | None = None  # what the work said of itself while the store was away
     _told: float = float("-inf")
     _stored: float = float("-inf")
 
@@ -92,7 +93,9 @@ class JobRun:
 
     async def apply(self, event: JobEvent) -> None:
         """Apply an event to the job."""
+        self.unstored = event if isinstance(event, HandedOn | Finished) else None
         changed = await self.desk.apply(self.id, event)
+        self.unstored = None
         if changed is not None:
             self.job = changed
 

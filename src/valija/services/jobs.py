@@ -9,7 +9,8 @@ Theory of operation
    kind's own (``settled``); without that, delivered to all is done, and one failure is a failure.
 3. What is waited for ends in time: ``overdue`` of the kind, or else a failure.
 4. A work that was under way when the process ended is not there any more: ``interrupted`` of the kind takes the job up again,
-   or it fails, which is said.
+   or it fails, which is said. What could not be stored of a work's end is stored when the store is back; a message's job
+   (:mod:`valija.services.mail_taking`) is taken up again instead.
    Where several nodes share the store, each job is one node's, by the name in its state directory: that one alone follows
    and ends it. Those of a node that was not seen for ``GONE`` are another one's then; what it was at has failed: its files
    are not here.
@@ -98,6 +99,7 @@ class JobDesk:
         self.keep = timedelta(days=keep_days)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._followed: set[int] = set()
+        self._unstored: dict[int, JobEvent] = {}  # how works ended while the store was away
         self._node = ""
 
     # --- what a job's keeper does -----------------------------------------------------------------------------------------
@@ -117,6 +119,7 @@ class JobDesk:
     async def go_on(self, job: StoredJob, work: Work) -> None:
         """Start work for a job that is there already."""
         directory = await asyncio.to_thread(self.folders.make, job.id)
+        self._unstored.pop(job.id, None)
         task = asyncio.create_task(self._do(JobRun(self, job, directory), work), name=f"job {job.id}")
         self._running[job.id] = task
         task.add_done_callback(lambda done: self._forget_task(job.id, done))
@@ -133,9 +136,15 @@ class JobDesk:
         (self._followed.add if follows else self._followed.discard)(number)
         if is_final(job.state):
             self.live_progress.pop(number, None)
-            await asyncio.to_thread(self.folders.tidy, number)
+            await self._tidy(number)
         self.tell(job)
         return job
+
+    async def _tidy(self, number: int) -> None:
+        try:
+            await asyncio.to_thread(self.folders.tidy, number)
+        except OSError as error:  # it goes with the job; whose end this is must hear of that all the same
+            log.warning("job_not_tidied", extra={"fields": {"job": number, "why": words_of(error)}})
 
     def tell(self, job: StoredJob) -> None:
         """Tell whoever listens how a job is."""
@@ -195,7 +204,7 @@ class JobDesk:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-            await asyncio.to_thread(self.folders.tidy, number)
+            await self._tidy(number)
         messages = job.state.messages if isinstance(job.state, Sending | Awaiting) else ()
         with contextlib.suppress(UnknownName):  # what has gone from the queue need not be taken from it
             await self._gateway.act("cancel", messages, actor)
@@ -277,28 +286,39 @@ class JobDesk:
         try:
             await work(run)
         except JobStopped as stopped:
-            await self._safely(self.fail(run.id, stopped.reason, stopped.words))
+            await self._end(run, stopped.reason, stopped.words)
         except LoginFailed as failed:
-            await self._safely(self._end(run.id, TroubleCame(failed.trouble.at, failed.trouble)))
+            await self._end_with(run, TroubleCame(failed.trouble.at, failed.trouble))
         except StoreFull:
-            await self._safely(self.fail(run.id, "disk_full"))
+            await self._end(run, "disk_full")
         except ValijaError as error:
-            await self._safely(self.fail(run.id, "job_refused", str(error)))
+            await self._end(run, "job_refused", str(error))
         except OSError as error:
-            reason = "disk_full" if error.errno == errno.ENOSPC else "job_error"
-            await self._safely(self.fail(run.id, reason, error.strerror or ""))
+            await self._end(run, "disk_full" if error.errno == errno.ENOSPC else "job_error", error.strerror or "")
         except Exception as error:
             log.exception("job_failed", extra={"fields": {"job": run.id}})
-            await self._safely(self.fail(run.id, "job_error", type(error).__name__))
+            await self._end(run, "job_error", type(error).__name__)
 
-    async def _end(self, number: int, event: JobEvent) -> None:
-        await self.apply(number, event)
+    async def _end(self, run: JobRun, reason: str, words: str = "") -> None:
+        """End a job whose work broke off. What the work itself had said, and could not be stored, comes first: it is so."""
+        trouble = self.troubles.of_reason(reason, words)
+        await self._end_with(run, run.unstored or TroubleCame(trouble.at, trouble))
 
-    async def _safely(self, ending: Awaitable[None]) -> None:
+    async def _end_with(self, run: JobRun, event: JobEvent) -> None:
+        try:
+            await self.apply(run.id, event)
+        except ValijaError as error:
+            log.warning("job_not_stored", extra={"fields": {"job": run.id, "why": str(error)}})
+            if not run.job.card.detail("received"):
+                self._unstored[run.id] = event
+
+    async def _safely(self, ending: Awaitable[object]) -> bool:
         try:
             await ending
         except ValijaError as error:
             log.warning("job_not_stored", extra={"fields": {"why": str(error)}})
+            return False
+        return True
 
     def _forget_task(self, number: int, done: asyncio.Task[None]) -> None:
         if self._running.get(number) is done:
@@ -307,6 +327,9 @@ class JobDesk:
 
     async def _look(self) -> None:
         """See what became of the jobs that are in the mail queue or wait; what one stumbles over is no other one's matter."""
+        for number, event in list(self._unstored.items()):
+            if await self._safely(self.apply(number, event)) and self._unstored.get(number) is event:
+                del self._unstored[number]
         for number in sorted(self._followed):
             try:
                 await self._safely(self._look_at(number))

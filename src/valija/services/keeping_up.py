@@ -33,10 +33,14 @@ async def kept_up(work: Callable[[], Awaitable[None]], name: str, clock: Clock) 
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Do a work that must not stop halfway; who is cancelled meanwhile goes when it has ended."""
+    """Do a work that must not stop halfway; who is cancelled meanwhile, however often, goes when it has ended."""
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(asyncio.shield(task), return_exceptions=True)
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()
