@@ -71,8 +71,10 @@ class House(SmtpHandler):
         self.gate, self.committing = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.versions: list[str] = []
+        self.addresses: set[str] = set()
 
-    def open(self, _peer: Peer) -> SmtpVisit:
+    def open(self, peer: Peer) -> SmtpVisit:
+        self.addresses.add(peer.address)
         self.visits += 1
         return _Visit(self)
 
@@ -408,6 +410,25 @@ def test_who_asks_for_tls_and_is_gone_keeps_no_place(loop: Any) -> None:
                 sock.sendall(b"EHLO x\r\nSTARTTLS\r\n")
                 sock.close()
                 await _until(lambda: not listener._sessions)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(go())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_who_is_gone_before_it_was_there_is_nobody_without_an_address(loop: Any) -> None:
+    """As who looks for open ports: of such a one uvloop knows no address any more."""
+
+    async def go() -> None:
+        house = House()
+        async with _listening(house) as listener:
+            for _client in range(5):
+                _will_reset(listener).close()
+            reader, writer = await _connect(listener)
+            assert (await _line(reader))[:3] == b"220"
+            assert house.addresses == {"127.0.0.1"}
+            await _until(lambda: len(listener._sessions) == 1)
+            writer.close()
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(go())

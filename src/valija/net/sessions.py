@@ -105,7 +105,11 @@ class Session(asyncio.Protocol, ABC):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet, or begin with TLS."""
         self._transport = cast(asyncio.Transport, transport)
-        found = transport.get_extra_info("peername") or ("", 0)
+        found = transport.get_extra_info("peername")
+        if not found:  # it is gone already
+            self._lost = True
+            self._transport.abort()
+            return
         self.peer = Peer(str(found[0]), int(found[1]), self.listener.name)
         self.progress_at = self.listener.time()
         if not self.listener.joined(self):
