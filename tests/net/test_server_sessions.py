@@ -434,6 +434,27 @@ def test_who_is_gone_before_it_was_there_is_nobody_without_an_address(loop: Any)
         runner.run(go())
 
 
+async def test_a_stop_ends_a_session_behind_the_answer_that_is_under_way() -> None:
+    """The next message would be broken off, perhaps after it was kept and before that was said."""
+    house = House()
+    house.gate.clear()
+    async with _listening(house) as listener:
+        reader, writer = await _connect(listener)
+        writer.write(WHOLE)
+        await house.committing.wait()
+        stopping = asyncio.create_task(listener.stop(5))
+        await asyncio.sleep(0.05)
+        first, house.gate = house.gate, asyncio.Event()  # another commit would wait for ever
+        first.set()
+        async with asyncio.timeout(PATIENCE_S):
+            said = await reader.read()
+            await stopping
+        writer.close()
+    assert [line[:3] for line in said.splitlines() if line[3:4] == b" "][-3:] == [b"354", b"250", b"421"]
+    assert len(house.kept) == 1
+    assert house.unheard == 0
+
+
 async def test_who_is_gone_is_let_go_of_when_the_listener_stops_though_an_answer_takes_too_long() -> None:
     house = House()
     house.gate.clear()

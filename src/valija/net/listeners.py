@@ -51,13 +51,14 @@ class Listener:
         self.name = name
         self.tls: TlsChoice | None = (lambda _peer: tls) if isinstance(tls, ssl.SSLContext) else tls
         self.too_many = too_many
+        self.closing = closing
+        self.stopping = False
         self.idle_s = idle_s
         self.handshake_s = min(idle_s, 60.0)
         self.implicit_tls = False
         self.port = 0
         self.loop: asyncio.AbstractEventLoop
         self.time: Callable[[], float]
-        self._closing = closing
         self._limit = connections_limit
         self._address_limit = address_limit or (lambda _address: connections_limit)
         self._is_at_home = is_at_home
@@ -82,11 +83,12 @@ class Listener:
         """Accept nobody any more; let what is under way end for a while, then end it."""
         if self._server is None:
             return
+        self.stopping = True
         self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for session in [*self._sessions]:
-            session.shut(self._closing)
+            session.shut(self.closing)
         under_way = {session.task for session in self._sessions if session.task is not None} | self._kept
         if under_way:
             _done, late = await asyncio.wait(under_way, timeout=patience_s)
@@ -161,7 +163,7 @@ class Listener:
             await asyncio.sleep(min(SWEEP_S, self.idle_s / 4))
             over = self.time() - self.idle_s
             for session in [s for s in self._sessions if s.progress_at < over and s.task is None]:
-                session.shut(self._closing)
+                session.shut(self.closing)
 
 
 def smtp_listener(

@@ -237,6 +237,10 @@ class Session(asyncio.Protocol, ABC):
                 if event is not None or self._eof:
                     self._close()
                 return
+            if self.listener.stopping:  # what is begun now would be broken off
+                self.write(core.output() + self.listener.closing)
+                self._close()
+                return
             if not core.in_data or self._octets >= BODY_PROGRESS:
                 self.progress_at = self.listener.time()
                 self._octets = 0
