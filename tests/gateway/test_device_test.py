@@ -9,7 +9,7 @@ import pytest
 from running_gateway import OPERATOR, RunningGateway, upstream_fixture
 from upstream import Upstream
 
-from valija.domain.errors import NotReady, UnknownName
+from valija.domain.errors import InvalidFields, NotReady, UnknownName
 from valija.secret import Secret
 from valija.services.device_test import KEPT, Play, PlayAuth, Played, PlayTls
 
@@ -116,6 +116,16 @@ async def test_who_must_encrypt_is_told_so_though_another_may_log_in_in_clear(
     seen = office.machine.gateway.devices.sighting("ricoh")
     assert seen is not None
     assert (seen.refused, seen.last_error) == (2, "log-in without TLS")
+
+
+async def test_the_sender_that_is_named_is_the_one_that_is_tried(office: RunningGateway) -> None:
+    """A name without a domain, as of many devices; what is no sender is refused, not replaced."""
+    played = await _play(office, Play(sender="printer"))
+    assert played.passed
+    assert "C: MAIL FROM:<printer>" in played.transcript
+    for wrong in ("x y", "a@b@c", "x>\r\nRSET"):
+        with pytest.raises(InvalidFields, match="must be an e-mail address"):
+            await _play(office, Play(sender=wrong))
 
 
 async def test_the_cure_for_a_device_that_cannot_log_in_is_one(office: RunningGateway) -> None:

@@ -68,8 +68,14 @@ class Board:
         if s is not None:
             host = s["server"]
             table.add_row(" " + self._text(N_("Provider (sandbox)")), f"{s['issuer']}  ·  {s['device_page']}")
-            table.add_row(" SMTP (sandbox)", f"{host}:{s['smtp_port']} STARTTLS  ·  {host}:{s['smtps_port']} SSL/TLS")
-            table.add_row(" POP3 (sandbox)", f"{host}:{s['pop3_port']} STLS  ·  {host}:{s['pop3s_port']} SSL/TLS")
+            table.add_row(
+                " " + self._text(N_("SMTP (sandbox)")),
+                f"{host}:{s['smtp_port']} STARTTLS  ·  {host}:{s['smtps_port']} SSL/TLS",
+            )
+            table.add_row(
+                " " + self._text(N_("POP3 (sandbox)")),
+                f"{host}:{s['pop3_port']} STLS  ·  {host}:{s['pop3s_port']} SSL/TLS",
+            )
             table.add_row(" " + self._text(N_("Sample scan")), _near(s["sample"]))
         return table
 

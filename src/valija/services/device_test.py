@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from valija.domain.clock import Clock
-from valija.domain.device import Device, TlsPolicy
+from valija.domain.device import Device, TlsPolicy, qualify
 from valija.domain.device_hints import LOCKED, LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND, WRONG, hint
 from valija.domain.errors import FieldProblem, InvalidFields, NotReady
 from valija.domain.text import N_, Message, message
@@ -130,6 +130,9 @@ class DeviceTest:
             raise InvalidFields(
                 (FieldProblem("to", message(N_("must be an e-mail address such as scanner@example.com"))),)
             )
+        if play.sender and not is_address(qualify(play.sender, NOBODY)):  # a name alone will do, as of many devices
+            problem = message(N_("must be an e-mail address such as scanner@example.com"))
+            raise InvalidFields((FieldProblem("sender", problem),))
         played, session = Played(), _Session(self, device, play)
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -253,7 +256,7 @@ class _Session:
         self._stage = PlayStage.SENDER
         mailbox = await self._test.mailbox()
         sender = self._play.sender or next((s for s in self._device.senders if not s.startswith("@")), "") or mailbox
-        if not is_address(sender):
+        if not self._play.sender and not is_address(sender):
             sender = f"{self._device.login}@localhost"
         self._sender_said = sender
         reply = await self.client.say(f"MAIL FROM:<{sender}>")

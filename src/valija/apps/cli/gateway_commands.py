@@ -45,6 +45,8 @@ def list_queue(client: DaemonClient, /, as_json: bool, **filters: Any) -> None:
     for account in found["accounts"]:
         print_account(account)
     print_messages(found["messages"])
+    if not found["messages"] and any(filters[name] is not None for name in ("state", "device", "text", "before")):
+        click.echo(_("No messages."))
 
 
 def print_messages(messages: Sequence[dict[str, Any]]) -> None:

@@ -29,8 +29,8 @@ def status(client: DaemonClient, as_json: bool) -> None:
         host = inside["server"]
         rows += [
             (_("Provider (sandbox)"), inside["device_page"]),
-            ("SMTP (sandbox)", f"{host}:{inside['smtp_port']} STARTTLS, {host}:{inside['smtps_port']} SSL/TLS"),
-            ("POP3 (sandbox)", f"{host}:{inside['pop3_port']} STLS, {host}:{inside['pop3s_port']} SSL/TLS"),
+            (_("SMTP (sandbox)"), f"{host}:{inside['smtp_port']} STARTTLS, {host}:{inside['smtps_port']} SSL/TLS"),
+            (_("POP3 (sandbox)"), f"{host}:{inside['pop3_port']} STLS, {host}:{inside['pop3s_port']} SSL/TLS"),
         ]
     output.print_fields(rows)
     click.echo()
