@@ -172,6 +172,7 @@ def test_an_operator_holds_releases_and_cancels(daemon: Daemon) -> None:
     actions = [r["action"] for r in daemon.json("audit")]
     assert {"mail_held", "mail_released", "mail_cancelled", "mail_retried", "device_added"} <= set(actions)
     assert daemon.run("queue", "show", "99").returncode == 2
+    assert daemon.ok("queue", "list", "--device", "nobody", language="es").splitlines()[1:] == ["No hay mensajes."]
 
 
 def test_a_refused_recipient_fails_alone(daemon: Daemon) -> None:
