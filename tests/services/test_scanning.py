@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 from paper_files import make_file
+from PIL import Image
 from scan_rig import ANA, attachments, ended, machine_fixture, mails, page_count, said, sane_fixture
 
-from valija.apps.machine import Machine
+from valija.apps.config import Configuration
+from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.errors import InvalidFields, NotReady, RequestError, UnknownName
 from valija.domain.job import Awaiting, Cancelled, Failed, JobEvent, JobWord, Resumed, Sending
+from valija.domain.queue import Failed as NotSent
 from valija.services.events import JobChanged
 from valija.services.scan_work import ScanFile
 from valija.store.jobs_port import StoredJob
 
 machine, sane = machine_fixture, sane_fixture
 TO = ["luis@example.com"]
+IN_PARTS = {"to": TO, "review": False, "format": "pdf", "subject": "Grande", "size_choice": "split"}
 FEEDER = {"to": TO, "source": "feeder", "resolution": 75, "review": False}
 
 
@@ -218,7 +222,6 @@ async def test_only_blank_pages_are_nothing_to_send(machine: Machine, tmp_path: 
 
 def noisy(folder: Path, pages: int) -> list[ScanFile]:
     """Make a TIFF whose pages hardly compress: about 0.9 MB each as JPEG."""
-    from PIL import Image
 
     sheets = [Image.effect_noise((1000, 1400), 120).convert("RGB") for _ in range(pages)]
     sheets[0].save(folder / "n.tif", save_all=True, append_images=sheets[1:], dpi=(100, 100))
@@ -286,3 +289,65 @@ async def _sending(machine: Machine, asked: dict[str, Any], given: list[ScanFile
     job = await ended(machine, await machine.scans.begin(asked, ANA, given))
     assert isinstance(job.state, Sending), job.state
     return job.state
+
+
+@pytest.mark.parametrize("stopped_at", range(1, 5))
+async def test_a_scan_in_parts_is_sent_once_whenever_the_machine_is_stopped(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    """Before the first message, between two, and when all are in the queue, but nobody knows yet."""
+    await machine.scan_settings.change({"size_limit_mb": 2, "bcc": ["eva@example.com"]}, actor=ANA)
+    accept, calls = machine.store.queue.accept, 0
+
+    async def stops(*told: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == stopped_at:
+            machine.jobs._running[job.id].cancel()
+        return await accept(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.store.queue, "accept", stops)
+        patch.setattr(machine.gateway.intake, "offer", lambda _account: None)
+        job = await machine.jobs.job((await machine.scans.begin(IN_PARTS, ANA, noisy(tmp_path, 4))).id)
+        await machine.jobs.wait(job.id)
+    again = build(Configuration(), machine.store, SystemClock(), machine.state_dir)
+    await again.jobs.start()
+    await again.jobs.wait(job.id)
+    state = (await again.jobs.job(job.id)).state
+    await again.jobs.stop()
+    await again.http.close()
+    assert isinstance(state, Sending)
+    found = await machine.store.queue.list_messages(account=None, state=None, limit=10)
+    count = len(found)
+    assert sorted(stored.message.subject for stored in found) == [f"Grande ({n}/{count})" for n in range(1, count + 1)]
+    assert sorted(state.messages) == sorted(stored.id for stored in found)
+    assert {stored.message.recipients[-1].address for stored in found} == {"eva@example.com"}
+
+
+async def test_a_scan_that_is_cancelled_between_its_messages_sends_none(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept, second, cancelled = machine.store.queue.accept, asyncio.Event(), asyncio.Event()
+
+    async def slow(*told: Any) -> int:
+        number = await accept(*told)
+        if number == 2:
+            second.set()
+            await cancelled.wait()
+        return number
+
+    monkeypatch.setattr(machine.store.queue, "accept", slow)
+    monkeypatch.setattr(machine.gateway.intake, "offer", lambda _account: None)
+    await machine.scan_settings.change({"size_limit_mb": 2}, actor=ANA)
+    job = await machine.scans.begin(IN_PARTS, ANA, noisy(tmp_path, 4))
+    await second.wait()
+    cancelling = asyncio.create_task(machine.jobs.cancel(job.id, ANA))
+    await asyncio.sleep(0.05)
+    cancelled.set()
+    assert isinstance((await cancelling).state, Cancelled)
+    for number in (1, 2):
+        stored = await machine.store.queue.load(number)
+        assert stored is not None
+        assert isinstance(stored.entries[0].state, NotSent)
+    assert await machine.store.queue.load(3) is None

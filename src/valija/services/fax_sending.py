@@ -115,6 +115,7 @@ class FaxSender:
         jobs.settled[JobKind.FAX_SEND] = self.settled
         jobs.overdue[JobKind.FAX_SEND] = self.overdue
         jobs.interrupted[JobKind.FAX_SEND] = self.take_up
+        jobs.queued[JobKind.FAX_SEND] = self._queued
 
     async def send(self, order: FaxOrder, actor: Actor) -> StoredJob:
         """Begin to send. Raises :class:`InvalidFields`, :class:`~valija.domain.errors.NotReady`, store errors."""
@@ -209,6 +210,10 @@ class FaxSender:
             account=ACCOUNT, state=None, limit=1, device="", text=name_of(name)
         )
         return next((stored.id for stored in found if parse_name(stored.message.envelope_id) == name), None)
+
+    async def _queued(self, job: StoredJob) -> list[int]:
+        found = await self._in_queue(job, 0)
+        return [] if found is None else [found]
 
     async def _confirmation(self, settings: FaxSettings) -> Confirmation:
         """Return what is asked for: nothing, if no answer could be fetched."""

@@ -93,6 +93,7 @@ class JobDesk:
         self.settled: dict[JobKind, Settled] = {}
         self.overdue: dict[JobKind, Overdue] = {}
         self.interrupted: dict[JobKind, Interrupted] = {}
+        self.queued: dict[JobKind, Callable[[StoredJob], Awaitable[list[int]]]] = {}  # also what was not handed on yet
         self.cancelled: dict[JobKind, Callable[[StoredJob], Awaitable[None]]] = {}
         self._gateway = gateway
         self._events = events
@@ -206,6 +207,8 @@ class JobDesk:
             await asyncio.wait([task])
             await self._tidy(number)
         messages = job.state.messages if isinstance(job.state, Sending | Awaiting) else ()
+        if task is not None and job.card.kind in self.queued:
+            messages = tuple(await self.queued[job.card.kind](job))
         with contextlib.suppress(UnknownName):  # what has gone from the queue need not be taken from it
             await self._gateway.act("cancel", messages, actor)
         if job.card.kind in self.cancelled:

@@ -26,7 +26,8 @@ class OutgoingMail:
     """A message of the machine: ``to`` is in its head, ``bcc`` gets it as well.
 
     ``fields`` are header fields more; ``notify`` and ``envelope_id`` are DSN parameters (RFC 3461), ``reverse_path`` is where
-    reports go, the sender's address if empty. ``original``: ORCPT for those whose address is another one than was named.
+    reports go, the sender's address if empty. ``message_id`` may be what stands before the @ alone. ``original``: ORCPT for
+    those whose address is another one than was named.
     """
 
     to: tuple[str, ...]
@@ -64,6 +65,7 @@ class Outgoing:
         settings = await self._delivery.settings()
         address = sender_address(settings)
         domain = address.rpartition("@")[2]
+        local = mail.message_id or secrets.token_hex(16)
         draft = Draft(
             settings.sender_name,
             address,
@@ -71,7 +73,7 @@ class Outgoing:
             mail.subject,
             mail.text,
             self._clock.now(),
-            mail.message_id or f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
+            local if "@" in local else f"{local}@{domain if domain.isascii() else 'valija.invalid'}",
             f"=_{secrets.token_hex(16)}",
             mail.fields,
         )
@@ -96,6 +98,14 @@ class Outgoing:
             words = message(N_("The message could not be queued: {why}."), why=verdict.text)
             raise (StoreFull if verdict.code == NO_SPACE else TryLater)(words)
         return QueuedMail(incoming.id, draft.message_id)
+
+    async def find(self, beginning: str, limit: int = 1) -> list[QueuedMail]:
+        """Return what is in the queue under Message-IDs that begin so, also what has left, in order. Raises store errors."""
+        found = await self._intake.queue.list_messages(
+            account=ACCOUNT, state=None, limit=limit, device="", text=beginning
+        )
+        named = [QueuedMail(stored.id, stored.message.message_id.strip("<> ")) for stored in found]
+        return [mail for mail in named[::-1] if mail.message_id.startswith(beginning)]
 
     def _recipients(self, mail: OutgoingMail) -> tuple[QueuedRecipient, ...]:
         bare = recipients_of([*mail.to, *mail.bcc])

@@ -39,7 +39,9 @@ from valija.services.delivery import File
 from valija.services.job_run import JobRun, JobStopped
 from valija.services.outgoing import Outgoing, OutgoingMail
 from valija.services.preferences import zone_of
+from valija.services.scan_mails import write_mails
 from valija.services.scan_pages import FOLDER, PageList, ScanPage, page_path, picture_path, write_list
+from valija.store.jobs_port import StoredJob
 from valija.store.port import Store
 
 PAGES_LIMIT: Final = 1000
@@ -234,20 +236,30 @@ class ScanWork:
         else:
             parts = await self._documents(run, request, found, worker, name)
         subject = fill_template(request.choices.subject, values)
-        numbers = []
-        for part, files in enumerate(parts, 1):
-            counted = f" ({part}/{len(parts)})" if len(parts) > 1 else ""
-            queued = await self._outgoing.queue(
-                OutgoingMail(
-                    request.to,
-                    subject[:240] + counted,
-                    _text(request),
-                    tuple(files),
-                    bcc=tuple(a for a in request.choices.bcc if a not in request.to),
-                )
+        mails = [
+            OutgoingMail(
+                request.to,
+                subject[:240] + (f" ({part}/{len(parts)})" if len(parts) > 1 else ""),
+                _text(request),
+                tuple(files),
+                bcc=tuple(a for a in request.choices.bcc if a not in request.to),
+                message_id=mail_name(run.job) + str(part),
             )
-            numbers.append(queued.id)
+            for part, files in enumerate(parts, 1)
+        ]
+        await asyncio.to_thread(write_mails, run.directory, mails)
+        await self.queue(run, mails)
+
+    async def queue(self, run: JobRun, mails: Sequence[OutgoingMail], *, again: bool = False) -> None:
+        """Put all messages of a scan into the queue; of one that is taken up ``again`` those that are not there."""
+        there = await self._outgoing.find(mail_name(run.job), PAGES_LIMIT) if again else []
+        known = {queued.message_id.partition("@")[0]: queued.id for queued in there}
+        numbers = [known.get(mail.message_id) or (await self._outgoing.queue(mail)).id for mail in mails]
         await run.hand_on(numbers)
+
+    async def queued(self, job: StoredJob) -> list[int]:
+        """Return the numbers of a scan's messages in the queue."""
+        return [queued.id for queued in await self._outgoing.find(mail_name(job), PAGES_LIMIT)]
 
     async def _documents(
         self, run: JobRun, request: ScanRequest, found: PageList, worker: PaperWorker, name: str
@@ -321,6 +333,11 @@ class ScanWork:
             language=choices.ocr_language,
         )
         return [File(out, own, media_type)]
+
+
+def mail_name(job: StoredJob) -> str:
+    """Return what the Message-IDs of a scan begin with; the number of the part follows."""
+    return f"valija-scan.{job.id}.{job.card.detail('token')}."
 
 
 def asked_again(request: ScanRequest) -> dict[str, Any]:

@@ -8,12 +8,14 @@ Theory of operation
 3. A file that is already what is asked for, and fits, is sent as it is.
 4. What is larger than the limit is made smaller, divided at page boundaries into numbered messages, or refused. All
    documents are there before the first message is queued.
+   Messages are written down before that one is: a process that ends in between is gone on after, and each is queued once.
 5. What people do with the pages of one scan is done one after the other, and only one of them sends it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +36,7 @@ from valija.services.jobs import JobDesk
 from valija.services.mail_taking import Say
 from valija.services.outgoing import Outgoing
 from valija.services.preferences import zone_of
+from valija.services.scan_mails import read_mails
 from valija.services.scan_pages import PageList, picture_path, read_list, write_list
 from valija.services.scan_settings import ScanSettingsDesk
 from valija.services.scan_work import ScanFile, ScanWork, take_over
@@ -63,6 +66,8 @@ class ScanDesk:
         self._work = ScanWork(store, outgoing, clock)
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         jobs.overdue[JobKind.SCAN] = self._nobody_looked
+        jobs.interrupted[JobKind.SCAN] = self._take_up
+        jobs.queued[JobKind.SCAN] = self._work.queued
 
     # --- what people do ---------------------------------------------------------------------------------------------------
 
@@ -94,6 +99,7 @@ class ScanDesk:
             "format": choices.format.value,
             "colour": choices.colour.value,
             "resolution": str(choices.resolution),
+            "token": secrets.token_hex(8),
         }
         if where:
             actor = replace(actor, where=where)
@@ -200,6 +206,18 @@ class ScanDesk:
             return request
         subject = self._say(SUBJECT, (await self._store.load_preferences()).language)
         return replace(request, choices=replace(request.choices, subject=subject))
+
+    async def _take_up(self, job: StoredJob) -> bool:
+        """Go on with a scan whose messages were being queued when the process ended."""
+        mails = await asyncio.to_thread(read_mails, self._jobs.folder(job.id))
+        if not mails:
+            return False
+
+        async def work(run: JobRun) -> None:
+            await self._work.queue(run, mails, again=True)
+
+        await self._jobs.go_on(job, work)
+        return True
 
     async def _nobody_looked(self, job: StoredJob) -> JobEvent:
         trouble = self._jobs.troubles.of_reason("scan_not_looked_at")
