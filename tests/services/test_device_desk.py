@@ -429,6 +429,18 @@ async def test_guesses_from_many_addresses_cost_little_and_lock_the_login(office
     assert await office.desk.verify("ricoh", made.password, HERE) == made.device
 
 
+async def test_guesses_at_one_login_from_many_addresses_at_once_are_no_more_for_that(office: Office) -> None:
+    """While one is looked at, the others are not; the device is, at its turn, where it was right before."""
+    made = await office.desk.add({"name": "Ricoh"}, ANA)
+    assert made.password is not None
+    office.desk._logins.trust("ricoh", HERE)
+    guesses = [_guess(office, "ricoh", f"10.0.0.{number}") for number in range(5 * FAILURES)]
+    *_wrong, found = await asyncio.gather(*guesses, office.desk.verify("ricoh", made.password, HERE))
+    assert found == made.device
+    assert office.slow == FAILURES + 1
+    assert office.desk._logins._turns == {}
+
+
 async def test_a_login_of_any_length_takes_little_memory(office: Office) -> None:
     """What is longer than any login is nobody's, and is not kept whole."""
     for number in range(3):

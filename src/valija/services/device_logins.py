@@ -5,8 +5,8 @@ Theory of operation
 1. A password that was right is known again without the slow hash, by a keyed digest that never leaves this process.
 2. Any other is hashed, and takes as long where there is no such device. A wrong one is answered later and later, then not
    looked at for a while (:mod:`valija.domain.guess_guard`).
-3. From one address, one password is hashed at a time: who guesses on many connections holds up nobody else, and gets no more
-   guesses by that.
+3. From one address, and of one login, one password is hashed at a time: who guesses on many connections or from many addresses
+   holds up nobody else, and gets no more guesses by that.
 4. A device is trusted at the address where its password was right, also after a restart.
 5. None of this touches the mailbox's token.
 """
@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -65,7 +65,7 @@ class DeviceLogins:
         self._secret_key = secrets.token_bytes(32)
         self._known_good: dict[str, tuple[Secret, bytes]] = {}
         self._one_time: dict[str, tuple[bytes, float]] = {}
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._turns: dict[Hashable, tuple[asyncio.Lock, int]] = {}
         self._told: list[datetime] = []
 
     def trust(self, login: str, address: str) -> None:
@@ -106,7 +106,7 @@ class DeviceLogins:
     async def check(self, device: Device | None, login: str, password: Secret, address: str) -> bool:
         """Tell whether a password is a device's; None where there is no device of this login. Raises :class:`NotLookedAt`."""
         here = plain_address(address)
-        async with self._turn(place_of(here)):
+        async with self._turn(place_of(here)), self._turn((login,)):
             if device is not None and self.recognise(device, password, address):
                 return True  # somebody in front was right
             if self._guard.locked_until(here, login, self._clock.now()) is not None:
@@ -142,16 +142,16 @@ class DeviceLogins:
         return good
 
     @asynccontextmanager
-    async def _turn(self, place: str) -> AsyncIterator[None]:
-        lock, waiting = self._turns.get(place, (asyncio.Lock(), 0))
-        self._turns[place] = lock, waiting + 1
+    async def _turn(self, whose: Hashable) -> AsyncIterator[None]:
+        lock, waiting = self._turns.get(whose, (asyncio.Lock(), 0))
+        self._turns[whose] = lock, waiting + 1
         try:
             async with lock:
                 yield
         finally:
-            lock, waiting = self._turns.pop(place)
+            lock, waiting = self._turns.pop(whose)
             if waiting > 1:
-                self._turns[place] = lock, waiting - 1
+                self._turns[whose] = lock, waiting - 1
 
     async def _tell(self, login: str, address: str, now: datetime) -> None:
         """Put a lock-out on record, a few in ten minutes: who guesses from everywhere must not fill the disk."""
