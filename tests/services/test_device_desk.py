@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ from valija.domain.guess_guard import (
     GuessGuard,
 )
 from valija.domain.record import AuditAction
-from valija.domain.sighting import UNKNOWN_LIMIT, Seen
+from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting
 from valija.domain.text import message
 from valija.protocol.sasl_server import Shown
 from valija.secret import Secret
@@ -362,6 +363,40 @@ async def test_strangers_are_listed_and_their_number_is_bounded(office: Office) 
     assert len(office.desk.strangers()) == UNKNOWN_LIMIT
     assert office.desk.strangers()[-1].address == "10.0.0.10"
     assert len(await office.store.list_sightings()) == UNKNOWN_LIMIT
+
+
+async def test_strangers_that_come_while_nothing_can_be_written_take_little_memory(office: Office) -> None:
+    """Who was never written down need not be struck off; who was is, also where that happens at the same moment."""
+    save = office.store.save_sightings
+    at = (START + timedelta(seconds=number) for number in range(10_000))
+
+    def come(network: str) -> None:
+        for number in range(UNKNOWN_LIMIT):
+            office.desk.saw(None, Seen(next(at), f"{network}.{number}", "smtp", "", "scan", "535"))
+
+    async def down(*_what: object) -> None:
+        raise StoreError(message("The store is down."))
+
+    async def slow(found: Iterable[Sighting], forgotten: Iterable[str]) -> None:
+        come("10.0.99")
+        await save(found, forgotten)
+
+    come("10.0.0")
+    office.store.save_sightings = slow  # type: ignore[method-assign]
+    await office.desk.flush()
+    office.store.save_sightings = down  # type: ignore[method-assign,assignment]
+    for network in range(1, 20):
+        come(f"10.0.{network}")
+        with pytest.raises(StoreError):
+            await office.desk.flush()
+    assert len(office.desk._sightings._forgotten) <= UNKNOWN_LIMIT
+    office.store.save_sightings = save  # type: ignore[method-assign]
+    await office.desk.flush()
+    assert {seen.subject for seen in await office.store.list_sightings()} == {
+        f"@10.0.19.{n}" for n in range(UNKNOWN_LIMIT)
+    }
+    assert office.desk._sightings._forgotten == set()
+    assert len(office.desk._sightings._stored) == UNKNOWN_LIMIT
 
 
 # --- who guesses ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Theory of operation
 2. Of several nodes that share the store, each sees a part. So before it writes, and now and then in any case, a node reads what
    the others have written, and adds to that what it has counted itself. Two that write at the very same moment may lose a
    count; nothing hangs on it.
-3. Strangers are bounded: the longest unseen go.
+3. Strangers are bounded: the longest unseen go. Of those that go, the ones that were written down are struck off there.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class DeviceSightings:
         self._seen: dict[str, Sighting] = {}
         self._stored: dict[str, Sighting] = {}  # as it was read or written last
         self._unsaved: set[str] = set()
+        self._writing: set[str] = set()  # just now
         self._forgotten: set[str] = set()
         self._look_at = float("-inf")
 
@@ -79,12 +80,16 @@ class DeviceSightings:
         forgotten, self._forgotten = self._forgotten, set()
         if subjects or forgotten:
             found = [self._seen[subject] for subject in subjects if subject in self._seen]
+            self._writing = subjects
             try:
                 await self._store.save_sightings(found, forgotten)
             except BaseException:
-                self._unsaved |= subjects
+                self._unsaved |= subjects & self._seen.keys()
                 self._forgotten |= forgotten - self._seen.keys()
                 raise
+            finally:
+                self._writing = set()
+            self._stored = {s: one for s, one in self._stored.items() if s not in forgotten}
             self._stored |= {one.subject: one for one in found}
         return news
 
@@ -106,9 +111,10 @@ class DeviceSightings:
 
     def _bound(self) -> None:
         for old in self.strangers()[UNKNOWN_LIMIT:] if len(self._seen) > UNKNOWN_LIMIT else ():
-            self._forget(old.subject)
+            self._forget(old.subject, was_written=old.subject in self._stored or old.subject in self._writing)
 
-    def _forget(self, subject: str) -> None:
+    def _forget(self, subject: str, *, was_written: bool = True) -> None:
         del self._seen[subject]
         self._unsaved.discard(subject)
-        self._forgotten.add(subject)
+        if was_written:
+            self._forgotten.add(subject)
