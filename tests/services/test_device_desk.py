@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -377,7 +377,7 @@ async def test_strangers_that_come_while_nothing_can_be_written_take_little_memo
     async def down(*_what: object) -> None:
         raise StoreError(message("The store is down."))
 
-    async def slow(found: Iterable[Sighting], forgotten: Iterable[str]) -> None:
+    async def slow(found: Sequence[Sighting], forgotten: Collection[str]) -> None:
         come("10.0.99")
         await save(found, forgotten)
 
