@@ -377,9 +377,9 @@ async def test_strangers_that_come_while_nothing_can_be_written_take_little_memo
     async def down(*_what: object) -> None:
         raise StoreError(message("The store is down."))
 
-    async def slow(found: Sequence[Sighting], forgotten: Collection[str]) -> None:
+    async def slow(sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
         come("10.0.99")
-        await save(found, forgotten)
+        await save(sightings, forget)
 
     come("10.0.0")
     office.store.save_sightings = slow  # type: ignore[method-assign]
