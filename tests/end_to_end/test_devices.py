@@ -63,6 +63,9 @@ def test_a_forgotten_device_is_found_and_let_in_by_one_command(daemon: Daemon) -
     assert "termina" in daemon.ok("device", "learn", "--for", "1h30m", language="es")
     assert daemon.run("device", "learn", "--for", "25h").returncode == 2
     daemon.stop()
+    away = daemon.run("device", "list", language="es")
+    assert away.returncode == 4
+    assert "no existe ese archivo o carpeta" in away.stderr or "se rechazó la conexión" in away.stderr
     daemon.start()
     daemon.set_smtp()
     fax = Printer(daemon, None, tls=False)

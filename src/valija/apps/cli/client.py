@@ -118,7 +118,8 @@ class DaemonClient:
                 raise ApiProblem(_problem(response))
             yield response
         except (OSError, http.client.HTTPException) as error:
-            raise DaemonUnreachable(self.socket_path, str(error) or type(error).__name__) from None
+            words = getattr(error, "strerror", None) or str(error)
+            raise DaemonUnreachable(self.socket_path, words or type(error).__name__) from None
         finally:
             connection.close()
 

@@ -149,7 +149,7 @@ def run(arguments: Sequence[str], language: str) -> None:
         sys.exit(int(error.problem.get("exit_status", 4)))
     except DaemonUnreachable as error:
         click.secho(
-            _("The daemon does not answer at {socket}: {why}.").format(socket=error.socket_path, why=error.why),
+            _("The daemon does not answer at {socket}: {why}.").format(socket=error.socket_path, why=_(error.why)),
             err=True,
             fg="red",
         )

@@ -141,6 +141,8 @@ _SYSTEMS_WORDS = (
     N_("Is a directory"),
     N_("Not a directory"),
     N_("No space left on device"),
+    N_("Connection refused"),
+    N_("timed out"),
 )
 
 
