@@ -495,6 +495,35 @@ async def test_a_server_that_starts_anew_is_waited_for_a_minute_before_anybody_m
     assert len(office.upstream.offered) == 1
 
 
+async def test_what_is_being_stored_when_a_pause_begins_waits_for_its_end(tmp_path: Path) -> None:
+    """It was offered to the lane before, and comes to its hand afterwards; nothing is tried for it."""
+    office, tries = Office(tmp_path), 0
+    await office.start()
+    office.dispatcher.wake(ACCOUNT)
+    await settle()
+
+    async def refuses(_account: str) -> Any:
+        nonlocal tries
+        tries += 1
+        raise LoginFailed(Trouble("server_busy", WhoActs.NOBODY, "454 4.7.0 Too many log-ins", START))
+
+    offers = [office.dispatcher.offer(ACCOUNT) for _number in range(50)]
+    works = office.upstream.open
+    office.upstream.open = refuses  # type: ignore[method-assign]
+    await office.put()
+    await settle()
+    assert (tries, office.dispatcher.pause_of(ACCOUNT) is not None) == (1, True)
+    sent = QueuedMessage(ACCOUNT, "d", "a@x.org", "2@x.org", 100, office.clock.now(), (QueuedRecipient("c@x.org"),))
+    for offer in offers:
+        assert offer is not None
+        await office.store.queue.accept_leased(sent, Body(b"Subject: x\r\n\r\n"), offer.until, offer.taken)
+    await settle()
+    assert tries == 1
+    office.upstream.open = works  # type: ignore[method-assign]
+    await office.until(all_delivered, timedelta(seconds=30))
+    await office.stop()
+
+
 async def test_one_message_that_cannot_be_sent_at_all_stops_no_other(office: Office) -> None:
     """Whatever a fault there is in this program: the others leave, and that one ends in its time."""
     send = Connection.send

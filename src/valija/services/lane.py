@@ -372,8 +372,8 @@ class Lane:
     async def _may_begin(self, recipients: int) -> bool:
         """Wait for the pace; false if the account's mail has been stopped meanwhile, or would be for long."""
         while not self._stopping:
-            gate = self._d.gate(self.account)
-            if not gate.is_open and not gate.may_probe(self._d.clock.now()):
+            now, gate = self._d.clock.now(), self._d.gate(self.account)
+            if self._leasing.is_paused(now) or not (gate.is_open or gate.may_probe(now)):
                 return False
             wait = self._pace.wait(recipients)
             if wait is not None and wait <= timedelta():

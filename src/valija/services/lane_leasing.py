@@ -69,6 +69,10 @@ class Leasing:
         self._limits_read = False
         self.pause: Pause | None = None
 
+    def is_paused(self, now: datetime) -> bool:
+        """Tell whether the lane waits for something that passes."""
+        return self.pause is not None and now < self.pause[0]
+
     def wake(self) -> None:
         """Look again whether something is due."""
         self.fall_behind()
