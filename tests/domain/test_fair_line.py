@@ -56,3 +56,11 @@ def test_every_job_is_taken_once_and_each_kind_in_order(sizes: list[int], places
     for kind in (10, 2 * LARGE):
         same = [number for number in order if sizes[number] == kind]
         assert same == sorted(same)
+
+
+@given(st.lists(st.sampled_from([10, 2 * LARGE]), max_size=12), st.sets(st.integers(0, 11)))
+def test_what_is_taken_out_is_gone_and_the_others_keep_their_order(sizes: list[int], wanted: set[int]) -> None:
+    """Of either size, wherever it stood."""
+    line, other = filled(sizes), filled(sizes)
+    assert sorted(line.take_out(lambda job: job in wanted)) == sorted(wanted & set(range(len(sizes))))
+    assert line.clear() == [job for job in other.clear() if job not in wanted]
