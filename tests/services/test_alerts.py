@@ -24,7 +24,7 @@ from valija.domain.account import Setting
 from valija.domain.account_gate import hold, release
 from valija.domain.alert import AlertKind, Told
 from valija.domain.alert_telling import Channel, HandingName
-from valija.domain.job import Failed, Sending
+from valija.domain.job import Failed, Preparing, Sending
 from valija.domain.printer import PrinterState, PrinterStateName, Supply
 from valija.domain.record import ReceivedMessage
 from valija.domain.token import Invalid, InvalidCause
@@ -460,6 +460,29 @@ def why(job: StoredJob | None) -> str:
     assert job is not None
     assert isinstance(job.state, Failed)
     return job.state.trouble.reason
+
+
+async def test_a_request_is_answered_once_also_if_the_machine_is_stopped_just_then(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await change(machine, request_senders=["@office.example"])
+    accept = machine.store.queue.accept
+
+    async def stops(*told: Any) -> int:
+        number = await accept(*told)
+        asking.cancel()
+        await asyncio.sleep(0)
+        return number
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.store.queue, "accept", stops)
+        patch.setattr(machine.gateway.intake, "offer", lambda _account: None)
+        asking = asyncio.create_task(asked(machine, 1, f"From: {OPERATOR}", "Subject: hello"))
+        await asyncio.gather(asking, return_exceptions=True)
+    assert isinstance((await machine.jobs.job(1)).state, Preparing)
+    assert await machine.status_requests.mail.take() == 1
+    assert isinstance((await machine.jobs.job(1)).state, Sending)
+    assert len(await mails(machine)) == 1
 
 
 async def test_a_request_of_who_may_ask_is_answered_once(machine: Machine) -> None:

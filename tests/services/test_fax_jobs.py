@@ -463,6 +463,42 @@ async def test_who_asks_is_answered_once_and_only_where_that_is_right(machine: M
     assert len(await queued(machine)) == 2, "an answer to an answer"
 
 
+@pytest.mark.parametrize("stopped_at", [1, 2])
+async def test_a_fax_is_handed_on_and_answered_once_whenever_the_machine_is_stopped(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    """A message that is in the queue when its work ends is known to the next start."""
+    await machine.fax.settings.change({"forward": [": ana@x.y"]}, actor=ANA)
+    asks = {"Return_Path": "<eva@example.com>", "Disposition_Notification_To": "eva@example.com"}
+    accept, calls = machine.store.queue.accept, 0
+
+    async def stops(*told: Any) -> int:
+        nonlocal calls
+        calls += 1
+        number = await accept(*told)
+        if calls == stopped_at:
+            taking.cancel()
+            await asyncio.sleep(0)
+        return number
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine.store.queue, "accept", stops)
+        patch.setattr(machine.gateway.intake, "offer", lambda _account: None)
+        taking = asyncio.create_task(came(machine, a_fax(**asks).as_bytes()))
+        await asyncio.gather(taking, return_exceptions=True)
+    (job,) = await machine.store.jobs.list_jobs(kind=JobKind.FAX_RECEIVE, state=None, limit=2)
+    assert isinstance(job.state, Preparing), job.state
+    again = build(Configuration(), machine.store, FakeClock(by_itself=False), machine.state_dir)
+    await again.fax.receiver.mail.start()
+    await again.jobs.start()
+    await again.fax.receiver.mail.take()
+    await again.jobs.stop()
+    await again.http.close()
+    job = await machine.jobs.job(job.id)
+    assert isinstance(job.state, Done), job.state
+    assert sorted(q.entries[0].recipient.address for q in await queued(machine)) == ["ana@x.y", "eva@example.com"]
+
+
 async def test_a_fax_goes_on_by_rule_and_never_twice_through_one_machine(machine: Machine) -> None:
     """As it came; one that was here before, or that has gone far, stays."""
     await machine.fax.settings.change({"forward": ["@example.com: ana@x.y", ": all@x.y"]}, actor=ANA)

@@ -210,8 +210,9 @@ class FaxReceiver:
             text=self._say(N_("A fax is attached."), await self._language()) + f"\n{sender}",
             files=tuple(File(p.path, _safe_name(p), _TYPES[p.kind.value]) for p in parts),
             fields=((THROUGH, ", ".join([*through, own])),),
+            message_id=f"valija-forward.{run.id}.",
         )
-        queued = await self._outgoing.queue(mail)
+        queued = await self._outgoing.queue_once(mail)
         await run.note(JobWord.FORWARDED, f"{', '.join(to)} ({queued.id})")
         return to
 
@@ -234,6 +235,11 @@ class FaxReceiver:
         preferences = await self._store.load_preferences()
         language = preferences.language or "en"
         address = sender_address(settings)
+        name = f"valija-answer.{run.id}."
+        if await self._outgoing.find(name):  # by a process that has ended
+            await run.note(JobWord.CONFIRMED, to)
+            return
+        message_id = f"{name}{secrets.token_hex(8)}@{address.rpartition('@')[2] or self._host_name}"
         error = self._say(N_("The fax cannot be shown as pages."), "en") if unreadable else ""
         sentence = (
             N_("The fax cannot be shown as pages.") if unreadable else N_("The fax has arrived, and was made pages of.")
@@ -249,24 +255,24 @@ class FaxReceiver:
                 subject=f"{fax}: {run.job.card.title}",
                 text=f"{preferences.name}: {self._say(sentence, language)}\n",
                 date=self._clock.now(),
-                message_id=f"{secrets.token_hex(16)}@{address.rpartition('@')[2] or self._host_name}",
+                message_id=message_id,
                 boundary=f"=_{secrets.token_hex(16)}",
                 about=head.first("message-id").strip("<> ")[:990],
                 original_recipient=head.first("original-recipient")[:320],
                 error=error,
             )
         )
-        await self._queue_answer(octets, to, run.job.card.title)
+        await self._queue_answer(octets, to, run.job.card.title, message_id)
         await run.note(JobWord.CONFIRMED, to)
 
-    async def _queue_answer(self, octets: bytes, to: str, subject: str) -> None:
+    async def _queue_answer(self, octets: bytes, to: str, subject: str, message_id: str) -> None:
         """Queue it from the empty reverse path; of its own trouble nobody is told."""
         account = Setting.SMTP.value
         queued = QueuedMessage(
             account=account,
             device="",
             reverse_path="",
-            message_id="",
+            message_id=message_id,
             size=len(octets),
             accepted_at=self._clock.now(),
             recipients=(QueuedRecipient(to),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from valija.domain.account import Setting
@@ -98,6 +98,14 @@ class Outgoing:
             words = message(N_("The message could not be queued: {why}."), why=verdict.text)
             raise (StoreFull if verdict.code == NO_SPACE else TryLater)(words)
         return QueuedMail(incoming.id, draft.message_id)
+
+    async def queue_once(self, mail: OutgoingMail) -> QueuedMail:
+        """Queue a message, unless one is there whose Message-ID begins with this one's: a process that has ended put it there.
+
+        Raises what :meth:`queue` raises.
+        """
+        there = await self.find(mail.message_id)
+        return there[0] if there else await self.queue(replace(mail, message_id=mail.message_id + secrets.token_hex(8)))
 
     async def find(self, beginning: str, limit: int = 1) -> list[QueuedMail]:
         """Return what is in the queue under Message-IDs that begin so, also what has left, in order. Raises store errors."""

@@ -64,7 +64,9 @@ class StatusRequests:
         message_id = letter.head.first("message-id").strip()
         if message_id.startswith("<") and message_id.endswith(">") and _is_one_word(message_id):
             fields += [("In-Reply-To", message_id), ("References", message_id)]
-        queued = await self._outgoing.queue(OutgoingMail((letter.sender,), subject, text, fields=tuple(fields)))
+        name = f"valija-status.{run.id}."
+        mail = OutgoingMail((letter.sender,), subject, text, fields=tuple(fields), message_id=name)
+        queued = await self._outgoing.queue_once(mail)
         await run.hand_on([queued.id])
 
     async def _refusal(self, run: JobRun, letter: Letter, settings: AlertSettings) -> str:
