@@ -25,6 +25,7 @@ PAGE_LIMIT_S: Final = 180.0
 FREE_LIMIT: Final = 300_000_000  # octets of disk that stay free
 AREA_MM: Final = (216, 297)  # A4 and Letter
 _WORDS_LIMIT: Final = 4000
+_OUTPUT_LIMIT: Final = 1_000_000
 # its name; its values, in one of two forms; the present one
 _OPTION: Final = re.compile(
     r"^\s+--?([a-z][a-z-]*)(?:\[=\((.*?)\)\]| (.*?))? \[((?:[^\[\]]|\[[^\[\]]*\])*)\](?: \[(?:advanced|hardware)\])*\s*$"
@@ -120,7 +121,11 @@ async def _run(
             if count > limit:
                 raise PaperProblem("paper_too_large", f"{count} pages")
             yield Path(name)
-        status, said = await process.wait(), await words
+        try:
+            async with asyncio.timeout(PAGE_LIMIT_S):
+                status, said = await process.wait(), await words
+        except TimeoutError:  # its pages are there, but it goes on with something
+            raise PaperProblem("scanner_timed_out") from None
         if status or (not count and said):
             raise PaperProblem(_meaning(said), _last_line(said))
     finally:
@@ -143,14 +148,15 @@ async def _output(*arguments: str) -> str:
     process = await _start(*arguments)
     try:
         async with asyncio.timeout(LIST_LIMIT_S):
-            out, said = await process.communicate()
+            out, said = await asyncio.gather(_first_octets(process), _last_words(process))
+            await process.wait()
     except TimeoutError:
         raise PaperProblem("scanner_timed_out") from None
     finally:
         await children.end(process)
     text = out.decode("utf-8", "replace")
     if process.returncode and not text.strip():
-        raise PaperProblem(_meaning(said.decode("utf-8", "replace")), _last_line(said.decode("utf-8", "replace")))
+        raise PaperProblem(_meaning(said), _last_line(said))
     return text
 
 
@@ -168,6 +174,14 @@ async def _start(*arguments: str) -> asyncio.subprocess.Process:
         | {"LC_ALL": "C.UTF-8"},
         start_new_session=True,
     )
+
+
+async def _first_octets(process: asyncio.subprocess.Process) -> bytes:
+    """Read all that a program prints, and keep what a list of scanners or options can be."""
+    kept = b""
+    while process.stdout is not None and (piece := await process.stdout.read(65_536)):
+        kept += piece[: _OUTPUT_LIMIT - len(kept)]
+    return kept
 
 
 async def _last_words(process: asyncio.subprocess.Process) -> str:
