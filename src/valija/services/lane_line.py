@@ -52,8 +52,11 @@ class LaneLine:
         """Return the next message; None if none comes for so long."""
         self.idle += 1
         try:
-            while (taken := self._jobs.take(places())) is None:
-                if self._closed or not await self._woken(patience_s):
+            taken = self._jobs.take(places())
+            while taken is None:
+                woken = not self._closed and await self._woken(patience_s)
+                taken = self._jobs.take(places())  # one may have come in the very turn in which the patience was over
+                if taken is None and not woken:
                     return None
             job, large = taken
             self.octets -= len(job.leased.body.octets)
