@@ -237,6 +237,21 @@ async def test_old_tls_without_an_address_would_be_in_vain_and_is_refused(office
         await office.desk.change("old-hp", {"ranges": ""}, ANA)
 
 
+async def test_a_mailbox_is_fetched_with_a_password_only(office: Office) -> None:
+    """The machine would leave it alone, and nobody could fetch it."""
+    fax = {"name": "Fax", "ranges": HERE, "mailbox": "internet-fax"}
+    with pytest.raises(InvalidFields, match="needs a password"):
+        await office.desk.add(fax, ANA)
+    await office.desk.add({"name": "Fax", "ranges": HERE}, ANA)
+    with pytest.raises(InvalidFields, match="valija device password fax"):
+        await office.desk.change("fax", {"mailbox": "internet-fax"}, ANA)
+    assert not office.desk.fetches("internet-fax")
+    await office.desk.new_password("fax", ANA)
+    await office.desk.change("fax", {"mailbox": "internet-fax"}, ANA)
+    assert office.desk.fetches("internet-fax")
+    assert (await office.desk.add(fax | {"name": "Two"}, ANA, with_password=True)).password is not None
+
+
 async def test_two_of_one_name_that_are_added_at_once_get_logins_of_their_own(office: Office) -> None:
     made = await asyncio.gather(*(office.desk.add({"name": "Ricoh"}, ANA) for _who in range(3)))
     assert {one.device.login for one in made} == {"ricoh", "ricoh-2", "ricoh-3"}

@@ -268,7 +268,8 @@ class DeviceDesk:
 
     def fetches(self, mailbox: str) -> bool:
         """Tell whether a device fetches the mailbox of this POP setting."""
-        return any(stored.value.enabled and stored.value.mailbox == mailbox for stored in self._devices.values())
+        devices = (stored.value for stored in self._devices.values())
+        return any(d.enabled and d.password is not None and d.mailbox == mailbox for d in devices)
 
     def locked_until(self, login: str, address: str) -> datetime | None:
         """Return until when log-ins are not looked at."""
@@ -335,10 +336,14 @@ class DeviceDesk:
         return True
 
     def _check_known(self, device: Device) -> None:
-        """Refuse a device that nothing tells from others, or whose old TLS would be in vain. Raises :class:`InvalidFields`."""
+        """Refuse a device that nothing tells from others, or that asks for what it cannot have (:class:`InvalidFields`)."""
         if device.tls is TlsPolicy.LEGACY and not device.ranges:
             problem = message(N_("must say where it connects from: old TLS is only for addresses that are named"))
             raise InvalidFields((FieldProblem("ranges", problem),))
+        if device.mailbox and device.password is None:
+            text = N_("needs a password, which the device does not have: {with_one} when it is added, or {new_one}")
+            values = {"with_one": "--with-password", "new_one": f"valija device password {device.login}"}
+            raise InvalidFields((FieldProblem("mailbox", message(text, **values)),))
         if device.password is not None or not device.enabled:
             return
         if not device.ranges:

@@ -45,7 +45,7 @@ def status(client: DaemonClient, as_json: bool) -> None:
         for token in machine["tokens"]
     ]
     output.print_table(header, lines)
-    stopped = [account for account in machine["mail"] if not account["open"]]
+    stopped = [account for account in machine["mail"] if not account["open"] or account["paused_until"]]
     if stopped:
         click.echo()
     for account in stopped:
