@@ -491,6 +491,20 @@ async def test_guesses_at_one_login_from_many_addresses_at_once_are_no_more_for_
     assert office.desk._logins._turns == {}
 
 
+async def test_the_password_of_a_device_that_is_off_is_worth_nothing_to_who_guesses(office: Office) -> None:
+    """It wipes out no guesses, and makes no address a device's home; it is no guess either."""
+    made = await office.desk.add({"name": "Lost"}, ANA)
+    assert made.password is not None
+    await office.desk.change("lost", {"enabled": False}, ANA)
+    for number in range(FAILURES):
+        await _guess(office, f"nobody-{number}", HERE)
+        if number < FAILURES - 1:
+            assert await office.desk.verify("lost", made.password, HERE) is None
+    assert office.desk.locked_until("other", HERE) is not None
+    assert office.desk.locked_until("lost", "10.0.0.9") is None
+    assert not office.desk.is_at_home(HERE)
+
+
 async def test_a_login_of_any_length_takes_little_memory(office: Office) -> None:
     """What is longer than any login is nobody's, and is not kept whole."""
     for number in range(3):

@@ -112,9 +112,10 @@ class DeviceLogins:
             if self._guard.locked_until(here, login, self._clock.now()) is not None:
                 raise NotLookedAt
             hashed = device.password if device is not None else None
-            if await self._passwords.matches(hashed, password) and hashed is not None:
-                self._known_good[login] = (hashed, self._digest(password))
-                self._guard.worked(here, login)
+            if await self._passwords.matches(hashed, password) and device is not None and hashed is not None:
+                if device.enabled:
+                    self._known_good[login] = (hashed, self._digest(password))
+                    self._guard.worked(here, login)
                 return True
             now = self._clock.now()
             locks = self._guard.failed(here, login, now)
