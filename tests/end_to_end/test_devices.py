@@ -93,7 +93,8 @@ def test_a_forgotten_device_is_found_and_let_in_by_one_command(daemon: Daemon) -
 def test_a_device_is_tried_from_the_command_line(daemon: Daemon) -> None:
     """What passes ends with 0; what is refused with 4, its meaning and its cure, in the reader's language."""
     daemon.set_smtp()
-    daemon.ok("device", "add", "Ricoh")
+    daemon.ok("device", "add", "Ricoh", "--language", "es")
+    assert daemon.json("device", "set", "ricoh", "--language", "")["language"] == "", "the machine's again"
     passed = daemon.json("device", "test", "ricoh")
     assert [stage["passed"] for stage in passed["stages"]] == [True] * 6
     assert "C: ********" in Path(passed["file"]).read_text("utf-8")

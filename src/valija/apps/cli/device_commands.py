@@ -39,7 +39,11 @@ _FIELDS = (
         type=click.Choice(["", *(s.value for s in POP_SETTINGS)]),
         help=_("The POP setting whose mailbox it may fetch, by POP3; '' for none."),
     ),
-    click.option("--language", type=click.Choice(["en", "es"]), help=_("Language of its delivery reports.")),
+    click.option(
+        "--language",
+        type=click.Choice(["", "en", "es"]),
+        help=_("Language of its delivery reports; '' for the machine's."),
+    ),
 )
 
 
