@@ -281,6 +281,17 @@ async def test_what_is_long_in_hand_is_leased_anew(office: Office) -> None:
     assert len(office.upstream.offered) == 60
 
 
+async def test_a_message_that_takes_longer_than_its_lease_is_sent_once(office: Office) -> None:
+    """A hundred megabytes over a slow line."""
+    office.upstream.takes_s = 3 * 3600
+    await office.put()
+    await office.clock.advance(60)
+    office.upstream.takes_s = 1
+    await office.put()
+    await office.until(all_delivered, timedelta(hours=4))
+    assert len(office.upstream.offered) == 2
+
+
 async def test_never_more_than_the_provider_allows_and_little_less(tmp_path: Path) -> None:
     """Three connections, thirty a minute: one connection is left for others; the pace is kept."""
     office = Office(tmp_path, PaceLimits(3, 30, 10_000))

@@ -54,6 +54,7 @@ TELL_S: Final = 0.25
 KEEP_AT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 KEEP_AT_STOP_S: Final = 10.0
 RECALL_S: Final = 2.0
+LEASE_MARGIN: Final = timedelta(minutes=5)
 HISTORY: Final = timedelta(days=7)
 FORGET_AT_ONCE: Final = 500
 FAR: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -311,7 +312,8 @@ class Dispatcher:
     async def _tidy(self) -> None:
         """Take back leases that ended, forget what is long over.
 
-        Where there are more nodes, whoever takes a lane ends its leases; a node whose clock is wrong must not.
+        None is taken back while a message takes longer than its lease: it would be sent once more beside itself. Where there
+        are more nodes, whoever takes a lane ends its leases; a node whose clock is wrong must not.
         """
         watch = ClockWatch(self.clock.now(), self.clock.monotonic(), LEASE)
         while True:
@@ -319,7 +321,8 @@ class Dispatcher:
             try:
                 now = self.clock.now()
                 trusted = watch.trusts(now, self.clock.monotonic()) and not self.queue.shared
-                if trusted and await self.queue.end_leases(now):
+                slow = any(lane.tries_since_before(now - LEASE + LEASE_MARGIN) for lane in self._lanes.values())
+                if trusted and not slow and await self.queue.end_leases(now):
                     for lane in self._lanes.values():
                         lane.wake()
                 await self.spool.delete(await self.queue.forget_ended(now - HISTORY, FORGET_AT_ONCE))

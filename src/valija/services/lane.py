@@ -50,7 +50,7 @@ class Lane:
         self._line = LaneLine()
         self._workers: set[asyncio.Task[None]] = set()
         self._connections = LaneConnections(dispatcher.clock, self._fill)
-        self._busy = 0
+        self._under_way: dict[int, datetime] = {}  # leases that are tried, and since when they are in hand
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._settings_age = 0
@@ -67,7 +67,7 @@ class Lane:
             self.hold,
             put=self._put,
             give_back=self._give_back,
-            busy=lambda: self._busy,
+            busy=lambda: len(self._under_way),
         )
         self._trouble = LaneTrouble(dispatcher, account, self._leasing, self._connections, empty=self._empty)
 
@@ -113,6 +113,10 @@ class Lane:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self.hold.stop()
+
+    def tries_since_before(self, then: datetime) -> bool:
+        """Tell whether something is under way that has been in hand since before then."""
+        return any(since < then for since in self._under_way.values())
 
     async def recall(self, numbers: Collection[int]) -> None:
         """Give back what no worker has begun with: what an operator asked for comes true now."""
@@ -195,7 +199,7 @@ class Lane:
 
     async def _one_job(self, taken: InHand, kept: KeptConnection) -> None:
         leased = taken.leased
-        self._busy += 1
+        self._under_way[leased.lease] = taken.since
         try:
             if self._d.clock.now() - taken.since > STALE:
                 await self._give_back([leased])
@@ -209,7 +213,7 @@ class Lane:
             log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
             await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
         finally:
-            self._busy -= 1
+            del self._under_way[leased.lease]
             if taken.large:
                 self._line.done()
 
