@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from valija.message.fax_mail import PartKind, kind_of, text_of_html
-from valija.message.mime_fields import parse_parameters, readable
+from valija.message.mime_fields import decode_text, parse_parameters, readable
 from valija.message.mime_reading import (
     BadMail,
     Event,
@@ -248,6 +248,16 @@ def test_random_mail_keeps_every_octet() -> None:
 def test_parameters_are_read_leniently(value: str, expected: tuple[str, dict[str, str]]) -> None:
     """Quotes, RFC 2231, and what is neither."""
     assert parse_parameters(value) == expected
+
+
+@pytest.mark.parametrize(
+    "charset", ["unicode-escape", "raw_unicode_escape", "utf-7", "punycode", "IDNA", "undefined", "a\0b", "\udcff"]
+)
+def test_a_text_is_one_that_can_be_stored_and_takes_little_time_whatever_its_charset_is_called(charset: str) -> None:
+    began = time.monotonic()
+    decode_text(b"-" + b"9a" * 100_000, charset)
+    assert "hola" in decode_text(b"hola +2AA- \\ud800", charset).encode().decode()
+    assert time.monotonic() - began < 1
 
 
 def test_encoded_words_are_read_and_never_fail() -> None:

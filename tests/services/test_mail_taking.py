@@ -21,8 +21,11 @@ from valija.domain.errors import StoreError
 from valija.domain.job import Done, Failed, JobEvent, JobKind, Preparing, TroubleCame
 from valija.domain.record import ReceivedMessage
 from valija.domain.text import message
+from valija.message.mime_reading import MessageHead
 from valija.services import mail_taking
 from valija.services.job_run import card_of
+from valija.services.mail_parts import read_head
+from valija.store import sqlite
 from valija.store.jobs_port import StoredJob
 from valija.store.memory import MemoryStore
 from valija.store.port import Store, StoredMessage
@@ -168,6 +171,53 @@ async def test_an_end_that_can_never_be_stored_does_not_hold_up_the_next_message
     assert isinstance(first.state, Failed)
     assert isinstance(second.state, Done)
     assert refused
+    await stop(machine)
+
+
+async def test_no_octets_of_a_head_hold_up_the_next_message(tmp_path: Path) -> None:
+    """What is no UTF-8, half a character, or nothing at all, wherever it stands."""
+    store = sqlite.open_store(tmp_path, None, {})
+    machine = await a_machine(tmp_path, store)
+    fax = a_fax()
+    for field in (
+        b"Message-ID: <\xff@x>",
+        b"Subject: =?utf-7?Q?+2AA-?= \xff\0",
+        b"In-Reply-To: <\xff@x>\r\nReferences: \xed\xa0\x80",
+        b"X-Valija-Through: \xff",
+        b"Content-Type: image/tiff; name*=unicode-escape''%5Cud800.tif",
+        b'Content-Type: text/plain; charset="\xff\0"',
+    ):
+        await fetched(machine, field + b"\r\n" + fax)
+    await fetched(machine, b"From: \xff <\xff@x.y>, =?utf-16-le?B?ANg=?= <b@c>\r\n\r\nhola\r\n")
+    assert await machine.fax.receiver.mail.take() == 7
+    states = [job.state for job in await jobs_of(store)]
+    assert len(states) == 7
+    assert not [state for state in states if isinstance(state, Failed) and state.trouble.reason == "job_error"]
+    await stop(machine)
+    await store.close()
+
+
+async def test_a_message_that_nobody_foresaw_is_said_to_have_failed_and_does_not_hold_up_the_next_one(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = await a_machine(tmp_path, store)
+    first = await fetched(machine, b"Subject: x\r\n\r\nhola\r\n")
+    await fetched(machine, b"Subject: x\r\n\r\nhola\r\n")
+    read = read_head
+
+    def stumbles(path: Path) -> MessageHead:
+        if path.name == first.message.file:
+            raise RecursionError
+        return read(path)
+
+    monkeypatch.setattr(mail_taking, "read_head", stumbles)
+    assert await machine.fax.receiver.mail.take() == 2
+    bad, good = await jobs_of(store)
+    assert isinstance(bad.state, Failed)
+    assert (bad.state.trouble.reason, bad.state.trouble.server_words) == ("job_error", "RecursionError")
+    assert bad.card.detail("received") == str(first.id)
+    assert isinstance(good.state, Done)
+    assert await asyncio.to_thread((tmp_path / first.message.file).is_file)
     await stop(machine)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import codecs
 import re
 from contextlib import suppress
 from email.errors import HeaderParseError
@@ -15,6 +16,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 _WORD: Final = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]*)?\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN_WORDS: Final = re.compile(r"(\?=)\s+(?==\?)")
 _VALUE_LIMIT: Final = 4_000
+# Python decodes these too, but no mail is in them; the first two take minutes for a text of some size
+_NO_CHARSETS: Final = frozenset({"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined"})
 
 
 def parse_parameters(value: str) -> tuple[str, dict[str, str]]:
@@ -73,11 +76,15 @@ def _joined(raw: dict[str, str]) -> dict[str, str]:
 
 
 def decode_text(octets: bytes, charset: str) -> str:
-    """Return text; an unknown charset or what is not of it never fails."""
+    """Return text that is UTF-8 whatever it was; an unknown charset or what is not of it never fails."""
     try:
-        return octets.decode(charset or "utf-8", "replace")
+        usual = codecs.lookup(charset or "utf-8").name not in _NO_CHARSETS
+        text = octets.decode(charset or "utf-8", "replace") if usual else ""
     except (LookupError, ValueError, UnicodeError):
-        return octets.decode("utf-8", "replace")
+        usual = False
+    if not usual:
+        text = octets.decode("utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()  # some charsets make halves of characters, which nothing can store
 
 
 def decode_words(value: str) -> str:

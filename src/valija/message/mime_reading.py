@@ -73,6 +73,14 @@ class MessageHead:
         """Return a field's first value; empty if there is none."""
         return next(iter(self.all(name)), "")
 
+    def texts(self, name: str) -> list[str]:
+        """Return every value of a field as text that can be stored and written: what is no UTF-8 in it is not kept."""
+        return [value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for value in self.all(name)]
+
+    def text(self, name: str) -> str:
+        """Return a field's first value so; empty if there is none."""
+        return next(iter(self.texts(name)), "")
+
 
 @dataclass(frozen=True, slots=True)
 class PartBegan:

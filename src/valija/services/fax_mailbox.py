@@ -64,7 +64,7 @@ def read_report(path: Path) -> Report | None:
                     break
     except BadMail:
         return None
-    references = " ".join((*head.all("in-reply-to"), *head.all("references"))) if head else ""
+    references = " ".join((*head.texts("in-reply-to"), *head.texts("references"))) if head else ""
     return _report(texts, re.findall(r"<([^<>\s]{1,990})>", references[:8_000]))
 
 

@@ -200,7 +200,7 @@ class FaxReceiver:
         if not to or await self._was(run, JobWord.FORWARDED):
             return ()
         own = sender_address(await self._delivery.settings()).lower()
-        through = [value.strip().lower() for line in head.all(THROUGH.lower()) for value in line.split(",")]
+        through = [value.strip().lower() for line in head.texts(THROUGH.lower()) for value in line.split(",")]
         if own in through or len(through) >= HOPS_LIMIT or is_automatic(head):
             await run.note(JobWord.NOT_SHOWN, f"{THROUGH}: {', '.join(through)}"[:200])
             return ()
@@ -257,8 +257,8 @@ class FaxReceiver:
                 date=self._clock.now(),
                 message_id=message_id,
                 boundary=f"=_{secrets.token_hex(16)}",
-                about=head.first("message-id").strip("<> ")[:990],
-                original_recipient=head.first("original-recipient")[:320],
+                about=head.text("message-id").strip("<> ")[:990],
+                original_recipient=head.text("original-recipient")[:320],
                 error=error,
             )
         )

@@ -26,7 +26,7 @@ from typing import Final
 from valija.domain.account import Actor, Presence, Setting
 from valija.domain.clock import Clock
 from valija.domain.errors import StoreError, ValijaError
-from valija.domain.job import JobKind, JobStateName
+from valija.domain.job import JobKind, JobStateName, Preparing
 from valija.domain.text import N_, Message, message
 from valija.message.addresses import read_addresses
 from valija.message.mime_fields import readable
@@ -140,7 +140,7 @@ class MailTaker:
             known = await self._known()
             async with PaperWorker(STRANGERS) as worker:
                 for stored in new:
-                    await self._take_one(stored, known.get(str(stored.id)), worker)
+                    await self._take_or_say_why(stored, known.get(str(stored.id)), worker)
                     await self._move(stored.id)
             return len(new)
 
@@ -160,6 +160,25 @@ class MailTaker:
         latest = await self._store.jobs.list_jobs(kind=self._kind, state=None, limit=KNOWN_JOBS)
         begun = await self._store.jobs.list_jobs(kind=self._kind, state=JobStateName.PREPARING, limit=KNOWN_JOBS)
         return {job.card.detail("received"): job for job in (*latest, *begun)}
+
+    async def _take_or_say_why(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
+        """Take a message; what nobody foresaw about it must not hold up all that come after it. It stays where it is."""
+        try:
+            await self._take_one(stored, known, worker)
+        except (ValijaError, OSError):
+            raise
+        except Exception as error:
+            log.exception("mail_not_taken", extra={"fields": {"setting": self._setting.value, "message": stored.id}})
+            await self._say_why_not(stored, type(error).__name__)
+
+    async def _say_why_not(self, stored: StoredMessage, words: str) -> None:
+        known = (await self._known()).get(str(stored.id))
+        if known is None:
+            details = {"received": str(stored.id)}
+            who = Actor("", self._setting.value, Presence.REMOTE)
+            card = card_of(self._kind, stored.message.file, who, self._clock.now(), (), details)
+            known = await self._store.jobs.add(card, Preparing(card.created_at), await self._jobs.node())
+        await self._jobs.fail(known.id, "job_error", words)
 
     async def _take_one(self, stored: StoredMessage, known: StoredJob | None, worker: PaperWorker) -> None:
         path = self._state_dir / stored.message.file
@@ -201,7 +220,7 @@ class MailTaker:
         if not title:
             title = self._say(N_("(no subject)"), (await self._store.load_preferences()).language or "en")
         who = Actor("", letter.sender or self._setting.value, Presence.REMOTE)
-        message_id = letter.head.first("message-id")[:MESSAGE_ID_LIMIT]
+        message_id = letter.head.text("message-id")[:MESSAGE_ID_LIMIT]
         details = {"received": str(stored.id), "sender": letter.sender, "message_id": message_id}
         return title, who, self._clock.now(), (), details
 

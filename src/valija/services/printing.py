@@ -137,7 +137,7 @@ class PrintDesk:
             usual_options(settings),
             run.job.card.title,
             "" if is_automatic(letter.head) else sender,
-            letter.head.first("message-id")[:990],
+            letter.head.text("message-id")[:990],
         )
         try:
             work = await self._asked(run, work, letter.head)
@@ -153,7 +153,7 @@ class PrintDesk:
             raise JobStopped("print_bad_mail")
         said = letter.head.all("from")
         found = [address for _name, address in read_addresses(said[:2]) if address]
-        if len(said) != 1 or len(found) != 1 or "@" not in found[0]:
+        if len(said) != 1 or len(found) != 1 or "@" not in found[0] or readable(found[0]) != found[0]:
             raise JobStopped("print_sender_unclear", readable(", ".join(said))[:200])
         if not may_print(settings, found[0]):
             raise JobStopped("print_unwanted", readable(found[0])[:200])
