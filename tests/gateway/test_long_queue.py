@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from quick_sender import Client, code
@@ -80,11 +81,19 @@ async def test_a_hundred_thousand_wait_and_nothing_else_does(tmp_path: Path, ups
     assert _memory() - before < 64 * MEBI
 
 
-async def test_what_is_held_or_cancelled_while_it_waits_in_hand_is_not_sent(tmp_path: Path, upstream: Upstream) -> None:
+async def test_what_is_held_or_cancelled_while_it_waits_in_hand_is_not_sent(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It came from hand to hand, and the server is slow: no worker had begun with it."""
     gateway = await RunningGateway(tmp_path, upstream.port).start()
     await gateway.open_door()
-    upstream.delay_s = 0.3
+    answer, goes_on = upstream._answer_body, asyncio.Event()
+
+    async def slow(*of: Any) -> None:
+        await goes_on.wait()
+        await answer(*of)
+
+    monkeypatch.setattr(upstream, "_answer_body", slow)
     for number in range(1, 31):
         async with await Client.connect(gateway.port) as client:
             said = await client.hand_in("a@x.test", [f"{number}@x.test"], b"Subject: x\r\n\r\n")
@@ -93,6 +102,7 @@ async def test_what_is_held_or_cancelled_while_it_waits_in_hand_is_not_sent(tmp_
     (held,), (cancelled,) = await desk.act("hold", [29], OPERATOR), await desk.act("cancel", [30], OPERATOR)
     assert held.entries[0].state.name is RecipientStateName.HELD
     assert cancelled.entries[0].state.name is RecipientStateName.FAILED
+    goes_on.set()
     await gateway.until(lambda entries: [s.name for _a, s in entries].count(RecipientStateName.DELIVERED) == 28)
     await desk.act("release", [29], OPERATOR)
     await gateway.until(lambda entries: [s.name for _a, s in entries].count(RecipientStateName.DELIVERED) == 29)
