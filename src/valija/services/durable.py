@@ -24,11 +24,16 @@ def copy_durably(source: Path, target: Path) -> None:
     """Copy a file so that it is there whole or not at all, for whom the folder is there. Blocking; raises OSError."""
     new = target.with_name(f".{target.name}.new")
     mode = target.parent.stat().st_mode & 0o666  # the program's own files are nobody else's: it has a strict umask
-    with source.open("rb") as octets, new.open("wb") as out:
-        while piece := octets.read(1 << 20):
-            out.write(piece)
-        out.flush()
-        with suppress(PermissionError):  # a file system of the network has its own idea
-            os.fchmod(out.fileno(), mode)
-        os.fsync(out.fileno())
-    new.replace(target)
+    try:
+        with source.open("rb") as octets, new.open("wb") as out:
+            while piece := octets.read(1 << 20):
+                out.write(piece)
+            out.flush()
+            with suppress(PermissionError):  # a file system of the network has its own idea
+                os.fchmod(out.fileno(), mode)
+            os.fsync(out.fileno())
+        new.replace(target)
+    except OSError:
+        with suppress(OSError):  # a part of it would take the room that is missing
+            new.unlink(missing_ok=True)
+        raise
