@@ -54,7 +54,9 @@ def test_what_is_printed_is_what_works_when_it_is_typed(daemon: Daemon, language
     assert re.search(r" 1 +0 +0 +[01] +█{30}$", passed[-1]), passed
     assert sum(slot["accepted"] for slot in daemon.json("queue", "traffic")["slots"]) == 1
     assert daemon.run("device", "show", "nobody").returncode == 2
-    assert password not in daemon.log() + daemon.ok("device", "list") + daemon.ok("audit") + shown
+    trail = daemon.ok("audit", language=language)
+    assert ("command line" if language == "en" else "línea de órdenes") in trail, "places by their names"
+    assert password not in daemon.log() + daemon.ok("device", "list") + trail + shown
 
 
 def test_a_forgotten_device_is_found_and_let_in_by_one_command(daemon: Daemon) -> None:

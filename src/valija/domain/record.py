@@ -7,8 +7,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
-from valija.domain.account import Actor
+from valija.domain.account import SETTING_LABELS, Actor
+from valija.domain.text import N_
+
+# what the record calls its people, places and things, as people call them
+AUDIT_WORDS: Final[dict[str, str]] = {setting.value: label for setting, label in SETTING_LABELS.items()} | {
+    "administrator": N_("administrator"),
+    "visitor": N_("visitor"),
+    "valija": N_("the machine itself"),
+    "daemon": N_("machine"),
+    "machine": N_("This machine"),
+    "panel": N_("panel"),
+    "web": N_("web page"),
+    "cli": N_("command line"),
+}
 
 
 class AuditAction(StrEnum):

@@ -19,6 +19,7 @@ from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient
 from valija.apps.cli.settings_commands import POP_NAMES, json_option
 from valija.apps.cli.token_commands import SETTINGS
+from valija.domain.record import AUDIT_WORDS
 from valija.domain.scan import safe_file_name
 
 PIECE = 262_144
@@ -207,15 +208,16 @@ def audit(client: DaemonClient, limit: int, as_json: bool) -> None:
     if as_json:
         output.print_json(records)
         return
+    words = {word: _(label) for word, label in AUDIT_WORDS.items()}
     output.print_table(
         [_("When"), _("Who"), _("Where"), _("What"), _("Concerns"), _("Details")],
         [
             [
                 output.moment(r["at"]),
-                r["who"],
-                r["where"],
+                words.get(r["who"], r["who"]),
+                words.get(r["where"], r["where"]),
                 r["label"],
-                r["subject"],
+                words.get(r["subject"], r["subject"]),
                 ", ".join(f"{k}={v}" for k, v in r["details"].items()),
             ]
             for r in records

@@ -16,23 +16,13 @@ from valija.apps.web.screens import FIRST_START
 from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, demand_utf8, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.record import AUDIT_WORDS
 from valija.domain.text import N_, message
 from valija.services.delivery import File
 from valija.services.login import LoginFailed
 
 FILES_LIMIT: Final = 20
 AUDIT_SHOWN: Final = 100
-# what the record calls its people, places and things, as people call them
-AUDIT_WORDS: Final[dict[str, str]] = {setting.value: label for setting, label in SETTING_LABELS.items()} | {
-    "administrator": N_("administrator"),
-    "visitor": N_("visitor"),
-    "valija": N_("the machine itself"),
-    "daemon": N_("machine"),
-    "machine": N_("This machine"),
-    "panel": N_("panel"),
-    "web": N_("web page"),
-    "cli": N_("command line"),
-}
 
 
 async def home(visit: Visit) -> Response:
