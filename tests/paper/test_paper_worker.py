@@ -229,6 +229,16 @@ async def test_pages_that_follow_each_other_in_a_circle_are_counted_once(worker:
     assert (await worker.call("count", path=str(tmp_path / "circle.tif")))["pages"] == 1
 
 
+async def test_what_is_said_of_a_bad_file_does_not_tell_where_it_lies(worker: PaperWorker, tmp_path: Path) -> None:
+    for name in ("empty.tif", "año nuevo.tif", "empty.pdf"):
+        path = tmp_path / name
+        await asyncio.to_thread(path.write_bytes, b"")
+        with pytest.raises(PaperProblem) as caught:
+            await worker.call("count", path=str(path))
+        assert str(tmp_path) not in caught.value.words
+        assert tmp_path.name not in caught.value.words
+
+
 async def test_a_bad_file_is_refused_with_a_reason_and_the_next_one_is_read(
     worker: PaperWorker, tmp_path: Path
 ) -> None:

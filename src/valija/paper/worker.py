@@ -7,6 +7,7 @@ last one ``{"found": {...}}`` or ``{"problem": reason, "words": text}``.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -16,6 +17,7 @@ from valija.paper.refusal import Operation, Refused
 
 FILES_LIMIT: Final = 64
 WORDS_LIMIT: Final = 200
+_FOLDERS: Final = re.compile(r"(?:/[^/'\"\n]+)+/")
 
 
 def limit(memory: int, file: int) -> None:
@@ -34,6 +36,11 @@ def limit_processor(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
+
+
+def _words_of(error: Exception) -> str:
+    """Return what a decoder says, which a sender may be told, without where a file lies."""
+    return _FOLDERS.sub("", str(error))
 
 
 def answer(request: dict[str, Any], operations: dict[str, Operation], out: TextIO) -> None:
@@ -56,9 +63,9 @@ def answer(request: dict[str, Any], operations: dict[str, Operation], out: TextI
         elif error.errno == 27:  # EFBIG
             say(problem="paper_too_hard", words="file size")
         else:  # what decoders say of files that are damaged
-            say(problem="paper_unreadable", words=str(error)[:WORDS_LIMIT])
+            say(problem="paper_unreadable", words=_words_of(error)[:WORDS_LIMIT])
     except Exception as error:  # decoders raise whatever they like about damaged files
-        say(problem="paper_unreadable", words=f"{type(error).__name__}: {error}"[:WORDS_LIMIT])
+        say(problem="paper_unreadable", words=f"{type(error).__name__}: {_words_of(error)}"[:WORDS_LIMIT])
     else:
         say(found=found)
 
