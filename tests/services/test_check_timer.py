@@ -32,8 +32,11 @@ class Mailboxes:
     unfinished: set[Setting] = field(default_factory=set)
     troubles: dict[Setting, Trouble] = field(default_factory=dict)
     began: float = 0.0
+    store: StoreError | None = None  # what it says to who reads the settings
 
     async def settings(self, setting: Setting) -> PopSettings:
+        if self.store is not None:
+            raise self.store
         return self.of.get(setting, PopSettings())
 
     async def may_check(self, _setting: Setting, _seconds: float) -> bool:
@@ -135,3 +138,17 @@ async def test_where_another_machine_checks_this_one_does_not(boxes: Mailboxes) 
     boxes.others_turn = False
     await boxes.clock.advance(5 * MINUTE)
     assert len(boxes.checked) == 1
+
+
+async def test_settings_that_cannot_be_read_are_said_and_read_again_soon(
+    boxes: Mailboxes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store is away for a moment, just when the machine starts."""
+    boxes.of[FAX] = every(60)
+    boxes.store = StoreError(message("away"))
+    with caplog.at_level("INFO"):
+        await boxes.clock.advance(TICK_S * 3)
+    assert "check_waits" in caplog.messages
+    boxes.store = None
+    await boxes.clock.advance(TICK_S * 2)
+    assert boxes.minutes(FAX)

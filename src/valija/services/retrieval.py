@@ -360,10 +360,14 @@ class CheckTimer:
             await asyncio.gather(*running.values(), return_exceptions=True)
 
     async def _check_if_due(self, setting: Setting) -> None:
-        settings = await self._retrieval.settings(setting)
         now = self._clock.monotonic()
         last = self._last.get(setting)
         failures = self._failures.get(setting, 0)
+        try:
+            settings = await self._retrieval.settings(setting)
+        except ValijaError as error:  # the store; it is asked again at the next look
+            log.info("check_waits", extra={"fields": {"setting": setting.value, "why": str(error)}})
+            return
         waits = last is not None and now - last < self._pause(setting, settings.check_interval * MINUTE_S, failures)
         if not settings.server or settings.check_interval == 0 or waits or self._is_a_devices(setting.value):
             return

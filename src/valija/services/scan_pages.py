@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from valija.services.durable import write_durably
+
 LIST: Final = "pages.json"
 FOLDER: Final = "pages"
 
@@ -49,10 +51,8 @@ def read_list(folder: Path) -> PageList:
 
 
 def write_list(folder: Path, found: PageList) -> None:
-    """Write a job's list, whole or not at all."""
-    aside = folder / f"{LIST}.new"
-    aside.write_text(json.dumps(asdict(found)), "utf-8")
-    aside.replace(folder / LIST)
+    """Write a job's list, whole or not at all. Blocking; raises OSError."""
+    write_durably(folder / LIST, json.dumps(asdict(found)))
 
 
 def page_path(folder: Path, page: ScanPage) -> Path:
