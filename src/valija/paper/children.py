@@ -13,11 +13,10 @@ async def end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    try:
-        await _waited(asyncio.ensure_future(process.wait()))
-    finally:
-        # a pipe may hear of its end after the process: there is no public way to close what asyncio keeps of it
-        process._transport.close()  # type: ignore[attr-defined]
+    # asyncio waits for the end of the pipes too, and of one that nobody reads any more it would never hear; there is no public
+    # way to close them
+    process._transport.close()  # type: ignore[attr-defined]
+    await _waited(asyncio.ensure_future(process.wait()))
 
 
 async def _waited(ended: asyncio.Future[int]) -> None:
