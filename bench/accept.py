@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,11 @@ SESSIONS: Final = 20
 SIZES: Final = (4000, 10_000)
 COUNTS: Final = {False: 2000, True: 4000}  # by whether sessions are kept
 FEW: Final = 20  # for a peer that takes ten a second
+TWO: Final = "two Valijas that share nothing"
+WITH_LOGIN: Final = "a new session each with AUTH PLAIN"
+SLOW: Final = "email-oauth2-proxy, into a sink"
 Load = Callable[[], dict[str, Any]]
+Device = tuple[int, str, str]  # a port, a login there and its password
 
 
 def accept() -> Section:
@@ -46,13 +51,15 @@ def accept() -> Section:
                     spent = {"valija": lambda: cpu_seconds(ours.pid), "postfix": lambda: servers.cpu("keeping")}
                     rows += _by_address(ports, spent, size, kept=kept)
                 rows.append(_side_by_side([ours.port, another.port], keeping.port, kept=kept))
-            theirs = _slow_peer(place, made)
+            slow = _slow_peer(place, made)
+            devices = {
+                "valija": [(ours.port, ours.login, ours.password)],
+                "postfix": [(keeping.port, "printer", postfix.PASSWORD)],
+            }
             for size in SIZES:
-                devices = {
-                    "valija": (ours.port, ours.login, ours.password),
-                    "postfix": (keeping.port, "printer", postfix.PASSWORD),
-                }
-                rows += _with_login(devices, size, theirs)
+                rows += _with_login(devices, size, slow)
+            both = [*devices["valija"], (another.port, another.login, another.password)]
+            rows.append(_both_with_login(both, slow))
     how = (
         f"{SESSIONS} sessions at a time, each message on disk before it gets its 250; Postfix keeps what it took in its hold "
         "queue, Valija holds the account. Load from Postfix's smtp-source (C), for log-ins from our own devices "
@@ -105,40 +112,41 @@ def _by_address(ports: dict[str, int], used: dict[str, Callable[[], float]], siz
 def _side_by_side(ours: list[int], theirs: int, *, kept: bool) -> Row:
     """Measure machines that share nothing, the sessions divided among them: what several processes could take at the most."""
     count, share = COUNTS[kept], len(ours)
-
-    def all_at_once() -> dict[str, Any]:
-        start = time.perf_counter()
-        with ThreadPoolExecutor(share) as pool:
-            done = [
-                pool.submit(peers.smtp_source, port, count // share, SIZES[0], kept=kept, sessions=SESSIONS // share)
-                for port in ours
-            ]
-        found = [one.result() for one in done]
-        return {"seconds": time.perf_counter() - start, "cpu": sum(one["cpu"] for one in found)}
-
-    def beside() -> dict[str, Any]:
-        return peers.smtp_source(theirs, count, SIZES[0], kept=kept, sessions=SESSIONS)
-
-    rates, _spent = _best_of({"valija": all_at_once, "postfix": beside}, count)
-    sessions = "kept sessions" if kept else "a new session each"
-    what = f"two Valijas that share nothing, {SIZES[0] / 1000:.0f} kB, {sessions}"
+    loads = [
+        partial(peers.smtp_source, port, count // share, SIZES[0], kept=kept, sessions=SESSIONS // share)
+        for port in ours
+    ]
+    beside = partial(peers.smtp_source, theirs, count, SIZES[0], kept=kept, sessions=SESSIONS)
+    rates, _spent = _best_of({"valija": partial(_at_once, loads), "postfix": beside}, count)
+    what = f"{TWO}, {SIZES[0] / 1000:.0f} kB, {'kept sessions' if kept else 'a new session each'}"
     return against("Postfix", what, rates["valija"], rates["postfix"], f"{rates['valija'] / rates['postfix']:.2f} x")
 
 
-def _with_login(devices: dict[str, tuple[int, str, str]], size: int, slow: float) -> list[Row]:
-    count = COUNTS[False]
+def _at_once(loads: Sequence[Load]) -> dict[str, Any]:
+    start = time.perf_counter()
+    with ThreadPoolExecutor(len(loads)) as pool:
+        found = list(pool.map(lambda load: load(), loads))
+    return {"seconds": time.perf_counter() - start, "cpu": sum(one["cpu"] for one in found)}
 
-    def load(port: int, login: str, password: str) -> Load:
-        def run() -> dict[str, Any]:
-            found = peers.senders(port, count=count, size=size, sessions=SESSIONS, login=login, password=password)
-            assert not found["failed"], found
-            return found
 
-        return run
+def _device(device: Device, count: int, size: int, sessions: int) -> dict[str, Any]:
+    port, login, password = device
+    found = peers.senders(port, count=count, size=size, sessions=sessions, login=login, password=password)
+    assert not found["failed"], found
+    return found
 
-    rates, spent = _best_of({name: load(*device) for name, device in devices.items()}, count)
+
+def _devices(devices: list[Device], size: int) -> Load:
+    """Return the load of devices that log in, the same at each of these machines."""
+    count, share = COUNTS[False], len(devices)
+    loads = [partial(_device, device, count // share, size, SESSIONS // share) for device in devices]
+    return loads[0] if share == 1 else partial(_at_once, loads)
+
+
+def _with_login(devices: dict[str, list[Device]], size: int, slow: float) -> list[Row]:
+    rates, spent = _best_of({name: _devices(some, size) for name, some in devices.items()}, COUNTS[False])
     ours, theirs = rates["valija"], rates["postfix"]
-    what = f"{size / 1000:.0f} kB, a new session each with AUTH PLAIN"
+    what = f"{size / 1000:.0f} kB, {WITH_LOGIN}"
     rows = [
         against("Postfix", what, ours, theirs, f"{ours / theirs:.2f} x"),
         Row("of it, the load's CPU a message", f"{spent['valija']:.0f} µs", f"{spent['postfix']:.0f} µs"),
@@ -146,8 +154,14 @@ def _with_login(devices: dict[str, tuple[int, str, str]], size: int, slow: float
     if size == SIZES[0]:
         ratio = ours / slow
         verdict = f"{ratio:.0f} x; {goal('200 x', ratio >= 200)}"
-        rows.append(against("email-oauth2-proxy, into a sink", what, ours, slow, verdict))
+        rows.append(against(SLOW, what, ours, slow, verdict))
     return rows
+
+
+def _both_with_login(ours: list[Device], slow: float) -> Row:
+    rates, _spent = _best_of({"valija": _devices(ours, SIZES[0])}, COUNTS[False])
+    what = f"{TWO}, {SIZES[0] / 1000:.0f} kB, {WITH_LOGIN}"
+    return against(SLOW, what, rates["valija"], slow, f"{rates['valija'] / slow:.0f} x")
 
 
 def _slow_peer(place: Path, made: Certificates) -> float:

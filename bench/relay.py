@@ -6,7 +6,8 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,7 @@ def relay() -> Section:
             ):
                 for size in SIZES:
                     rows += _against_postfix(ways, upstream, f"{size / 1000:.0f} kB, into {label}", size)
-            rows += _delays(ways)
+            rows += [_side_by_side(ways), *_delays(ways)]
     how = (
         f"{COUNT:,} messages of devices that log in by AUTH PLAIN in a new session each, {SESSIONS} at a time, until the last "
         "one is upstream, over STARTTLS and AUTH. Postfix as relay reuses its TLS connections (smtp_tls_connection_reuse) and "
@@ -82,12 +83,15 @@ def _ways(place: Path) -> Iterator[dict[str, Way]]:
             postfix.running({"submission": submission} | {f"to-{name}": server for name, server in relays.items()})
         )
         ours = {name: stack.enter_context(gateway(place / name, trusting(made))) for name in relays}
+        another = stack.enter_context(gateway(place / "another", trusting(made)))
         issuer = provider.place("issuer")
         send_with_password(ours["postfix"], submission.port)
-        send_with_token(ours["sink"], sink.port, issuer)
+        for ours_too in (ours["sink"], another):
+            send_with_token(ours_too, sink.port, issuer)
         proxy = stack.enter_context(peers.email_oauth2_proxy(place / "emailproxy", sink.port, issuer, made))
         upstreams = {"sink": _sink(sink), "postfix": _submission(running)}
         ways = {"proxy": Way(proxy.port, peers.MAILBOX, "any", upstreams["sink"])}
+        ways["another valija"] = _way(another, upstreams["sink"])
         for name, upstream in upstreams.items():
             ways[f"valija {name}"] = _way(ours[name], upstream)
             spent = partial(running.cpu, f"to-{name}")
@@ -129,16 +133,25 @@ class Run:
     load: float
 
 
-def _run(way: Way, count: int, **options: Any) -> Run:
-    way.upstream.zero()
-    before = way.cpu()
-    found = peers.senders(way.port, count=count, login=way.login, password=way.password, **options)
-    end = time.monotonic() + PATIENCE_S
-    while (arrived := way.upstream.arrived())[0] < found["done"]:
-        assert time.monotonic() < end, (way, arrived, found)
+def _run(ways: Sequence[Way], count: int, *, sessions: int, **options: Any) -> Run:
+    """Send by each way its share, all into one upstream."""
+    upstream, share = ways[0].upstream, len(ways)
+    upstream.zero()
+    before = sum(way.cpu() for way in ways)
+
+    def send(way: Way) -> dict[str, Any]:
+        login = {"login": way.login, "password": way.password}
+        return peers.senders(way.port, count=count // share, sessions=sessions // share, **login, **options)
+
+    with ThreadPoolExecutor(share) as pool:
+        found = list(pool.map(send, ways))
+    done, end = sum(one["done"] for one in found), time.monotonic() + PATIENCE_S
+    while (arrived := upstream.arrived())[0] < done:
+        assert time.monotonic() < end, (ways, arrived, found)
         time.sleep(0.02)
-    seconds = arrived[1] - found["start_ns"] / 1e9
-    return Run(found["done"] / seconds, (way.cpu() - before) / count * 1e6, found["cpu"] / count * 1e6)
+    seconds = arrived[1] - min(one["start_ns"] for one in found) / 1e9
+    used, load = sum(way.cpu() for way in ways) - before, sum(one["cpu"] for one in found)
+    return Run(done / seconds, used / count * 1e6, load / count * 1e6)
 
 
 def _best(runs: list[Run]) -> Run:
@@ -149,7 +162,7 @@ def _against_postfix(ways: dict[str, Way], upstream: str, what: str, size: int) 
     runs: dict[str, list[Run]] = {f"valija {upstream}": [], f"postfix {upstream}": []}
     for _round in range(ROUNDS):
         for name, found in runs.items():
-            found.append(_run(ways[name], COUNT, size=size, sessions=SESSIONS))
+            found.append(_run([ways[name]], COUNT, size=size, sessions=SESSIONS))
     ours, theirs = (_best(found) for found in runs.values())
     ratio = ours.rate / theirs.rate
     verdict = f"{ratio:.2f} x; {goal('ahead', ratio > 1)}; {goal('3 x', ratio >= 3)}"
@@ -165,10 +178,19 @@ def _against_postfix(ways: dict[str, Way], upstream: str, what: str, size: int) 
     if upstream == "sink":
         rows.append(Row("the sink's CPU a message", f"{ways['valija sink'].upstream.cpu() / COUNT * 1e6:.0f} µs"))
     if upstream == "sink" and size == SIZES[0]:
-        slow = max(_run(ways["proxy"], FEW, size=size, sessions=n, patience=20).rate for n in (1, 4, SESSIONS))
+        slow = max(_run([ways["proxy"]], FEW, size=size, sessions=n, patience=20).rate for n in (1, 4, SESSIONS))
         verdict = f"{ours.rate / slow:.0f} x; {goal('50 x', ours.rate / slow >= 50)}"
         rows.append(against("email-oauth2-proxy", what, ours.rate, slow, verdict))
     return rows
+
+
+def _side_by_side(ways: dict[str, Way]) -> Row:
+    """Measure machines that share nothing, the sessions divided among them: what several processes could take at the most."""
+    sides = [ways["valija sink"], ways["another valija"]], [ways["postfix sink"]]
+    runs = [[_run(side, COUNT, size=SIZES[0], sessions=SESSIONS) for side in sides] for _round in range(ROUNDS)]
+    ours, theirs = (_best(list(found)).rate for found in zip(*runs, strict=True))
+    what = f"two Valijas that share nothing, {SIZES[0] / 1000:.0f} kB, into the sink"
+    return against("Postfix", what, ours, theirs, f"{ours / theirs:.2f} x")
 
 
 def _delays(ways: dict[str, Way]) -> list[Row]:
@@ -189,5 +211,5 @@ def _delays(ways: dict[str, Way]) -> list[Row]:
 
 
 def _delay(way: Way, options: dict[str, Any]) -> float:
-    _run(way, size=SIZES[0], sessions=SESSIONS, **options)
+    _run([way], size=SIZES[0], sessions=SESSIONS, **options)
     return statistics.median(way.upstream.delays()) / 1e9
