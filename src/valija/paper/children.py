@@ -15,8 +15,14 @@ async def end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     # asyncio waits for the end of the pipes too, and of one that nobody reads any more it would never hear; there is no public
     # way to close them
-    process._transport.close()  # type: ignore[attr-defined]
-    await _waited(asyncio.ensure_future(process.wait()))
+    transport = process._transport  # type: ignore[attr-defined]
+    for number in (0, 1, 2):
+        if (pipe := transport.get_pipe_transport(number)) is not None:
+            pipe.close()
+    try:
+        await _waited(asyncio.ensure_future(process.wait()))
+    finally:
+        transport.close()  # not before: it would take the process's status from who waits for it
 
 
 async def _waited(ended: asyncio.Future[int]) -> None:
