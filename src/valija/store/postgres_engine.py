@@ -23,11 +23,11 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreUnreachable, StoreVersion
+from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreUnreachable
 from valija.domain.text import N_, message
 from valija.store.postgres_address import Address
 from valija.store.postgres_connections import PATIENCE_S, PAUSES_S, Connections, is_lost, unreachable, words
-from valija.store.schema import Dialect, latest_version, migration
+from valija.store.schema import Dialect, latest_version, migration, refuse_later
 from valija.store.work import Row, Work
 
 ADVISORY: Final = 0x56414C49  # our key space among the server's advisory locks
@@ -220,20 +220,10 @@ async def migrate(connection: Any, address: Address) -> None:
         await connection.execute("INSERT INTO valija_schema VALUES (0)")
     else:
         version = await connection.fetchval("SELECT version FROM valija_schema")
-    latest = latest_version()
-    if version > latest:
-        raise StoreVersion(
-            message(
-                N_("The store {file} was made by a later version (schema {version}; this one knows {latest})."),
-                file=str(address),
-                version=version,
-                latest=latest,
-            ),
-            message(N_("Install that version again. Nothing was changed.")),
-        )
+    refuse_later(version, str(address))
     for statement in migration(version, _DIALECT):
         await connection.execute(statement)
-    await connection.execute("UPDATE valija_schema SET version = $1", latest)
+    await connection.execute("UPDATE valija_schema SET version = $1", latest_version())
 
 
 def explain(error: Exception, address: Address) -> StoreError | StoreFull:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from valija.domain.errors import StoreVersion
+from valija.domain.text import N_, message
+
 _ONLY = re.compile(r"\s*\{\{only (\w+)\}\}")
 _WORD = re.compile(r"\{\{(\w+)\}\}")
 _COMMENT = re.compile(r"--.*")
@@ -40,6 +43,21 @@ def _steps() -> tuple[str, ...]:
 def latest_version() -> int:
     """Return the number of the last step."""
     return len(_steps())
+
+
+def refuse_later(version: int, place: str) -> None:
+    """Raise :class:`StoreVersion` for the schema of a later program, in the file or database at ``place``."""
+    latest = latest_version()
+    if version > latest:
+        raise StoreVersion(
+            message(
+                N_("The store {file} was made by a later version (schema {version}; this one knows {latest})."),
+                file=place,
+                version=version,
+                latest=latest,
+            ),
+            message(N_("Install that version again. Nothing was changed.")),
+        )
 
 
 def migration(version: int, dialect: Dialect) -> list[str]:

@@ -6,10 +6,10 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from valija.domain.errors import StoreDamaged, StoreError, StoreFull, StoreVersion
+from valija.domain.errors import StoreDamaged, StoreError, StoreFull
 from valija.domain.text import N_, message
 from valija.store.master_key import directory_unusable, sync_directory
-from valija.store.schema import Dialect, latest_version, migration
+from valija.store.schema import Dialect, latest_version, migration, refuse_later
 
 FILE_NAME: Final = "valija.sqlite3"
 MARKER_NAME: Final = "valija.store"
@@ -100,7 +100,7 @@ def _look(path: Path, mode: str, *, was_made: bool) -> None:
             )
         if was_made and not tables:
             raise damaged(path, "no tables")
-        _refuse_version(connection.execute("PRAGMA user_version").fetchone()[0], path)
+        refuse_later(connection.execute("PRAGMA user_version").fetchone()[0], str(path))
         if path.stat().st_size < QUICK_CHECK_LIMIT:
             found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -109,24 +109,10 @@ def _look(path: Path, mode: str, *, was_made: bool) -> None:
         connection.close()
 
 
-def _refuse_version(version: int, path: Path) -> None:
-    latest = latest_version()
-    if version > latest:
-        raise StoreVersion(
-            message(
-                N_("The store {file} was made by a later version (schema {version}; this one knows {latest})."),
-                file=str(path),
-                version=version,
-                latest=latest,
-            ),
-            message(N_("Install that version again. Nothing was changed.")),
-        )
-
-
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the schema to the latest version, in one transaction."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    _refuse_version(version, path)
+    refuse_later(version, str(path))
     if version == latest_version():
         return
     connection.execute("BEGIN IMMEDIATE")
