@@ -124,8 +124,8 @@ def show(client: DaemonClient, number: int, as_json: bool) -> None:
 def _sender(m: dict[str, Any]) -> str:
     """Return whom the device named; below it, as whom it goes out."""
     named, sender = m["named_sender"], m["sender"]
-    if not named or named == sender:
-        return str(sender)
+    if not named or not sender or named == sender:  # the machine has no mailbox yet, or it is the same
+        return str(sender or named)
     return f"{named}\n" + _("goes out as {address}").format(address=sender)
 
 
