@@ -62,8 +62,8 @@ class LaneTrouble:
                 await self.block(error.trouble)
         except ConsentNeeded:
             await self.block(self._d.troubles.of_reason("no_token"), opens_with_token=True)
-        except NotReady as error:
-            await self.block(self._d.troubles.of_reason("not_ready", str(error.what)))
+        except NotReady:  # its words are ours, not a server's
+            await self.block(self._d.troubles.of_reason("not_ready"))
         except TryLater as error:
             await self.connection_failed(words=str(error.what))
         return None
