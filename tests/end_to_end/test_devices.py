@@ -48,7 +48,7 @@ def test_what_is_printed_is_what_works_when_it_is_typed(daemon: Daemon, language
     life = daemon.ok("queue", "show", "1", language=language)
     assert re.search(r"(?m)^  (Size|Tamaño) +1 kB$", life), life
     waits = daemon.ok("queue", "list", language=language).splitlines()[0]
-    assert waits == f"smtp  {'Waiting' if language == 'en' else 'En espera'}: 1", waits
+    assert waits == f"SMTP  {'Waiting' if language == 'en' else 'En espera'}: 1", waits
     passed = daemon.ok("queue", "traffic", "--hours", "2", language=language).splitlines()
     assert len(passed) in (3, 4)
     assert re.search(r" 1 +0 +0 +[01] +█{30}$", passed[-1]), passed

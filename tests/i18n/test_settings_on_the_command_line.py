@@ -32,3 +32,22 @@ def test_each_field_has_its_label_and_all_values_begin_in_one_column(
     assert not [row for row in rows if "_" in row.split("  ")[1]]
     width = max(len(row[2:].split("  ")[0]) for row in rows)
     assert all(row[2 + width : 4 + width] == "  " and row[4 + width] != " " for row in rows)
+
+
+def test_what_is_chosen_is_shown_by_its_name_too(machine: Daemon) -> None:
+    """No word that only programs say."""
+    shown = machine.ok("device", "show", "fax-7", language="es")
+    rows = dict(line.strip().split("  ", 1) for line in shown.splitlines() if line.startswith("  "))
+    said = {label: value.strip() for label, value in rows.items()}
+    assert said["Cuenta"] == "SMTP"
+    assert said["Reescritura del remitente"] == "Cuando el buzón no puede enviar en su nombre"
+    assert said["Idioma"] == "El de la máquina"
+
+
+def test_the_trail_names_fields_by_their_labels(machine: Daemon) -> None:
+    machine.ok("smtp", "set", "--port", "2525")
+    newest = machine.ok("audit", language="es").splitlines()[1]
+    assert newest.endswith("Cambios: Puerto"), newest
+    (record,) = machine.json("audit", "--limit", "1")
+    assert record["details"] == {"fields": "port"}
+    assert record["said"] == "Changed: Port"

@@ -21,6 +21,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
+from valija.domain.account import SETTING_LABELS
 from valija.domain.preferences import LANGUAGES
 from valija.domain.settings import BadValue, one_line, one_of, parse_fields, switch
 from valija.domain.text import N_, message
@@ -87,6 +88,24 @@ DEVICE_LABELS: Final[Mapping[str, str]] = {
     "language": N_("Language"),
     "lf_ends_message": N_("Bare line feeds end its messages"),
     "enabled": N_("Switched on"),
+}
+TLS_LABELS: Final[Mapping[str, str]] = {
+    TlsPolicy.REQUIRED.value: N_("Needed"),
+    TlsPolicy.OFFERED.value: N_("If it can"),
+    TlsPolicy.LEGACY.value: N_("Old versions too (TLS 1.0)"),
+}
+REWRITING_LABELS: Final[Mapping[str, str]] = {
+    Rewriting.FOREIGN.value: N_("Where the mailbox may not send as it"),
+    Rewriting.ALWAYS.value: N_("Always"),
+    Rewriting.NEVER.value: N_("Never"),
+}
+LANGUAGE_NAMES: Final[Mapping[str, str]] = {"": N_("The machine's"), "en": "English", "es": "Español"}
+VALUE_LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "account": {setting.value: label for setting, label in SETTING_LABELS.items()},
+    "mailbox": {setting.value: label for setting, label in SETTING_LABELS.items()},
+    "tls": TLS_LABELS,
+    "rewriting": REWRITING_LABELS,
+    "language": LANGUAGE_NAMES,
 }
 
 

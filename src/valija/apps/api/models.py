@@ -217,7 +217,7 @@ class ReceiveReport(Answer):
 
 
 class AuditView(Answer):
-    """One record of the audit trail."""
+    """One record of the audit trail; ``said`` is its details in words."""
 
     id: int
     at: datetime
@@ -228,6 +228,7 @@ class AuditView(Answer):
     label: str
     subject: str
     details: dict[str, str]
+    said: str
 
 
 class QueueAccountView(Answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, cast
@@ -294,7 +295,13 @@ class Views:
             label=self.text(ACTION_LABELS[r.action.value]),
             subject=r.subject,
             details=dict(r.details),
+            said="; ".join(self._detail(name, value) for name, value in r.details.items()),
         )
+
+    def _detail(self, name: str, value: str) -> str:
+        if name == "fields":
+            value = ", ".join(self.text(ALL_LABELS.get(field, field)) for field in value.split(", "))
+        return f"{self.text(DETAIL_LABELS.get(name, name))}: {value}"
 
     def api_token(self, token: ApiToken, now: datetime) -> models.ApiTokenView:
         """Show an API token: never what the program sends."""
@@ -319,21 +326,9 @@ class Views:
             )
         problems = []
         if isinstance(error, InvalidFields):
-            labels = {
-                **SCAN_LABELS,
-                **CONTACT_LABELS,
-                **FIELD_LABELS,
-                **PROVIDER_LABELS,
-                **PREFERENCE_LABELS,
-                **DEVICE_LABELS,
-                **FAX_LABELS,
-                **PRINT_LABELS,
-                **ALERT_LABELS,
-                **OTHER_LABELS,
-            }
             problems = [
                 models.FieldProblemView(
-                    field=p.field, label=self.text(labels.get(p.field, p.field)), problem=self.text(p.problem)
+                    field=p.field, label=self.text(ALL_LABELS.get(p.field, p.field)), problem=self.text(p.problem)
                 )
                 for p in error.problems
             ]
@@ -361,6 +356,27 @@ OTHER_LABELS: Final = {
     "ids": N_("Numbers"),
     "action": N_("Action"),
     "configuration": "sasl-xoauth2.conf",
+}
+ALL_LABELS: Final[Mapping[str, str]] = {
+    **SCAN_LABELS,
+    **CONTACT_LABELS,
+    **FIELD_LABELS,
+    **PROVIDER_LABELS,
+    **PREFERENCE_LABELS,
+    **DEVICE_LABELS,
+    **FAX_LABELS,
+    **PRINT_LABELS,
+    **ALERT_LABELS,
+    **OTHER_LABELS,
+}
+DETAIL_LABELS: Final = {
+    "fields": N_("Changed"),
+    "name": N_("Name"),
+    "names": N_("Names"),
+    "minutes": N_("Minutes"),
+    "scopes": N_("Scopes"),
+    "expires_at": N_("Ends"),
+    "reason": N_("Reason"),
 }
 
 

@@ -14,7 +14,7 @@ from valija.apps.cli.gateway_commands import print_messages
 from valija.apps.cli.settings_commands import json_option
 from valija.apps.cli.what_to_type import print_what_to_type, print_what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS
-from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
+from valija.domain.device import DEVICE_LABELS, VALUE_LABELS, Rewriting, TlsPolicy
 from valija.domain.device_hints import refusal
 
 OPERATOR_NEEDED = 4
@@ -181,7 +181,7 @@ def show(client: DaemonClient, login: str, as_json: bool) -> None:
         return
     output.print_fields(
         [
-            *((_(DEVICE_LABELS[name]), output.value_text(d[name])) for name in DEVICE_LABELS if name in d),
+            *((_(DEVICE_LABELS[name]), _field_text(name, d[name])) for name in DEVICE_LABELS if name in d),
             (_("Password"), output.value_text(d["has_password"])),
             (_("Last seen"), " · ".join(filter(None, (output.moment(d["last_seen_at"]), d["last_address"])))),
             ("TLS", d["last_tls"] or "—"),
@@ -192,6 +192,11 @@ def show(client: DaemonClient, login: str, as_json: bool) -> None:
     )
     click.echo()
     print_messages(client.call("GET", f"/queue?device={in_path(login)}&limit={MAIL_SHOWN}")["messages"])
+
+
+def _field_text(name: str, value: Any) -> str:
+    label = VALUE_LABELS.get(name, {}).get(value) if isinstance(value, str) else None
+    return _(label) if label else output.value_text(value)
 
 
 def _stranger_row(s: dict[str, Any]) -> list[str]:

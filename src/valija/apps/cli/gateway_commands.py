@@ -12,6 +12,7 @@ import click
 from valija.apps.cli import output
 from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
+from valija.domain.account import SETTING_LABELS
 from valija.domain.queue import RecipientStateName
 from valija.domain.queued_message import STATE_LABELS
 
@@ -60,7 +61,9 @@ def print_account(account: dict[str, Any]) -> None:
     """Print how much mail an account has, and why it does not leave."""
     labels = {name.value: _(label) for name, label in STATE_LABELS.items()}
     counts = ", ".join(f"{labels[state]}: {count}" for state, count in account["counts"].items()) or _("no mail")
-    click.secho(f"{account['account']}  {counts}", bold=True)
+    name = account["account"]
+    label = _(SETTING_LABELS[name]) if name in SETTING_LABELS else name
+    click.secho(f"{label}  {counts}", bold=True)
     if account["held"]:
         click.echo("  " + _("Held by an operator since {when}.").format(when=output.moment(account["closed_at"])))
     if account["trouble"]:

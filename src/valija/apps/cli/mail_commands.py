@@ -218,7 +218,7 @@ def audit(client: DaemonClient, limit: int, as_json: bool) -> None:
                 words.get(r["where"], r["where"]),
                 r["label"],
                 words.get(r["subject"], r["subject"]),
-                ", ".join(f"{k}={v}" for k, v in r["details"].items()),
+                r["said"],
             ]
             for r in records
         ],

@@ -14,7 +14,7 @@ from valija.apps.web.shown import as_shown, only_changed, shown_before
 from valija.apps.web.visit import Visit, redirect
 from valija.apps.what_to_type import what_to_type, what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS
-from valija.domain.device import DEVICE_LABELS, Rewriting, TlsPolicy
+from valija.domain.device import DEVICE_LABELS, LANGUAGE_NAMES, REWRITING_LABELS, TLS_LABELS
 from valija.domain.device_hints import refusal
 from valija.domain.errors import InvalidFields
 from valija.domain.learning import USUAL_MINUTES
@@ -31,17 +31,6 @@ DEVICE_STATES: Final = {
     "refused": N_("Refused last"),
     "works": N_("Works"),
 }
-TLS_LABELS: Final = {
-    TlsPolicy.REQUIRED: N_("Needed"),
-    TlsPolicy.OFFERED: N_("If it can"),
-    TlsPolicy.LEGACY: N_("Old versions too (TLS 1.0)"),
-}
-REWRITING_LABELS: Final = {
-    Rewriting.FOREIGN: N_("Where the mailbox may not send as it"),
-    Rewriting.ALWAYS: N_("Always"),
-    Rewriting.NEVER: N_("Never"),
-}
-LANGUAGE_NAMES: Final = {"": N_("The machine's"), "en": "English", "es": "Español"}
 TEXTS: Final = ("name", "ranges", "senders", "rewriting", "tls", "language", "mailbox")
 SWITCHES: Final = ("lf_ends_message", "enabled")
 
@@ -285,8 +274,8 @@ def _text(value: Any) -> str:
 
 def _choices(visit: Visit) -> dict[str, list[tuple[str, str]]]:
     return {
-        "tls": [(policy.value, visit.text(label)) for policy, label in TLS_LABELS.items()],
-        "rewriting": [(kind.value, visit.text(label)) for kind, label in REWRITING_LABELS.items()],
+        "tls": [(policy, visit.text(label)) for policy, label in TLS_LABELS.items()],
+        "rewriting": [(kind, visit.text(label)) for kind, label in REWRITING_LABELS.items()],
         "language": [(name, visit.text(LANGUAGE_NAMES[name])) for name in ("", *LANGUAGES)],
         "mailbox": [("", "—"), *((s.value, visit.text(SETTING_LABELS[s])) for s in POP_SETTINGS)],
     }
