@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -9,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,21 @@ async def test_what_was_stored_is_there_after_closing_and_opening(state_dir: Pat
     await store.close()
     assert len(listed) == 30
     assert {stored.state for stored in listed.values()} == {Retrieved(token_set("x" * 500))}
+
+
+async def test_a_file_that_another_program_holds_is_waited_for_once_by_all_who_write(tmp_path: Path) -> None:
+    """Not by each of them after the other: with many it would take minutes until a device is told."""
+    store = open_store(tmp_path, None, {})
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        first = asyncio.create_task(store.replace_token("first", 0, NotRetrieved(), due_at=None))
+        await asyncio.sleep(0.1)  # the writer waits with it alone
+        writes = [store.replace_token(f"a{n}", 0, NotRetrieved(), due_at=None) for n in range(20)]
+        ended = await asyncio.gather(first, *writes, return_exceptions=True)
+        took = time.monotonic() - begun
+        other.execute("ROLLBACK")
+    assert {type(end) for end in ended} == {StoreError}
+    assert took < 15, "two waits of 5 s"
+    assert await store.replace_token("first", 0, NotRetrieved(), due_at=None)
+    await store.close()

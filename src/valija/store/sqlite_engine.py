@@ -7,7 +7,7 @@ Theory of operation
 2. A write is a unit of work (:mod:`valija.store.work`). The thread takes all that wait, runs them in one transaction,
    commits once (``synchronous=FULL``: the commit is on disk), and only then tells the callers.
 3. If the transaction fails (disk full, or one unit of it), nothing of it happened; each write is then tried alone, so one
-   that does not fit fails alone.
+   that does not fit fails alone. Not if another program holds the file: each would wait for it anew.
 4. Reads have their own thread and a connection that cannot write; they see every commit that was reported.
 5. The file itself is opened by :mod:`valija.store.sqlite_file`.
 """
@@ -136,11 +136,13 @@ class SqliteEngine:
         try:
             values = self._transaction(batch)
         except Exception as error:
-            if len(batch) > 1:  # one that does not fit fails alone
+            if len(batch) > 1 and not _is_locked(
+                error
+            ):  # one that does not fit fails alone; a locked file is all's trouble
                 for one in batch:
                     self._commit([one])
                 return
-            _tell(batch, [None], explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
+            _tell(batch, [None] * len(batch), explain(error, self.path) if isinstance(error, sqlite3.Error) else error)
         else:
             _tell(batch, values, None)
 
@@ -155,6 +157,11 @@ class SqliteEngine:
                 connection.execute("ROLLBACK")
             raise
         return values
+
+
+def _is_locked(error: Exception) -> bool:
+    """Did another program hold the database longer than BUSY_TIMEOUT?"""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class _Write:
