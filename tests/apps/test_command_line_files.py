@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import click
 import pytest
 
+from valija.apps import language
 from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.commands import cli, run
 from valija.domain.settings import TIMEOUT_RANGE_S
@@ -105,3 +107,40 @@ def test_a_connection_test_that_breaks_off_has_not_passed(monkeypatch: pytest.Mo
     with pytest.raises(SystemExit) as end:
         run(["test", "smtp"], "en")
     assert end.value.code == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "status", "word"),
+    [
+        (["queue", "show", "x", "--json"], "wrong_use", 2, "no es un"),
+        (["queue", "nothing", "--json"], "wrong_use", 2, "nothing"),
+        (["receive", "internet-fax", "--json", "--save", "{file}/out"], "file_unusable", 4, "{file}"),
+        (["status", "--json"], "daemon_unreachable", 4, "control.sock"),
+    ],
+)
+def test_who_asks_for_json_is_told_in_json_what_went_wrong(
+    line: list[str],
+    code: str,
+    status: int,
+    word: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On standard error, with the exit code; standard output stays for answers."""
+    file = tmp_path / "file"
+    file.touch()
+    if code == "daemon_unreachable":
+        monkeypatch.undo()
+    arguments = [part.format(file=file) for part in line]
+    language.use_for_process("es")
+    try:
+        with pytest.raises(SystemExit) as end:
+            run(["--state-dir", str(tmp_path), *arguments], "es")
+    finally:
+        language.use_for_process("en")
+    said = capsys.readouterr()
+    problem = json.loads(said.err)
+    assert (problem["code"], problem["exit_status"], end.value.code) == (code, status, status)
+    assert word.format(file=file) in problem["detail"]
+    assert not said.out

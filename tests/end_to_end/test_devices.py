@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import smtplib
@@ -53,7 +54,8 @@ def test_what_is_printed_is_what_works_when_it_is_typed(daemon: Daemon, language
     assert len(passed) in (3, 4)
     assert re.search(r" 1 +0 +0 +[01] +█{30}$", passed[-1]), passed
     assert sum(slot["accepted"] for slot in daemon.json("queue", "traffic")["slots"]) == 1
-    assert daemon.run("device", "show", "nobody").returncode == 2
+    nobody = daemon.run("device", "show", "nobody", "--json")
+    assert (nobody.returncode, json.loads(nobody.stderr)["exit_status"]) == (2, 2)
     trail = daemon.ok("audit", language=language)
     assert ("command line" if language == "en" else "línea de órdenes") in trail, "places by their names"
     assert password not in daemon.log() + daemon.ok("device", "list") + trail + shown

@@ -47,7 +47,7 @@ def test_what_is_chosen_is_shown_by_its_name_too(machine: Daemon) -> None:
 def test_the_trail_names_fields_by_their_labels(machine: Daemon) -> None:
     machine.ok("smtp", "set", "--port", "2525")
     newest = machine.ok("audit", language="es").splitlines()[1]
-    assert newest.endswith("Cambios: Puerto"), newest
+    assert newest.endswith("Cambios: Número de Puerto"), newest
     (record,) = machine.json("audit", "--limit", "1")
     assert record["details"] == {"fields": "port"}
-    assert record["said"] == "Changed: Port"
+    assert record["said"] == "Changed: Port Number"

@@ -14,8 +14,8 @@ from typing import Final
 import click
 
 from valija import __version__
-from valija.apps.cli import output
-from valija.apps.cli.client import ApiProblem, DaemonClient, DaemonUnreachable
+from valija.apps.cli import failures
+from valija.apps.cli.client import DaemonClient
 from valija.apps.state_directory import state_directory
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -138,29 +138,8 @@ def run(arguments: Sequence[str], language: str) -> None:
     use_language()
     try:
         status = cli.main(list(arguments), prog_name="valija", standalone_mode=False, obj=language)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo(_("Cancelled."), err=True)
-        sys.exit(130)
-    except ApiProblem as error:
-        output.print_problem(error.problem)
-        sys.exit(int(error.problem.get("exit_status", 4)))
-    except DaemonUnreachable as error:
-        click.secho(
-            _("The daemon does not answer at {socket}: {why}.").format(socket=error.socket_path, why=_(error.why)),
-            err=True,
-            fg="red",
-        )
-        click.echo(
-            _("Start it with `valija run` or `systemctl start valija`; name its state with --state-dir."), err=True
-        )
-        sys.exit(4)
     except BrokenPipeError:
         os._exit(141)  # the reader of our output has gone; nothing more can be said
-    except OSError as error:  # a file or folder here that was named
-        text = _("{file} cannot be used: {why}.").format(file=error.filename or "—", why=output.why_unreadable(error))
-        click.secho(text, err=True, fg="red")
-        sys.exit(4)
+    except failures.EXPECTED as error:
+        sys.exit(failures.tell(error, as_json=failures.asks_for_json(arguments)))
     sys.exit(status if isinstance(status, int) else 0)

@@ -31,9 +31,9 @@ WHO_LABELS = {
 }
 
 
-def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def print_json(value: Any, *, err: bool = False) -> None:
+    """Print a value for programs, on standard error if ``err``."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
 
 
 def state_label(state: str) -> str:
