@@ -131,12 +131,12 @@ def test_an_ipv6_address_that_holds_an_ipv4_one_is_that_one() -> None:
 @pytest.mark.parametrize(
     ("rewriting", "named", "decision"),
     [
-        (Rewriting.FOREIGN, "Scanner@Example.com", SenderDecision(True, "Scanner@Example.com")),
-        (Rewriting.FOREIGN, "alias@example.com", SenderDecision(True, "alias@example.com")),
-        (Rewriting.FOREIGN, "printer@local", SenderDecision(True, MAILBOX, rewritten=True)),
+        (Rewriting.FOREIGN, "Scanner@Example.com", SenderDecision(True, "Scanner@Example.com", in_head=True)),
+        (Rewriting.FOREIGN, "alias@example.com", SenderDecision(True, "alias@example.com", in_head=True)),
+        (Rewriting.FOREIGN, "printer@local", SenderDecision(True, MAILBOX, rewritten=True, in_head=True)),
         (Rewriting.FOREIGN, "", SenderDecision(True, "")),
-        (Rewriting.ALWAYS, "alias@example.com", SenderDecision(True, MAILBOX, rewritten=True)),
-        (Rewriting.ALWAYS, MAILBOX, SenderDecision(True, MAILBOX)),
+        (Rewriting.ALWAYS, "alias@example.com", SenderDecision(True, MAILBOX, rewritten=True, in_head=True)),
+        (Rewriting.ALWAYS, MAILBOX, SenderDecision(True, MAILBOX, in_head=True)),
         (Rewriting.ALWAYS, "", SenderDecision(True, "")),
         (Rewriting.NEVER, "printer@local", SenderDecision(True, "printer@local")),
     ],

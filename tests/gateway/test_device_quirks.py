@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from quick_sender import Client, code, plain
-from running_gateway import OPERATOR, RunningGateway, upstream_fixture
+from running_gateway import MAILBOX, OPERATOR, RunningGateway, upstream_fixture
 from upstream import Upstream
 
 __all__ = ["upstream_fixture"]
@@ -79,3 +79,20 @@ async def test_a_device_that_takes_only_addresses_as_user_name_can_log_in(tmp_pa
         await client.say(b"EHLO x")
         assert await client.say(b"AUTH PLAIN " + plain("Ricoh@printers.local", made.password.reveal())) == 235
     await running.stop()
+
+
+@pytest.mark.parametrize(("rewriting", "goes_as"), [("foreign", MAILBOX), ("always", MAILBOX), ("never", "ana@x.test")])
+async def test_a_person_in_from_behind_the_mailboxs_own_envelope_is_no_sender_that_the_provider_sees(
+    office: RunningGateway, upstream: Upstream, rewriting: str, goes_as: str
+) -> None:
+    """As machines do where people log in. A provider looks at From, too, and would refuse it."""
+    await office.machine.gateway.devices.change("old-fax", {"rewriting": rewriting}, OPERATOR)
+    async with await Client.connect(office.port) as client:
+        await _hand_in(client, MAILBOX.encode())
+        await client.send(b"From: Ana <ana@x.test>\r\nSubject: scan\r\n\r\nhello\r\n.\r\n")
+        assert code(await client.reply()) == 250
+    await office.until_all_delivered()
+    [copy] = upstream.taken()
+    assert copy.sender.strip("<>") == MAILBOX
+    assert b"From: Ana <%b>\r\n" % goes_as.encode() in copy.wire
+    assert (b"Reply-To: Ana <ana@x.test>\r\n" in copy.wire) == (goes_as == MAILBOX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import email.utils
 from datetime import UTC, datetime
 
 import pytest
@@ -120,6 +121,40 @@ def test_a_message_that_goes_out_as_the_mailbox_says_who_it_was(
     read = email.message_from_bytes(mend_head(sender + b"To: b@x\r\n", AS_MAILBOX).octets, policy=email.policy.default)
     assert [str(value) for value in read.get_all("From", [])] == [wanted]
     assert read["Reply-To"] == reply_to
+    assert read["Sender"] is None
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        b"From: Ana <scanner@example.com>\r\n",
+        b"FROM:   SCANNER@example.com\r\n",
+        b'From: "scanner@example.com"\r\n <scanner@example.com>\r\n',
+        b"From: =?utf-8?q?Esc=C3=A1ner?= <Scanner@Example.com>\r\nSender: scanner@example.com\r\n",
+    ],
+)
+def test_a_message_that_names_the_mailbox_already_keeps_its_sender_octet_for_octet(sender: bytes) -> None:
+    """Nothing is written that need not be."""
+    octets = mend_head(sender + b"Date: x\r\nMessage-ID: <9@ricoh>\r\n", AS_MAILBOX).octets
+    assert octets.partition(b"\r\n")[2].startswith(sender)
+    assert b"Reply-To" not in octets
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        b"From: Ana <scanner@example.com>\r\nFrom: evil@x\r\n",
+        b"From: scanner@example.com, evil@x\r\n",
+        b"From: evil@x <scanner@example.com>, <evil@x>\r\n",
+        b"From: scanner@example.com <evil@x>\r\n",
+        b"From: scanner@example.com\r\nSender: evil@x\r\n",
+    ],
+)
+def test_who_names_somebody_else_beside_the_mailbox_goes_out_as_the_mailbox_alone(sender: bytes) -> None:
+    """Two senders are one too many."""
+    read = email.message_from_bytes(mend_head(sender, AS_MAILBOX).octets)
+    (found,) = read.get_all("From", [])
+    assert [address for _name, address in email.utils.getaddresses([found])] == ["scanner@example.com"]
     assert read["Sender"] is None
 
 

@@ -166,11 +166,15 @@ def narrowest_around(devices: Iterable[Device], address: str) -> tuple[Device, .
 
 @dataclass(frozen=True, slots=True)
 class SenderDecision:
-    """What becomes of a sender: refused, or sent as ``reverse_path``; ``rewritten``: not what the device named."""
+    """What becomes of a sender: refused, or sent as ``reverse_path``; ``rewritten``: not what the device named.
+
+    ``in_head``: From must name it as well, whatever the device wrote there: providers look at both.
+    """
 
     allowed: bool
     reverse_path: str = ""
     rewritten: bool = False
+    in_head: bool = False
 
 
 def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collection[str] = ()) -> SenderDecision:
@@ -181,10 +185,12 @@ def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collect
     """
     if device.senders and not any(_matches(pattern, named) for pattern in device.senders):
         return SenderDecision(allowed=False)
-    own = named == "" or _same(named, mailbox) or any(_same(named, other) for other in may_send_as)
-    if named == "" or device.rewriting is Rewriting.NEVER or (own and device.rewriting is Rewriting.FOREIGN):
+    if named == "" or device.rewriting is Rewriting.NEVER:
         return SenderDecision(allowed=True, reverse_path=named)
-    return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=not _same(named, mailbox))
+    if device.rewriting is Rewriting.FOREIGN and any(_same(named, own) for own in (mailbox, *may_send_as)):
+        return SenderDecision(allowed=True, reverse_path=named, in_head=True)
+    rewritten = not _same(named, mailbox)
+    return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=rewritten, in_head=True)
 
 
 def qualify(address: str, mailbox: str) -> str:

@@ -8,7 +8,7 @@ Theory of operation
 2. :class:`HeadReader` takes the head off the front of the stream; all that follows it goes through untouched.
 3. :func:`mend_head` keeps every field of the head octet for octet, but for those it must change: it adds what is missing
    (Date, Message-ID), takes out what nobody else may see (Bcc, Return-Path), writes the trace, and, where the message goes out
-   as the mailbox, puts the mailbox into From and the sender that the device named into Reply-To and X-Original-From.
+   as the mailbox and From names another, puts the mailbox there and what the device wrote into Reply-To and X-Original-From.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     own_id = _clean(_first(fields, b"message-id"))
     message_id = own_id or f"<{mending.message_id()}>"
     out = [_field("Received", mending.received)]
-    if mending.mailbox:
+    if mending.mailbox and not _is_from(kept, mending.mailbox):
         kept, added = _as_mailbox(kept, mending.mailbox)
         out += added
     elif b"from" not in names:
@@ -157,6 +157,19 @@ def date_text(moment: datetime) -> str:
 @lru_cache(16)
 def _date_of(second: datetime) -> str:
     return format_datetime(second)
+
+
+def _is_from(kept: list[tuple[bytes, bytes]], mailbox: str) -> bool:
+    """Tell whether the head names the mailbox as its sender, and nobody else."""
+    senders = [field.partition(b":")[2] for name, field in kept if name in (b"from", b"sender")]
+    if not senders or sum(name == b"from" for name, _octets in kept) != 1:
+        return False
+    for octets in senders:
+        value = octets.replace(b"\r\n", b"").strip().decode("utf-8", "replace")
+        plain = value.count("@") == 1 and value.casefold().endswith(f"<{mailbox.casefold()}>")  # by far the most
+        if not plain and [a.casefold() for _name, a in read_addresses([value]) if a] != [mailbox.casefold()]:
+            return False
+    return True
 
 
 def _as_mailbox(kept: list[tuple[bytes, bytes]], mailbox: str) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:

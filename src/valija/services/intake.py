@@ -54,7 +54,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class IncomingEnvelope:
-    """What the client said, and what was decided about it: ``reverse_path`` is what goes on, ``named`` what it had named."""
+    """What the client said, and what was decided about it: ``reverse_path`` is what goes on, ``named`` what it had named.
+
+    ``in_head``: From must name the reverse-path as well.
+    """
 
     account: str
     reverse_path: str
@@ -63,6 +66,7 @@ class IncomingEnvelope:
     recipients: tuple[QueuedRecipient, ...]
     envelope_id: str = ""
     ret: str = ""
+    in_head: bool = False
 
 
 class Intake:
@@ -218,7 +222,7 @@ class IncomingMail:
             date=self._began,
             message_id=lambda: f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
             sender=envelope.named or envelope.reverse_path,
-            mailbox=envelope.reverse_path if envelope.rewritten else "",
+            mailbox=envelope.reverse_path if envelope.in_head else "",
         )
 
     def _add(self, data: bytes) -> Awaitable[None] | None:

@@ -261,6 +261,7 @@ class DeviceVisit(SmtpVisit):
             tuple(_recipient(path, self._mailbox) for path in transaction.recipients),
             decode_xtext(transaction.sender.parameters.get("ENVID", "")),
             transaction.sender.parameters.get("RET", "").upper(),
+            decision.in_head,
         )
         kind = "ESMTP" if transaction.extended else "SMTP"
         kind += ("S" if transaction.secure else "") + ("A" if self._by_login else "")  # RFC 3848
