@@ -79,6 +79,10 @@ def test_accounts_and_servers_of_email_oauth2_proxy_are_found() -> None:
     assert "s%cret" not in repr(found)
 
 
+def _custom(issuer: str) -> tuple[str | None, ...]:
+    return ("custom", None, None, issuer)
+
+
 @pytest.mark.parametrize(
     ("token_url", "expected"),
     [
@@ -89,6 +93,10 @@ def test_accounts_and_servers_of_email_oauth2_proxy_are_found() -> None:
         ("https://accounts.google.com/o/oauth2/token", ("google", None, None, None)),
         ("https://api.login.aol.com/oauth2/get_token", ("aol", None, None, None)),
         ("https://id.example.org:8443/oauth/token", ("custom", None, None, "https://id.example.org:8443")),
+        ("https://id.example.org/realms/o/protocol/openid-connect/token", _custom("https://id.example.org/realms/o")),
+        ("https://adfs.example.org/adfs/oauth2/token/", _custom("https://adfs.example.org/adfs")),
+        ("https://x.okta.com/oauth2/default/v1/token", _custom("https://x.okta.com/oauth2/default")),
+        ("https://x.okta.com/oauth2/v1/token", _custom("https://x.okta.com")),
         ("", ("custom", None, None, "")),
     ],
 )
@@ -106,6 +114,9 @@ def test_the_provider_follows_from_the_token_endpoint(token_url: str, expected: 
         ("oauth2_flow = service_account\nclient_secret = {}\n", "key file"),
         ("permission_url = x\njwt_certificate_path = /etc/c.pem\njwt_key_path = /etc/k.pem\n", "certificate"),
         ("permission_url = x\nclient_id = *** your client id here ***\n", "example"),
+        ("permission_url = x\nrefresh_token = gAAA\n", "token_salt"),
+        ("permission_url = x\nrefresh_token = gAAA\ntoken_salt = ??\n", "token_salt"),
+        ("[emailproxy]\nuse_login_password_as_client_credentials_secret = Yes\n", "what its clients log in with"),
     ],
 )
 def test_what_cannot_be_taken_over_is_said(lines: str, note: str) -> None:
@@ -188,6 +199,53 @@ def test_a_client_that_is_in_mutts_script_is_handed_over_beside_the_token() -> N
     assert (account.registration["client_id"], account.notes) == ("own", ())
     [account] = _found(json.dumps(MUTT | {"registration": "yahoo"})).accounts
     assert (account.registration["kind"], "yahoo" in str(account.notes[0])) == ("custom", True)
+
+
+FOR_ALL = """
+[@example.com]
+permission_url = x
+token_url = https://login.microsoftonline.com/t/oauth2/v2.0/token
+client_id = of-the-domain
+[@]
+client_id = of-all
+client_secret = s
+[emailproxy]
+allow_catch_all_accounts = True
+"""
+
+
+def test_what_an_account_does_not_say_is_said_for_its_domain_or_for_all() -> None:
+    """email-oauth2-proxy writes the tokens alone in the section of who logged in."""
+    [account] = _found(FOR_ALL + "[scan@example.com]\ntoken_salt = c2FsdA==\nrefresh_token = gAAA\n").accounts
+    assert (account.login, account.grant, account.has_token) == ("scan@example.com", GrantKind.CODE, True)
+    assert account.registration == {"kind": "microsoft", "tenant": "t", "client_id": "of-the-domain"}
+    assert account.client_secret is not None
+    assert [account.login for account in _found(FOR_ALL).accounts] == ["", ""], "nobody has logged in yet"
+
+
+def test_a_file_that_went_through_another_system_is_read() -> None:
+    """A byte order mark, lines ended by CR LF, blanks after a name; comments, which sasl-xoauth2's reader takes."""
+    [first, _robot] = _found(
+        "\ufeff" + PROXY.replace("\n", "\r\n").replace("[scan@example.com]", "[scan@example.com ]")
+    ).accounts
+    assert (first.login, first.registration["client_id"], first.has_token) == ("scan@example.com", "0000-1111", True)
+    commented = '\ufeff{ // the client\n "client_id": "a//b\\"/*c*/", /* its\n secret */ "client_secret": "s" }'
+    [account] = _found("\ufeff" + json.dumps(TOKEN), name="scan@example.com.json", configuration=commented).accounts
+    assert (account.login, account.registration["client_id"]) == ("scan@example.com", 'a//b"/*c*/')
+
+
+def test_where_the_key_of_a_service_account_lies_is_not_its_client_id() -> None:
+    """``file`` and ``key`` are words of email-oauth2-proxy."""
+    said = "oauth2_flow = service_account\nclient_id = file\nclient_secret = /etc/key.json\n"
+    [account] = _found(f"[a@b.example]\ntoken_url = https://oauth2.googleapis.com/token\n{said}").accounts
+    assert (account.registration["client_id"], account.client_secret) == ("", None)
+
+
+def test_what_is_said_twice_is_named() -> None:
+    """With its line, so that it can be mended."""
+    with pytest.raises(InvalidFields) as refused:
+        _found("[a@b.example]\nclient_id = x\nclient_id = y\n")
+    assert str(refused.value.problems[0].problem) == "says client_id twice: leave one (line 3)"
 
 
 @pytest.mark.parametrize(

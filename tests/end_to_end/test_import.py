@@ -119,6 +119,50 @@ def test_a_token_that_is_there_is_not_replaced_unasked(tmp_path: Path, provider:
     assert kept_tokens(office) == kept
 
 
+def test_each_of_several_accounts_is_shown_before_one_is_chosen(
+    tmp_path: Path, provider: Daemon, office: Daemon
+) -> None:
+    """What cannot be taken over as it stands says why, and hides nothing of the others."""
+    file = tmp_path / "emailproxy.config"
+    _proxy_file(provider, file)
+    more = "[luis@sandbox.test]\ntoken_url = https://oauth2.googleapis.com/token\npermission_url = x\nclient_id = c\n"
+    second = "[SMTP-2587]\nserver_address = other.example\nserver_port = 587\n"
+    file.write_text(second + file.read_text("utf-8") + more, "utf-8")
+    shown = office.ok("import", str(file), "--dry-run")
+    assert "To be done with luis@sandbox.test:\n  register the client as the provider google" in shown
+    assert f"To be done with {ANA}:\n  Server: must be named" in shown
+    assert f"--account: {ANA}, luis@sandbox.test" in shown
+    assert office.json("import", str(file), "--dry-run")["account"] == ""
+    refused = office.run("import", str(file), "--yes")
+    assert (refused.returncode, f"--account: {ANA}, luis" in refused.stderr) == (2, True)
+    assert office.json("provider", "list") == []
+
+
+def test_a_robots_access_token_asks_for_no_password_and_its_encrypted_secret_does(
+    tmp_path: Path, office: Daemon
+) -> None:
+    """email-oauth2-proxy keeps both sealed, and no refresh token."""
+    salt = b"sixteen octets!!"
+    key = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, 100_000, 32)
+    sealed = Fernet(base64.urlsafe_b64encode(key)).encrypt(b"the secret").decode()
+    url = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
+    lines = [
+        f"[robot@example.com]\ntoken_url = {url}\noauth2_scope = https://outlook.office365.com/.default",
+        f"client_id = c\ntoken_salt = {base64.b64encode(salt).decode()}\naccess_token = {sealed}\n",
+    ]
+    file = tmp_path / "emailproxy.config"
+    file.write_text("\n".join([*lines, "client_secret = in clear\n"]), "utf-8")
+    office.ok("import", str(file), "--yes", "--provider", "clear")
+    file.write_text("\n".join([*lines, f"client_secret_encrypted = {sealed}\n"]), "utf-8")
+    wrong = office.run("import", str(file), "--yes", "--provider", "sealed", typed="not this\n")
+    assert "  Password: does not open the tokens" in wrong.stderr
+    office.ok("import", str(file), "--yes", "--provider", "sealed", typed=f"{PASSWORD}\n")
+    left = office.ok("import", str(file), "--yes", "--provider", "without", "--no-token")
+    assert "leave its client secret" in left
+    have = {name: office.json("provider", "show", name)["fields"] for name in ("clear", "sealed", "without")}
+    assert [bool(have[name]["client_secret"]) for name in have] == [True, True, False]
+
+
 def _audited(office: Daemon, tmp_path: Path) -> str:
     (tmp_path / "note.txt").write_text("hello", "utf-8")
     assert {"token_imported"} <= {record["action"] for record in office.json("audit")}

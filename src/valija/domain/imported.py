@@ -4,10 +4,12 @@ Theory of operation
 -------------------
 email-oauth2-proxy (sections ``[SMTP-1587]``, ``[POP-1995]``: local servers and where they lead; ``[ana@example.com]``: an
 account): its tokens are encrypted with a key made of the password that its clients log in with, so they come as
-:class:`Sealed`. Files from before October 2023 say no number of rounds: it was 100,000 then.
+:class:`Sealed`. Files from before October 2023 say no number of rounds: it was 100,000 then. What an account's section does
+not say is in those for all of its domain, ``[@example.com]``, and for everybody, ``[@]``.
 
 sasl-xoauth2: one JSON object for each account (``access_token``, ``refresh_token``, ``expiry`` as text), usually in a file
 named after it; what it does not say (``client_id``, ``client_secret``, ``token_endpoint``) is in ``/etc/sasl-xoauth2.conf``.
+Its reader of JSON takes comments.
 
 mutt's and neomutt's mutt_oauth2.py: one JSON object for each account, usually encrypted by gpg (it comes decrypted). Older
 ones have the client's data in the script itself. ``access_token_expiration`` is local time of who knows where: not used.
@@ -41,6 +43,13 @@ ROUNDS_LIMIT: Final = 5_000_000
 GOOGLE_TOKENS: Final = "https://accounts.google.com/o/oauth2/token"  # what sasl-xoauth2 takes where nothing is said
 _SERVER: Final = re.compile(r"(SMTP|POP)-\d{1,5}")
 _EXAMPLE: Final = "*** your"
+_COMMENT: Final = re.compile(r'("(?:[^"\\]|\\.)*+")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_BELOW: Final = re.compile(
+    r"(/(?!oauth2/v1/).+?)(?:/protocol/openid-connect|/oauth2|/v1)/token/?"
+)  # Keycloak, ADFS, Okta
+_PASSWORD_IS_SECRET: Final = "use_login_password_as_client_credentials_secret"
+_NO_TOKEN: Final = N_("holds no refresh_token: it must be the account's token, not the program's configuration")
+_YES: Final = ("yes", "true", "on", "1")
 _GRANTS: Final = {
     "authorization_code": GrantKind.CODE,
     "device": GrantKind.DEVICE,
@@ -96,6 +105,11 @@ class FoundAccount:
         """Tell whether there is a token to take over, once it is opened."""
         return self.refresh_token is not None or (self.sealed is not None and bool(self.sealed.refresh_token))
 
+    @property
+    def is_secret_sealed(self) -> bool:
+        """Tell whether the client's secret is to be had only by opening it."""
+        return self.client_secret is None and self.sealed is not None and bool(self.sealed.client_secret)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundServer:
@@ -122,6 +136,7 @@ def parse_foreign(text: str, *, name: str, configuration: str = "") -> Found:
     """
     if len(text) > TEXT_LIMIT or len(configuration) > TEXT_LIMIT:
         raise _wrong("text", N_("is too long"))
+    text, configuration = text.removeprefix("\ufeff"), configuration.removeprefix("\ufeff")
     if text.lstrip().startswith("{"):
         token, more = _json(text, "text"), _json(configuration or "{}", "configuration")
         if "registration" in token or "authflow" in token:
@@ -137,16 +152,30 @@ def _proxy_configuration(text: str) -> Found:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(text)
+    except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
+        twice = error.option if isinstance(error, configparser.DuplicateOptionError) else error.section
+        problem = message(N_("says {name} twice: leave one (line {line})"), name=twice[:80], line=error.lineno or 0)
+        raise InvalidFields((FieldProblem("text", problem),)) from None
     except configparser.Error:
         raise _wrong(
             "text", N_("is no configuration of email-oauth2-proxy, no token of sasl-xoauth2 or of mutt")
         ) from None
-    accounts = tuple(_proxy_account(name, parser[name]) for name in parser.sections() if "@" in name[1:])
+    names = [name for name in parser.sections() if "@" in name]
+    # Where nobody has logged in yet, an account is taken by its name from what is said for all.
+    own = [name for name in names if "@" in name.strip()[1:]] or names
+    accounts = tuple(_proxy_account(name.strip(), _with_what_is_for_all(parser, name)) for name in own)
     servers = (_proxy_server(name, parser[name]) for name in parser.sections() if _SERVER.fullmatch(name))
     found = tuple(server for server in servers if server is not None)
     if not accounts:
-        raise _wrong("text", N_("names no account"))
+        raise _wrong("text", N_("names no account: it must have a section for each, such as [ana@example.com]"))
     return Found(PROXY, accounts, found)
+
+
+def _with_what_is_for_all(parser: configparser.ConfigParser, name: str) -> Mapping[str, str]:
+    """Return an account's section; what it leaves out as the section of its domain has it, or the one for everybody."""
+    domain = "@" + name.strip().rpartition("@")[2]
+    said = [dict(parser[section]) for section in dict.fromkeys(("emailproxy", "@", domain, name)) if section in parser]
+    return {key: value for section in said for key, value in section.items()}
 
 
 def _proxy_server(name: str, section: Mapping[str, str]) -> FoundServer | None:
@@ -157,6 +186,8 @@ def _proxy_server(name: str, section: Mapping[str, str]) -> FoundServer | None:
 
 def _proxy_account(login: str, section: Mapping[str, str]) -> FoundAccount:
     notes: list[Message] = []
+    if not section.get("token_url"):
+        notes.append(message(N_("It has no token_url: which provider it is must be set with `valija provider set`.")))
     flow = section.get("oauth2_flow") or (
         "authorization_code" if section.get("permission_url") else "client_credentials"
     )
@@ -169,16 +200,20 @@ def _proxy_account(login: str, section: Mapping[str, str]) -> FoundAccount:
     if client_id.startswith(_EXAMPLE):
         client_id = ""
         notes.append(message(N_("Its client id is the example's.")))
-    registration = _registration(section.get("token_url", ""), client_id, section.get("oauth2_scope", ""), grant)
     if grant is GrantKind.SERVICE_ACCOUNT:
         notes.append(message(N_("It has a service account: hand over its key file with `valija provider set`.")))
-        secret = ""
+        client_id = secret = ""  # they say where the key is
+    if grant is GrantKind.CLIENT_CREDENTIALS and section.get(_PASSWORD_IS_SECRET, "").lower() in _YES:
+        notes.append(message(N_("Its client secret is what its clients log in with: `valija provider set` takes it.")))
+    sealed = _sealed(section)
+    if sealed is None and (section.get("refresh_token") or section.get("client_secret_encrypted")):
+        notes.append(message(N_("Its token cannot be opened: token_salt is missing or damaged. Get a new one.")))
     return FoundAccount(
-        login,
-        registration,
+        "" if login.startswith("@") else login,
+        _registration(section.get("token_url", ""), client_id, section.get("oauth2_scope", ""), grant),
         Secret(secret) if secret and not secret.startswith(_EXAMPLE) else None,
         expires_at=_seconds(section.get("access_token_expiry")),
-        sealed=_sealed(section),
+        sealed=sealed,
         notes=tuple(notes),
     )
 
@@ -202,14 +237,14 @@ def _sealed(section: Mapping[str, str]) -> Sealed | None:
 def _token_file(token: Mapping[str, Any], configuration: Mapping[str, Any], name: str) -> FoundAccount:
     said = _reader(token, configuration)
     refresh, access = said("refresh_token"), said("access_token")
-    by_program = said("use_client_credentials").lower() in ("yes", "true", "1")
+    by_program = said("use_client_credentials").lower() in _YES
     if not refresh and not by_program:
-        raise _wrong("text", N_("holds no refresh_token"))
+        raise _wrong("text", _NO_TOKEN)
     notes = () if said("client_id") else (message(N_("No client id: name sasl-xoauth2.conf as well.")),)
     grant = GrantKind.CLIENT_CREDENTIALS if by_program else GrantKind.CODE
     secret = said("client_secret")
     return FoundAccount(
-        said("user") or (name if "@" in name else ""),
+        said("user") or (name.removesuffix(".json") if "@" in name else ""),
         _registration(said("token_endpoint") or GOOGLE_TOKENS, said("client_id"), said("scope"), grant),
         Secret(secret) if secret else None,
         Secret(refresh) if refresh else None,
@@ -226,7 +261,7 @@ def _mutt_token(token: Mapping[str, Any], configuration: Mapping[str, Any]) -> F
     said = _reader(token, configuration)
     refresh, kind = said("refresh_token"), said("registration").lower()
     if not refresh:
-        raise _wrong("text", N_("holds no refresh_token"))
+        raise _wrong("text", _NO_TOKEN)
     registration: dict[str, Any] = {"client_id": said("client_id"), "kind": kind}
     notes: list[Message] = []
     if kind == "microsoft":
@@ -266,7 +301,7 @@ def _reader(token: Mapping[str, Any], configuration: Mapping[str, Any]) -> Calla
 
 def _json(text: str, field: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(_COMMENT.sub(lambda part: part[1] or " ", text))
     except (ValueError, RecursionError):
         raise _wrong(field, N_("is not JSON")) from None
     if not isinstance(found, dict):
@@ -290,7 +325,11 @@ def _registration(token_url: str, client_id: str, scopes: str, grant: GrantKind 
         else:
             changes |= ({"cloud": cloud} if cloud else {}) | ({"tenant": tenant} if tenant else {})
     else:
-        changes |= {"kind": "custom", "issuer": f"{url.scheme}://{url.netloc}" if host else ""}
+        below = _BELOW.fullmatch(url.path)
+        changes |= {
+            "kind": "custom",
+            "issuer": f"{url.scheme}://{url.netloc}{below[1] if below else ''}" if host else "",
+        }
     if grant is not None and grant is not GrantKind.CODE:
         changes["grant"] = grant.value
     words = scopes.split()

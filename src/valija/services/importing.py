@@ -143,8 +143,8 @@ class Importer:
 
     async def _opened(self, account: FoundAccount, wanted: Wanted) -> FoundAccount:
         sealed = account.sealed
-        if sealed is None or not wanted.with_token:
-            return account
+        if sealed is None or not wanted.with_token or not (sealed.refresh_token or account.is_secret_sealed):
+            return account  # an access token alone is not worth asking for a password
         if wanted.password is None:
             raise _wrong("password", N_("is needed: the tokens are encrypted with what the clients log in with"))
         opened = await asyncio.to_thread(_open, sealed, wanted.password)
@@ -173,10 +173,17 @@ def read(text: str, *, name: str, configuration: str = "") -> Found:
     return parse_foreign(text, name=name, configuration=configuration)
 
 
+def is_clear(found: Found, login: str) -> bool:
+    """Tell whether it is said which account is meant: by name, or because there is one."""
+    return bool(login) or (len(found.accounts) == 1 and bool(found.accounts[0].login))
+
+
 def _chosen(found: Found, login: str) -> FoundAccount:
     names = ", ".join(account.login or "?" for account in found.accounts)
-    if not login and len(found.accounts) == 1 and found.accounts[0].login:
+    if not login and is_clear(found, login):
         return found.accounts[0]
+    if not login and not any(account.login for account in found.accounts):
+        raise _wrong("account", N_("must be said: the file does not name it"))
     if not login:
         raise InvalidFields((FieldProblem("account", message(N_("must be one of {names}"), names=names)),))
     chosen = next((account for account in found.accounts if account.login == login), None)

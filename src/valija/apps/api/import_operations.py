@@ -14,7 +14,7 @@ from valija.apps.api.models import Answer, Body
 from valija.domain.account import Setting
 from valija.domain.imported import TEXT_LIMIT, FoundAccount
 from valija.secret import Secret
-from valija.services.importing import Taken, Wanted, read
+from valija.services.importing import Plan, Taken, Wanted, is_clear, read
 
 
 class ImportFile(Body):
@@ -35,7 +35,10 @@ class ImportFile(Body):
 
 
 class FoundAccountView(Answer):
-    """An account of the file. ``token``: none, there, or locked by the password that its clients log in with."""
+    """An account of the file. ``token``: none, there, or locked by the password that its clients log in with.
+
+    ``secret_locked``: so is the client's secret.
+    """
 
     login: str
     kind: str
@@ -46,11 +49,15 @@ class FoundAccountView(Answer):
     grant: str
     scopes: list[str]
     token: str
+    secret_locked: bool
     notes: list[str]
 
 
 class ImportView(Answer):
-    """What a file says, what would be or was done. ``changes`` are those of the setting; ``device`` has its password once."""
+    """What a file says, what would be or was done. ``changes`` are those of the setting; ``device`` has its password once.
+
+    ``account`` is empty, and nothing is planned, while it is not said which of several is meant.
+    """
 
     program: str
     accounts: list[FoundAccountView]
@@ -77,16 +84,18 @@ async def import_file(call: Call) -> ImportView:
     taken: Taken | None = None
     if body.really:
         taken = await importer.take(found, wanted, call.actor)
-    plan = taken.plan if taken is not None else await importer.look(found, wanted)
+    plan: Plan | None = taken.plan if taken is not None else None
+    if plan is None and is_clear(found, body.account):
+        plan = await importer.look(found, wanted)
     return ImportView(
         program=found.program,
         accounts=[_account(call, account) for account in found.accounts],
         done=taken is not None,
-        account=plan.account.login,
-        provider=plan.provider,
+        account=plan.account.login if plan is not None else "",
+        provider=plan.provider if plan is not None else "",
         setting=setting.value,
-        changes=dict(plan.setting),
-        device_name=plan.device,
+        changes=dict(plan.setting) if plan is not None else {},
+        device_name=body.device,
         handed_over=taken.token if taken is not None else False,
         token=await call.token(setting) if taken is not None else None,
         device=show_made(call.views, taken.device, None) if taken is not None and taken.device is not None else None,
@@ -102,9 +111,10 @@ def _account(call: Call, account: FoundAccount) -> FoundAccountView:
         tenant=said.get("tenant", ""),
         issuer=said.get("issuer", ""),
         client_id=said["client_id"],
-        has_client_secret=account.client_secret is not None or bool(account.sealed and account.sealed.client_secret),
+        has_client_secret=account.client_secret is not None or account.is_secret_sealed,
         grant=account.grant.value,
         scopes=list(said.get("scopes", ())),
         token="there" if account.refresh_token is not None else "locked" if locked else "none",
+        secret_locked=account.is_secret_sealed,
         notes=[call.views.text(note) for note in account.notes],
     )

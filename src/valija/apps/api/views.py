@@ -356,6 +356,7 @@ OTHER_LABELS: Final = {
     "ids": N_("Numbers"),
     "action": N_("Action"),
     "configuration": "sasl-xoauth2.conf",
+    "password": FIELD_LABELS["password"],  # of prints it is the one in the subject, which nobody gets wrong
 }
 ALL_LABELS: Final[Mapping[str, str]] = {
     **SCAN_LABELS,
