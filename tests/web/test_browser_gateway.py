@@ -47,6 +47,11 @@ SAY: Final = {
         "sure": "OK",
         "delete": "Delete",
         "none": "No device yet.",
+        "test": "Test",
+        "tested": "The device can hand in its mail.",
+        "to": "Send a test page to",
+        "again": "Test again",
+        "taken": "The test page was taken",
     },
     "es": {
         "devices": "Equipos",
@@ -80,6 +85,11 @@ SAY: Final = {
         "sure": "OK",
         "delete": "Borrar",
         "none": "Todavía no hay equipos.",
+        "test": "Probar",
+        "tested": "El equipo puede entregar su correo.",
+        "to": "Enviar una página de prueba a",
+        "again": "Probar otra vez",
+        "taken": "Se aceptó la página de prueba",
     },
 }
 LIVES: Final = {
@@ -195,6 +205,38 @@ def test_mail_is_followed_from_a_new_device_to_its_delivery(chromium: Browser, d
         "delivered",
     ]
     _end_of_a_device(page, base, language, daemon, printer)
+
+
+def _play(page: Page, say: dict[str, str]) -> None:
+    """Play the device from its page: without mail, and with a test page that goes on its way."""
+    page.locator("#devices a").click()
+    page.get_by_role("button", name=say["test"], exact=True).click()
+    expect(page.get_by_text(say["tested"])).to_be_visible()
+    expect(page.locator(".test li[data-outcome=passed]")).to_have_count(6)
+    page.get_by_label(say["to"]).fill(LUIS)
+    page.get_by_role("button", name=say["again"]).click()
+    expect(page.get_by_text(say["taken"])).to_be_visible()
+    page.get_by_label(say["to"]).fill("nobody@")
+    page.get_by_role("button", name=say["again"]).click()
+    expect(page.locator("[aria-invalid=true]")).to_have_count(1)
+
+
+def test_a_device_is_played_and_what_it_must_trust_is_given_out(chromium: Browser, daemon: Daemon) -> None:
+    """Both from the pages; the certificate is the one that the gateway's was signed by."""
+    page, base = _ready(chromium, daemon, "es")
+    _add_device(page, "es", "Ricoh planta 2")
+    page.goto(base + "/devices")
+    _play(page, SAY["es"])
+    seen = [m["recipients"][0]["state"] for m in daemon.json("queue", "list")["messages"]]
+    assert seen in (["queued"], ["in_flight"], ["delivered"])
+    page.goto(base + "/devices/ricoh-planta-2/credentials")
+    with page.expect_download() as given:
+        page.get_by_role("link", name="valija-ca.crt").click()
+    authority = given.value.path().read_text()
+    assert authority == (daemon.state_dir / "gateway" / "ca.pem").read_text()
+    desk = open_page(chromium, daemon.json("status")["web_address"], "es")
+    desk.goto(daemon.json("status")["web_address"] + "valija-ca.crt")
+    assert "/login" in desk.url, "whoever is not logged in is asked to"
 
 
 def _end_of_a_device(page: Page, base: str, language: str, daemon: Daemon, printer: Printer) -> None:

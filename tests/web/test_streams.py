@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from asgi_faces import SMTP, Machinery, furnished_fixture, log_in
+from asgi_faces import AT_MACHINE, SMTP, Machinery, furnished_fixture, log_in
 
 from valija.apps.web import live
 from valija.domain.account import GrantKind
 from valija.domain.queue import Deferred, HoldAsked
+from valija.domain.sighting import Seen
 from valija.domain.token import Authorization, AwaitingAuthorization, NotRetrieved
 from valija.services.events import Stopping
 
@@ -46,7 +47,7 @@ async def test_what_a_page_shows_already_is_not_sent_again(here: Machinery) -> N
         await log_in(web)
         pages = {
             path: (await web.get(path)).text
-            for path in ("/", "/queue", "/queue/1", "/devices", "/jobs", "/print", SMTP)
+            for path in ("/", "/queue", "/queue/1", "/devices", "/devices/ricoh-floor-2", "/jobs", "/print", SMTP)
         }
         for path, page in pages.items():
             assert await _first_news(here, web, page) in (NOTHING_NEW, ": ok\n\n"), path
@@ -92,3 +93,18 @@ async def test_a_token_that_comes_before_the_stream_is_open_is_told(here: Machin
         news = await _first_news(here, panel, page)
     assert _states(news) == {"not_retrieved"}
     assert 'hx-swap-oob="innerHTML:#waiting"' in news
+
+
+async def test_what_is_seen_of_a_device_comes_to_its_open_page(here: Machinery) -> None:
+    """It hands in a first message; what is typed into the form stays. A device that is deleted meanwhile ends nothing."""
+    async with here.web() as web:
+        await log_in(web)
+        page = (await web.get("/devices/ricoh-floor-2")).text
+        later = here.machine.clock.now() + timedelta(seconds=1)
+        here.machine.gateway.devices.saw("ricoh-floor-2", Seen(later, "192.0.2.9", "smtp", "TLSv1.3"))
+        news = await _first_news(here, web, page)
+        assert re.findall(r"innerMorph:#([a-z-]+)", news) == ["device-state", "device-seen"]
+        assert "192.0.2.9" in news
+        assert _states(news) == {"works"}
+        await here.machine.gateway.devices.delete("ricoh-floor-2", AT_MACHINE)
+        assert (await web.get("/devices/ricoh-floor-2/events")).status_code == 404

@@ -64,6 +64,9 @@ class Board:
             table.add_row(" " + self._text(N_("Panel")), "valija panel --open")
         if self._machine.web_address:
             table.add_row(" " + self._text(N_("Web page")), self._machine.web_address)
+        if self._machine.gateway_ports:
+            ports = "  ·  ".join(f"{name} {port}" for name, port in self._machine.gateway_ports.items())
+            table.add_row(" " + self._text(N_("For devices")), ports)
         s = self._machine.sandbox
         if s is not None:
             host = s["server"]
@@ -147,6 +150,8 @@ class Board:
         else:
             commands.append("valija test smtp")
             commands.append(f"valija send {_near(s['sample'])} --to luis@sandbox.test --subject Contrato")
+            if not self._machine.gateway.devices.all():
+                commands.append('valija device add "Ricoh 2"')
         if smtp.state is StateName.RETRIEVED and not fax.account:
             commands.append(
                 f"valija pop set internet-fax --server {s['server']} --port {s['pop3s_port']} \\\n"

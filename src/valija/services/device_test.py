@@ -248,7 +248,7 @@ class _Session:
                     reply = await self.client.say(base64.b64encode(word.encode()).decode(), secret=True)
         found = self._found(reply, 235, message(N_("It logs in as {login}."), login=login))
         if found.passed and self._play.password is None:
-            text = N_("It may log in as {login}; its own password was not tried (--password).")
+            text = N_("It may log in as {login}; its own password was not tried.")
             return PlayedStage(found.stage, True, found.said, message(text, login=login))
         return found
 
@@ -286,7 +286,7 @@ class _Session:
             await client.send(self._test_page() + b".\r\n")
             client.transcript.append("C: (the test page)")
             reply = await client.reply()
-        found = self._found(reply, 250, message(N_("The test page is taken; follow it: valija queue list")))
+        found = self._found(reply, 250, message(N_("The test page is taken; it is in the queue.")))
         if found.passed:
             await client.say("QUIT")
         return found

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
 
 from valija.apps.api.calls import Call
 from valija.apps.api.models import Answer, Body
-from valija.domain.text import N_
+from valija.domain.text import N_, Message
 from valija.secret import Secret
-from valija.services.device_test import Play, PlayAuth, PlayStage, PlayTls
+from valija.services.device_test import Play, PlayAuth, Played, PlayStage, PlayTls
 
 STAGE_LABELS = {
     PlayStage.CONNECT: N_("Connection"),
@@ -66,20 +67,24 @@ async def test_device(call: Call) -> PlayedView:
         Secret(body.password) if body.password else None,
     )
     played = await call.machine.device_test.run(call.request.path_params["login"], play)
-    say = call.views.text
     return PlayedView(
         passed=played.passed,
-        stages=[
-            PlayedStageView(
-                stage=s.stage.value,
-                label=say(STAGE_LABELS[s.stage]),
-                passed=s.passed,
-                said=s.said,
-                meaning=say(s.meaning),
-                cure=say(s.cure) if s.cure is not None else "",
-            )
-            for s in played.stages
-        ],
+        stages=show_stages(played, call.views.text),
         transcript=played.transcript,
         file=str(call.machine.state_dir / played.file) if played.file else "",
     )
+
+
+def show_stages(played: Played, say: Callable[[Message | str], str]) -> list[PlayedStageView]:
+    """Show the stages of a play in the language of ``say``."""
+    return [
+        PlayedStageView(
+            stage=s.stage.value,
+            label=say(STAGE_LABELS[s.stage]),
+            passed=s.passed,
+            said=s.said,
+            meaning=say(s.meaning),
+            cure=say(s.cure) if s.cure is not None else "",
+        )
+        for s in played.stages
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from valija.apps.api.gateway_models import DeviceView
 from valija.apps.api.gateway_views import show_device, show_devices
@@ -16,10 +16,10 @@ from valija.apps.what_to_type import what_to_type, what_to_type_for_pop3
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS
 from valija.domain.device import DEVICE_LABELS, LANGUAGE_NAMES, REWRITING_LABELS, TLS_LABELS
 from valija.domain.device_hints import refusal
-from valija.domain.errors import InvalidFields
+from valija.domain.errors import InvalidFields, UnknownName
 from valija.domain.learning import USUAL_MINUTES
 from valija.domain.preferences import LANGUAGES
-from valija.domain.text import N_
+from valija.domain.text import N_, message
 from valija.services.devices import MadeDevice
 from valija.services.events import DevicesChanged
 
@@ -100,6 +100,15 @@ def state_of(device: DeviceView) -> str:
     return "refused" if refused is not None and (taken is None or refused > taken) else "works"
 
 
+async def give_authority(visit: Visit) -> Response:
+    """Give out the certificate of the authority that signed the gateway's, for devices that check it."""
+    path = visit.machine.gateway_authority
+    if path is None:
+        raise UnknownName(message(N_("There is no such page.")))
+    headers = {"Content-Disposition": 'attachment; filename="valija-ca.crt"', "Cache-Control": "no-store"}
+    return FileResponse(path, media_type="application/x-x509-ca-cert", headers=headers)
+
+
 # --- strangers and learning mode ------------------------------------------------------------------------------------------
 
 
@@ -145,13 +154,44 @@ async def add(visit: Visit) -> Response:
 
 async def show_one(visit: Visit) -> Response:
     """Show a device, and what was seen of it."""
-    return await _form_page(visit, {}, device=_device(visit))
+    return await _form_page(visit, {}, device=device_of(visit))
+
+
+async def watch_one(visit: Visit) -> Response:
+    """Stream what is seen of a device."""
+    device_of(visit)
+    return live(visit, partial(_seen_parts, visit), DevicesChanged)
+
+
+async def _seen_parts(visit: Visit) -> Parts:
+    try:
+        return _parts_of_seen(visit, _seen_values(visit, device_of(visit)))
+    except UnknownName:  # deleted meanwhile: what the page shows stays
+        return {}
+
+
+def _parts_of_seen(visit: Visit, values: dict[str, Any]) -> Parts:
+    common = values | {"zone": visit.zone}
+    return {
+        part: visit.pages.fragment(visit.language, "devices_live.html", common | {"part": part}).strip()
+        for part in ("device-state", "device-seen")
+    }
+
+
+def _seen_values(visit: Visit, device: DeviceView) -> dict[str, Any]:
+    state = state_of(device)
+    return {
+        "device": device,
+        "state": state,
+        "state_label": visit.text(DEVICE_STATES[state]),
+        "error": visit.text(refusal(device.last_error)),
+    }
 
 
 async def change(visit: Visit) -> Response:
     """Store what was typed, all or nothing."""
     form = await visit.form()
-    device = _device(visit)
+    device = device_of(visit)
     try:
         await visit.machine.gateway.devices.change(device.login, only_changed(form, _typed(form)), visit.actor)
     except InvalidFields as error:
@@ -167,7 +207,7 @@ async def ask_password(visit: Visit) -> Response:
 async def make_password(visit: Visit) -> Response:
     """Give a device a new password, and show what to type into it."""
     await visit.form()
-    return _to_credentials(visit, await visit.machine.gateway.devices.new_password(_device(visit).login, visit.actor))
+    return _to_credentials(visit, await visit.machine.gateway.devices.new_password(device_of(visit).login, visit.actor))
 
 
 async def ask_delete(visit: Visit) -> Response:
@@ -178,13 +218,13 @@ async def ask_delete(visit: Visit) -> Response:
 async def delete(visit: Visit) -> Response:
     """Delete a device."""
     await visit.form()
-    await visit.machine.gateway.devices.delete(_device(visit).login, visit.actor)
+    await visit.machine.gateway.devices.delete(device_of(visit).login, visit.actor)
     return redirect(f"{BASE}?deleted")
 
 
 async def show_credentials(visit: Visit) -> Response:
     """Show what to type into a device, with its new password this once."""
-    device, there = _device(visit), await show_devices(visit.machine, visit.views)
+    device, there = device_of(visit), await show_devices(visit.machine, visit.views)
     kept = visit.pending.take(_session(visit), visit.request.query_params.get("once", ""))
     password = kept.get("password", "") if kept is not None and kept.get("login") == device.login else ""
     rows = what_to_type(there.model_dump(), device.model_dump() | {"password": password}, visit.text)
@@ -212,14 +252,15 @@ def _session(visit: Visit) -> str:
     return visit.session.key if visit.session else ""
 
 
-def _device(visit: Visit) -> DeviceView:
+def device_of(visit: Visit) -> DeviceView:
+    """Return the device that the address names. Raises :class:`~valija.domain.errors.UnknownName`."""
     desk = visit.machine.gateway.devices
     device = desk.get(str(visit.request.path_params["login"]))
     return show_device(visit.views, device, desk.sighting(device.login))
 
 
 async def _question(visit: Visit, template: str) -> Response:
-    device = _device(visit)
+    device = device_of(visit)
     crumbs = _crumbs(visit, device.name)
     return await visit.render(template, device=device, base=f"{BASE}/{device.login}", crumbs=crumbs)
 
@@ -246,15 +287,14 @@ async def _form_page(
     filled = {name: typed.get(name, _text(stored.get(name, ""))) for name in TEXTS}
     switches = {name: typed.get(name) == "on" if typed else bool(stored.get(name)) for name in SWITCHES}
     there = await show_devices(visit.machine, visit.views)
-    state = state_of(device) if device is not None else ""
+    seen = _seen_values(visit, device) if device is not None else {"device": None}
+    base = BASE if device is None else f"{BASE}/{device.login}"
     return await visit.render(
         "device.html",
         status,
         new=new,
-        device=device,
-        state=state,
-        state_label=visit.text(DEVICE_STATES[state]) if state else "",
-        error=visit.text(refusal(device.last_error)) if device is not None else "",
+        stream="" if device is None else stream_of(f"{base}/events", _parts_of_seen(visit, seen)),
+        **seen,
         there=there,
         filled=filled,
         switches=switches,
@@ -263,7 +303,7 @@ async def _form_page(
         problem_of={p.field: p.problem for p in problems},
         labels={field: visit.text(label) for field, label in DEVICE_LABELS.items()},
         choices=_choices(visit),
-        base=BASE if new else f"{BASE}/{device.login if device else ''}",
+        base=base,
         crumbs=_crumbs(visit, visit.text(N_("Add a device")) if device is None else device.name),
     )
 
@@ -281,5 +321,10 @@ def _choices(visit: Visit) -> dict[str, list[tuple[str, str]]]:
     }
 
 
+def crumbs_of(visit: Visit, *last: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return the way to a page of a device: (words, address), none for the page itself."""
+    return [(visit.text(N_("Home")), "/"), (visit.text(TITLE), BASE), *last]
+
+
 def _crumbs(visit: Visit, *last: str) -> list[tuple[str, str]]:
-    return [(visit.text(N_("Home")), "/"), (visit.text(TITLE), BASE), *((text, "") for text in last)]
+    return crumbs_of(visit, *((text, "") for text in last))
