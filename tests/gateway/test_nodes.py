@@ -26,7 +26,8 @@ KILLS = 3
 DEVICES = 3
 
 
-def _new_node(directory: Path, key_of: Path | None = None) -> Path:
+def new_node(directory: Path, key_of: Path | None = None) -> Path:
+    """Make a node's state directory, with the key of another one's."""
     directory.mkdir(mode=0o700)
     if key_of is not None:
         shutil.copy(key_of / FILE_NAME, directory)
@@ -40,10 +41,10 @@ async def test_two_gateways_killed_in_turn_lose_nothing_and_send_nothing_twice(
     url, began, chance = await postgres.empty_database(), time.time(), random.Random(3)
     upstream = await Upstream(Weather(random.Random(3))).start()
     clock = HurryClock(SPEED, began)
-    first = await RunningGateway(_new_node(tmp_path / "a"), upstream.port, clock=clock).on(url).start()
+    first = await RunningGateway(new_node(tmp_path / "a"), upstream.port, clock=clock).on(url).start()
     await first.open_door()
     await first.stop()
-    _new_node(tmp_path / "b", tmp_path / "a")
+    new_node(tmp_path / "b", tmp_path / "a")
 
     loads = []
     options = (f"began={began}", f"speed={SPEED}", f"store={url}")
@@ -93,7 +94,7 @@ async def test_a_postgresql_that_goes_away_under_load_loses_nothing_that_got_a_2
     monkeypatch.setattr(postgres_nodes, "GRACE_S", 0.0)
     url, began = await postgres.empty_database(), time.time()
     upstream, clock = await Upstream().start(), HurryClock(SPEED, began)
-    node = _new_node(tmp_path / "a")
+    node = new_node(tmp_path / "a")
     async with gateway_processes() as gateway:
         await gateway.begin(node, upstream.port, f"began={began}", f"speed={SPEED}", f"store={url}")
         await gateway.ready()
@@ -130,8 +131,8 @@ async def test_devices_settings_and_gates_of_one_node_are_those_of_the_other_at_
     """A device that is added, changed or revoked; an account that is held; mail accepted here leaves there."""
     url = await postgres.empty_database()
     upstream = await Upstream().start()
-    one = await RunningGateway(_new_node(tmp_path / "a"), upstream.port).on(url).start()
-    two = await RunningGateway(_new_node(tmp_path / "b", tmp_path / "a"), upstream.port).on(url).start()
+    one = await RunningGateway(new_node(tmp_path / "a"), upstream.port).on(url).start()
+    two = await RunningGateway(new_node(tmp_path / "b", tmp_path / "a"), upstream.port).on(url).start()
     here, there = one.machine.gateway, two.machine.gateway
 
     async def until(reached: object) -> None:

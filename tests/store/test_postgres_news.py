@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -82,6 +83,10 @@ async def test_what_a_node_changes_is_heard_by_the_others_at_once_and_not_by_its
     await one.queue.apply([(entry, q.HoldAsked(NOW))])
     await one.queue.apply([(entry, q.ReleaseAsked(NOW))])
     assert await other.next() == Change(K.MAIL, "smtp")
+
+    (job,) = await one.queue.lease("smtp", NOW, NOW + timedelta(hours=1), 1)
+    await one.queue.apply([(job.entries[0].id, q.CancelAsked(NOW))])
+    assert await other.next() == Change(K.STOPPED, "smtp")
 
     await two.queue.accept(queued(account="other"), Body())
     assert await own.next() == Change(K.MAIL, "other")  # the first that it heard: nothing of its own

@@ -430,3 +430,21 @@ async def test_a_lease_is_told_of_whatever_becomes_of_who_asked(tmp_path: Path, 
     await engine.close()
     await asyncio.sleep(0)
     assert [job is not None for job in told] == [when == "cancelled"]
+
+
+async def test_what_is_under_lease_is_known_with_what_was_asked_of_it(line: QueueStore) -> None:
+    """Of one account; neither what waits nor what has ended."""
+    await line.accept(queued("a@x.org", "b@x.org"), Body())
+    await line.accept(queued("c@x.org", account="other"), Body())
+    (job,) = await line.lease("smtp", NOW, NOW + MINUTE, 9)
+    await line.lease("other", NOW, NOW + MINUTE, 9)
+    await line.accept(queued("d@x.org"), Body())
+    first, second = (entry.id for entry in job.entries)
+    await line.apply([(second, q.CancelAsked(NOW))])
+    before = Queued(NOW)
+    assert await line.under_lease("smtp") == [
+        (first, InFlight(job.lease, before)),
+        (second, InFlight(job.lease, before, q.Wish.CANCEL)),
+    ]
+    await line.apply([(first, q.Accepted(NOW, "250 ok")), (second, q.GivenBack(job.lease))])
+    assert await line.under_lease("smtp") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import httpx2
 import pytest
@@ -159,7 +160,7 @@ async def test_a_message_is_held_released_tried_and_cancelled_by_name(here: Mach
         page = await web.get("/queue/1")
         assert "Try 1 failed" in page.text
         assert "451 4.3.0 later" in page.text
-        assert (await _press(web, "/queue/1", "/queue/1/hold")).headers["location"] == "/queue/1?done"
+        assert (await _press(web, "/queue/1", "/queue/1/hold")).headers["location"] == "/queue/1?done=hold"
         assert isinstance(await state(), Held)
         await _press(web, "/queue/1", "/queue/1/release")
         await _press(web, "/queue/1", "/queue/1/retry")
@@ -174,6 +175,19 @@ async def test_a_message_is_held_released_tried_and_cancelled_by_name(here: Mach
         asked = [("Held", by), ("Released", by), ("Asked to try at once", by), ("Cancelled", by)]
         assert life == [("Accepted", ""), ("Try 1 failed", ""), *asked]
         assert (await _press(web, "/queue", "/queue/1/eat")).status_code == 404
+
+
+async def test_of_a_message_that_is_being_sent_it_is_not_said_that_it_was_stopped(here: Machinery) -> None:
+    """But what becomes of it."""
+    queue, now = here.machine.store.queue, here.machine.clock.now()
+    async with here.web() as web:
+        await log_in(web)
+        await queue.lease("smtp", now + timedelta(days=1), now + timedelta(days=2), 10)
+        for action in ("hold", "cancel"):
+            await _press(web, f"/queue/1{'/cancel' if action == 'cancel' else ''}", f"/queue/1/{action}")
+            page = await web.get(f"/queue/1?done={action}")
+            assert "Message 1 is being sent already" in page.text
+            assert "Done." not in page.text
 
 
 async def test_all_mail_of_an_account_is_held_and_let_go(here: Machinery) -> None:

@@ -17,6 +17,10 @@ STATE_LABELS: Final = {
     RecipientStateName.DELIVERED: N_("Delivered"),
     RecipientStateName.FAILED: N_("Failed"),
 }
+STILL_SENT: Final = {  # what was asked for, of a message that is being sent
+    "hold": N_("Message {number} is being sent already; it is held if this try fails."),
+    "cancel": N_("Message {number} is being sent already; it is cancelled if this try fails."),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ Theory of operation
 6. What became of a try is stored whatever happens (:meth:`Dispatcher.keep_at`): what was delivered is not sent again because
    a disk was full or a database away.
 7. Where several nodes share the store, a lane runs on one of them (:mod:`valija.services.lane_hold`).
+8. What an operator stops goes back, whichever node is asked, unless its MAIL FROM was sent (:meth:`Dispatcher.recall`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ TELL_S: Final = 0.25
 KEEP_AT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 KEEP_AT_STOP_S: Final = 10.0
 RECALL_S: Final = 2.0
+RECALL_LOOK_S: Final = 0.05
 LEASE_MARGIN: Final = timedelta(minutes=5)
 HISTORY: Final = timedelta(days=7)
 FORGET_AT_ONCE: Final = 500
@@ -145,11 +147,15 @@ class Dispatcher:
         self._gates = dict(await self.queue.gates())
         for account in {account for account, _state in await self.queue.counts()} | set(self._gates):
             self.wake(account)
+        for account in list(self._lanes):
+            await self.hear_stopped(account)
 
     async def read_gate(self, account: str) -> None:
         """Read a gate that another node changed."""
-        self._gates[account] = await self.queue.load_gate(account)
+        gate = self._gates[account] = await self.queue.load_gate(account)
         self.wake(account)
+        if gate.held_at is not None:
+            await self.hear_stopped(account)
 
     def lane_left(self, account: str) -> None:
         """Tell that another node has let go of an account's lane."""
@@ -201,12 +207,32 @@ class Dispatcher:
         lane = self._lanes.get(account)
         return None if lane is None or self._stopping else lane.offer()
 
-    async def recall(self, account: str, numbers: Collection[int]) -> None:
-        """Give back what an account's lane has in hand of these messages and has not begun with; soon, if not now."""
+    async def recall(self, account: str, recipients: Collection[int] | None = None) -> None:
+        """Have given back what was stopped and not begun, by the node that has it in hand; soon, if not now.
+
+        ``recipients``: those that are waited for while another node has the lane; None: all of the account.
+        """
+        lane = self._lanes.get(account)
+        try:
+            async with asyncio.timeout(RECALL_S):
+                if lane is not None and lane.hold.held:
+                    await lane.recall()
+                while self.queue.shared and not (lane is not None and lane.hold.held):
+                    leased = {number for number, _state in await self.queue.under_lease(account)}
+                    if not (leased if recipients is None else leased.intersection(recipients)):
+                        return
+                    await asyncio.sleep(RECALL_LOOK_S)
+        except TimeoutError:
+            pass  # it is being sent
+        except ValijaError as error:
+            log.warning("mail_not_recalled", extra={"fields": {"account": account, "why": str(error)}})
+
+    async def hear_stopped(self, account: str) -> None:
+        """Give back what somebody at another node has stopped."""
         if account in self._lanes:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECALL_S):
-                    await self._lanes[account].recall(numbers)
+                    await self._lanes[account].recall()
 
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""

@@ -183,7 +183,7 @@ class Gateway:
             if action == "retry":
                 await self.dispatcher.change_gate(account, lambda gate: account_gate.probe_now(gate, now))
             elif action in ("hold", "cancel"):
-                await self.dispatcher.recall(account, numbers)
+                await self.dispatcher.recall(account, [entry.id for stored in found for entry in stored.entries])
             self.dispatcher.wake(account)
         return [await self.message(stored.id) for stored in found]
 
@@ -197,5 +197,7 @@ class Gateway:
         }[action]
         await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], account))
         gate = await self.dispatcher.change_gate(account, lambda gate: change(gate, now), actor.who)
+        if action == "hold":
+            await self.dispatcher.recall(account)
         self.dispatcher.wake(account)
         return gate

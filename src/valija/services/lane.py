@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -26,6 +26,7 @@ from valija.services.lane_leasing import Leasing, Pause
 from valija.services.lane_line import InHand, LaneLine, Offer
 from valija.services.lane_pace import LanePace
 from valija.services.lane_trouble import LaneTrouble
+from valija.services.lane_work import LaneWork
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
 
@@ -50,7 +51,7 @@ class Lane:
         self._line = LaneLine()
         self._workers: set[asyncio.Task[None]] = set()
         self._connections = LaneConnections(dispatcher.clock, self._fill)
-        self._under_way: dict[int, datetime] = {}  # leases that are tried, and since when they are in hand
+        self._in_work = LaneWork()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._settings_age = 0
@@ -67,7 +68,7 @@ class Lane:
             self.hold,
             put=self._put,
             give_back=self._give_back,
-            busy=lambda: len(self._under_way),
+            busy=lambda: len(self._in_work),
         )
         self._trouble = LaneTrouble(dispatcher, account, self._leasing, self._connections, empty=self._empty)
 
@@ -116,11 +117,20 @@ class Lane:
 
     def tries_since_before(self, then: datetime) -> bool:
         """Tell whether something is under way that has been in hand since before then."""
-        return any(since < then for since in self._under_way.values())
+        return self._in_work.has_since_before(then)
 
-    async def recall(self, numbers: Collection[int]) -> None:
-        """Give back what no worker has begun with: what an operator asked for comes true now."""
-        await self._give_back(self._line.take_out(frozenset(numbers)))
+    async def recall(self) -> None:
+        """Give back what an operator has stopped, as far as its MAIL FROM was not sent: it is stopped now."""
+        if not self.hold.held:
+            return
+        leased = await self._d.queue.under_lease(self.account)
+        all_of_it = self._d.gate(self.account).held_at is not None
+        wanted = [(number, state.lease) for number, state in leased if all_of_it or state.wish is not None]
+        found = self._in_work.take_back(wanted)
+        for job in self._line.take_out({lease for _number, lease in found}):
+            self._in_work.end(job.lease)
+        self._pace.wake()
+        await self._store_given_back([(number, GivenBack(lease)) for number, lease in found])
 
     async def _taken(self) -> None:
         """Go on at the pace at which the account has sent, whoever did."""
@@ -133,13 +143,17 @@ class Lane:
             task.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._line.clear()
+        self._in_work.clear()
 
     # --- what was leased ----------------------------------------------------------------------------------------------------
 
     def _put(self, batch: Sequence[Leased]) -> None:
         now = self._d.clock.now()
         for leased in batch:
-            self._line.put(leased, now)
+            if self._in_work.is_taken_back(leased.lease):  # while it was on its way from the store
+                self._in_work.end(leased.lease)
+            else:
+                self._line.put(leased, now)
         self._fill()
 
     def _fill(self) -> None:
@@ -172,9 +186,11 @@ class Lane:
         await self._give_back(self._line.clear())
 
     async def _give_back(self, jobs: list[Leased]) -> None:
-        events: list[tuple[int, RecipientEvent]] = [
-            (entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries
-        ]
+        await self._store_given_back(
+            [(entry.id, GivenBack(leased.lease)) for leased in jobs for entry in leased.entries]
+        )
+
+    async def _store_given_back(self, events: Sequence[tuple[int, RecipientEvent]]) -> None:
         if events:
             await self._d.keep_at("lease", lambda: self._apply(events))
             self._d.changed(self.account)
@@ -199,7 +215,7 @@ class Lane:
 
     async def _one_job(self, taken: InHand, kept: KeptConnection) -> None:
         leased = taken.leased
-        self._under_way[leased.lease] = taken.since
+        self._in_work.add(taken)
         try:
             if self._d.clock.now() - taken.since > STALE:
                 await self._give_back([leased])
@@ -213,7 +229,7 @@ class Lane:
             log.exception("try_broken_off", extra={"fields": {"id": leased.id}})
             await self._break_off(leased, self._d.troubles.of_reason("peer_nonsense"))
         finally:
-            del self._under_way[leased.lease]
+            self._in_work.end(leased.lease)
             if taken.large:
                 self._line.done()
 
@@ -251,9 +267,9 @@ class Lane:
     async def _try(self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection) -> bool:
         """Try some recipients; tell whether the account can go on."""
         back: list[tuple[int, RecipientEvent]] = [(entry.id, GivenBack(leased.lease)) for entry in entries]
-        if not await self._may_begin(len(entries)):
+        if not await self._may_begin(leased, len(entries)):
             await self._apply(back)
-            return False
+            return self._in_work.is_taken_back(leased.lease)  # that one alone
         counted, nameless = False, leased.message.is_report and not self._null_path_refused
         try:
             judgement = await self._send(leased, entries, kept, nameless=nameless)
@@ -261,11 +277,12 @@ class Lane:
         finally:
             self._pace.end(counted=counted)
         if judgement is None:
-            if self._d.gate(self.account).is_open:  # the account is not at fault
+            taken_back = self._in_work.is_taken_back(leased.lease)
+            if self._d.gate(self.account).is_open and not taken_back:  # the account is not at fault
                 await self._end_tries(Judgement(back), leased, entries)
             else:
                 await self._apply(back)
-            return False
+            return taken_back
         if judgement.wrong_sender and nameless:
             self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
             await self._apply(back)
@@ -314,7 +331,7 @@ class Lane:
     async def _send(
         self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection, *, nameless: bool
     ) -> Judgement | None:
-        """Send, a report that is not ``nameless`` as the mailbox; None if there is no connection to send over."""
+        """Send, a report that is not ``nameless`` as the mailbox; None if nothing was sent: no connection, or stopped."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
         reverse_path = message.reverse_path
@@ -330,6 +347,9 @@ class Lane:
                 fitting, octets = await fit(
                     message, envelope, connection.capabilities, partial(self._d.octets, leased.body)
                 )
+                held = self._d.gate(self.account).held_at is not None
+                if held or not self._in_work.begin(leased.lease, entries):
+                    return None
                 found = await connection.send(fitting, octets)
             except NetError as error:  # TLS went wrong under way: as if it could not be opened
                 await kept.close()
@@ -373,9 +393,9 @@ class Lane:
 
     # --- before a try -----------------------------------------------------------------------------------------------------
 
-    async def _may_begin(self, recipients: int) -> bool:
-        """Wait for the pace; false if the account's mail has been stopped meanwhile, or would be for long."""
-        while not self._stopping:
+    async def _may_begin(self, leased: Leased, recipients: int) -> bool:
+        """Wait for the pace; false if the mail has been stopped meanwhile, or all of the account, or would be for long."""
+        while not self._stopping and not self._in_work.is_taken_back(leased.lease):
             now, gate = self._d.clock.now(), self._d.gate(self.account)
             if self._leasing.is_paused(now) or not (gate.is_open or gate.may_probe(now)):
                 return False

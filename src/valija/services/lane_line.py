@@ -81,9 +81,9 @@ class LaneLine:
                 self._waiting.remove(waiter)
         return True
 
-    def take_out(self, numbers: Collection[int]) -> list[Leased]:
-        """Take these messages, as far as they wait."""
-        found = [job.leased for job in self._jobs.take_out(lambda job: job.leased.id in numbers)]
+    def take_out(self, leases: Collection[int]) -> list[Leased]:
+        """Take what is under these leases, as far as it waits."""
+        found = [job.leased for job in self._jobs.take_out(lambda job: job.leased.lease in leases)]
         self.octets -= sum(len(leased.body.octets) for leased in found)
         return found
 

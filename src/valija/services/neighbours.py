@@ -51,6 +51,8 @@ class Neighbours:
         match change.kind:
             case ChangeKind.MAIL:
                 self._dispatcher.wake(change.name)
+            case ChangeKind.STOPPED:
+                await self._dispatcher.hear_stopped(change.name)
             case ChangeKind.GATE:
                 await self._dispatcher.read_gate(change.name)
             case ChangeKind.LANE:

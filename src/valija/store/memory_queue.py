@@ -82,6 +82,10 @@ class MemoryQueue:
         entries = tuple(e for e in kept.entries if e.id in taken)
         return Leased(self._last_lease, number, kept.message, entries, kept.body)
 
+    async def under_lease(self, account: str) -> list[tuple[int, InFlight]]:
+        entries = [e for kept in self._messages.values() if kept.message.account == account for e in kept.entries]
+        return [(entry.id, entry.state) for entry in entries if isinstance(entry.state, InFlight)]
+
     async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
         over = [number for number, end in self._ends.items() if end < (ended_before or now)]
         flying = [(number, state) for number in over if isinstance(state := self._state(number), InFlight)]

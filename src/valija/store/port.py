@@ -91,6 +91,7 @@ class ChangeKind(StrEnum):
 
     ANYTHING = "anything"  # news may have been missed: read all anew
     MAIL = "mail"
+    STOPPED = "stopped"  # mail that somebody has in hand
     GATE = "gate"
     LANE = "lane"
     SETTINGS = "settings"

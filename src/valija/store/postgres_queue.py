@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from valija.domain.queue import GivenBack, InFlight, RecipientState, ReleaseAsked, RetryAsked
+from valija.domain.queue import CancelAsked, GivenBack, HoldAsked, InFlight, RecipientState, ReleaseAsked, RetryAsked
 from valija.domain.queued_message import QueuedMessage
 from valija.store import queue_statements as sql
 from valija.store.port import ChangeKind
@@ -27,6 +27,7 @@ from valija.store.work import Work, do, each, rows
 
 BATCHES: Final = 2  # under way at one moment
 _MAKE_DUE: Final = (ReleaseAsked, RetryAsked)
+_STOP: Final = (HoldAsked, CancelAsked)
 _ACCOUNT_OF: Final = "SELECT account FROM queue_recipients WHERE id = ?"
 _NUMBERS: Final = "SELECT nextval(pg_get_serial_sequence('queue_messages', 'id')) FROM generate_series(1, ?)"
 _ALONE: Final = "SELECT pg_advisory_xact_lock(?, hashtext(?))"
@@ -62,12 +63,17 @@ class PostgresQueue(SqlQueue):
 
     def _apply_lists(self, lists: Sequence[Sequence[Event]]) -> Work[list[list[RecipientState | None]]]:
         states = yield from super()._apply_lists(lists)
-        asked = [number for events in lists for number, event in events if isinstance(event, _MAKE_DUE)]
-        if asked:
-            accounts = {row[0] for row in (yield from each(_ACCOUNT_OF, [(number,) for number in asked]))}
-            for account in sorted(accounts):
-                yield from self._node.tell(ChangeKind.MAIL, account)
+        done = [one for pair in zip(lists, states, strict=True) for one in zip(*pair, strict=True)]
+        yield from self._tell_of(ChangeKind.MAIL, [n for (n, event), _state in done if isinstance(event, _MAKE_DUE)])
+        wished = [n for (n, event), state in done if isinstance(event, _STOP) and isinstance(state, InFlight)]
+        yield from self._tell_of(ChangeKind.STOPPED, wished)
         return states
+
+    def _tell_of(self, kind: ChangeKind, numbers: Sequence[int]) -> Work[None]:
+        """Tell other nodes of the accounts of these recipients."""
+        accounts = {row[0] for row in (yield from each(_ACCOUNT_OF, [(number,) for number in numbers]))}
+        for account in sorted(accounts):
+            yield from self._node.tell(kind, account)
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         lost, given = self._lost.pop(account, set()), set[int]()

@@ -25,7 +25,7 @@ from typing import Protocol
 
 from valija.domain.account_gate import Gate
 from valija.domain.pace import Pace
-from valija.domain.queue import RecipientEvent, RecipientState, RecipientStateName
+from valija.domain.queue import InFlight, RecipientEvent, RecipientState, RecipientStateName
 from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.traffic import TrafficSlot
@@ -80,6 +80,10 @@ class QueueStore(Protocol):
 
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         """Take up to ``limit`` messages of an account that are due, each under a lease of its own until ``until``."""
+        ...
+
+    async def under_lease(self, account: str) -> list[tuple[int, InFlight]]:
+        """Return an account's recipients that are under lease, by number."""
         ...
 
     async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:

@@ -32,7 +32,8 @@ ENDED_LEASES: Final = (
     "WHERE id IN (SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?) "
     "AND lease_until < ? ORDER BY id {{lock}}"
 )
-LEASED_OF: Final = _RECIPIENT + "WHERE account = ? AND lease_until IS NOT NULL ORDER BY id {{lock}}"
+UNDER_LEASE: Final = _RECIPIENT + "WHERE account = ? AND lease_until IS NOT NULL ORDER BY id"
+LEASED_OF: Final = UNDER_LEASE + " {{lock}}"
 REPLACE_STATE: Final = (
     "UPDATE queue_recipients SET state = ?, due_at = ?, lease_until = ?, ended_at = ?, state_payload = ? WHERE id = ?"
 )

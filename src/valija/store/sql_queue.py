@@ -89,6 +89,11 @@ class SqlQueue(ABC):
     async def lease(self, account: str, now: datetime, until: datetime, limit: int) -> list[Leased]:
         return await self._db.write(lambda: lease_messages(account, epoch(now), epoch(until), limit))
 
+    async def under_lease(self, account: str) -> list[tuple[int, InFlight]]:
+        found = await self._db.read(lambda: rows(sql.UNDER_LEASE, account))
+        states = [(row[0], state_of(row)) for row in found]
+        return [(number, state) for number, state in states if isinstance(state, InFlight)]
+
     async def end_leases(self, now: datetime, ended_before: datetime | None = None) -> int:
         before = epoch(ended_before or now)
 

@@ -14,7 +14,7 @@ from valija.apps.cli.client import DaemonClient, in_path
 from valija.apps.cli.settings_commands import json_option
 from valija.domain.account import SETTING_LABELS
 from valija.domain.queue import RecipientStateName
-from valija.domain.queued_message import STATE_LABELS
+from valija.domain.queued_message import STATE_LABELS, STILL_SENT
 
 BAR = 30  # characters of the longest
 STATES = tuple(name.value for name in RecipientStateName)
@@ -209,7 +209,7 @@ def cancel(client: DaemonClient, numbers: tuple[int, ...], as_json: bool) -> Non
 
 
 def _act_on_messages(client: DaemonClient, name: str, numbers: Sequence[int], *, as_json: bool) -> None:
-    """Do it, and say of which messages nothing can be done any more."""
+    """Do it, and say of which messages nothing can be done any more, or not yet."""
     done = client.call("POST", "/queue", {"action": name, "ids": list(numbers)})
     if as_json:
         output.print_json(done)
@@ -218,8 +218,15 @@ def _act_on_messages(client: DaemonClient, name: str, numbers: Sequence[int], *,
     for m in ended:
         text = _("Nothing to do: message {number} has ended already ({state}).")
         click.echo(text.format(number=m["id"], state=m["recipients"][0]["state_label"]))
-    if len(ended) < len(done):
+    sent = [m for m in done if name in STILL_SENT and any(_is_sent(r) for r in m["recipients"])]
+    for m in sent:
+        click.echo(_(STILL_SENT[name]).format(number=m["id"]))
+    if len(ended) + len(sent) < len(done):
         click.echo(_("Done."))
+
+
+def _is_sent(recipient: dict[str, Any]) -> bool:
+    return bool(recipient["state"] == RecipientStateName.IN_FLIGHT.value)
 
 
 def _was_over(recipient: dict[str, Any], action: str) -> bool:

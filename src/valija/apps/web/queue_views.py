@@ -23,7 +23,7 @@ from valija.domain.account import SETTING_LABELS, Setting
 from valija.domain.device import LOGIN_PATTERN
 from valija.domain.errors import UnknownName
 from valija.domain.queue import RecipientStateName
-from valija.domain.queued_message import STATE_LABELS
+from valija.domain.queued_message import STATE_LABELS, STILL_SENT
 from valija.domain.text import N_, message
 from valija.services.devices import ACCOUNTS
 from valija.services.events import AlertsChanged, DevicesChanged, QueueChanged, SettingsChanged, TokenChanged
@@ -234,8 +234,12 @@ async def act_on_account(visit: Visit) -> Response:
 async def show_one(visit: Visit) -> Response:
     """Show a message with its life."""
     values = await _message_values(visit)
-    if "done" in visit.request.query_params:
-        visit.notice("good", N_("Done."))
+    if (done := visit.request.query_params.get("done")) is not None:
+        still_sent = any(r.state == RecipientStateName.IN_FLIGHT.value for r in values["mail"].recipients)
+        if done in STILL_SENT and still_sent:
+            visit.notice("warn", message(STILL_SENT[done], number=values["mail"].id))
+        else:
+            visit.notice("good", N_("Done."))
     stream = stream_of(f"{values['base']}/events", _fragments(visit, values, *MESSAGE_PARTS))
     return await visit.render("message.html", stream=stream, **values)
 
@@ -257,7 +261,7 @@ async def act_on_one(visit: Visit) -> Response:
     if action not in ACTIONS:
         raise UnknownName(message(N_("There is no such page.")))
     await visit.machine.gateway.act(action, [number], visit.actor)
-    return redirect(f"{BASE}/{number}?done")
+    return redirect(f"{BASE}/{number}?done={action}")
 
 
 async def ask_cancel(visit: Visit) -> Response:
@@ -270,7 +274,7 @@ async def cancel(visit: Visit) -> Response:
     await visit.form()
     number = _number(visit)
     await visit.machine.gateway.act("cancel", [number], visit.actor)
-    return redirect(f"{BASE}/{number}?done")
+    return redirect(f"{BASE}/{number}?done=cancel")
 
 
 async def _message_values(visit: Visit) -> dict[str, Any]:
