@@ -4,7 +4,8 @@ Theory of operation
 -------------------
 1. The web page and the sandbox have an authority that signs once and is thrown away (:func:`make_certificates`).
 2. The gateway's authority stays (:func:`own_chain`): who has imported it into a device need not do so again when the server's
-   certificate is renewed, or made out to another address. Its key lies beside the server's, for the daemon's user alone.
+   certificate is renewed, or made out to another address. Its key lies beside the server's, for the daemon's user alone, and
+   stays when the authority's own certificate is made anew: who has the one before goes on with it until its end.
 3. The gateway's server has two certificates by one authority: RSA, the only kind that old devices know, and ECDSA, which costs
    the machine a tenth; OpenSSL shows each client the one that it can use. The authority is RSA, so that both can be checked.
 """
@@ -27,6 +28,7 @@ AUTHORITY_LIFE: Final = timedelta(days=3650)
 AUTHORITY_NAME: Final = "Valija gateway"
 LOOPBACK: Final = ("127.0.0.1", "::1")
 KINDS: Final = ("rsa", "ec")
+WRITTEN: Final = datetime(2026, 1, 1, tzinfo=UTC)  # a clock that says an earlier time is wrong
 
 
 def own_host() -> str:
@@ -71,7 +73,7 @@ def own_chain(directory: Path, host: str, addresses: Sequence[str], now: datetim
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     issuer = _kept_authority(directory, now)
-    names, places = tuple(dict.fromkeys((host, "localhost"))), tuple(dict.fromkeys((*addresses, *LOOPBACK)))
+    names, places = _as_certificates_say((host, "localhost", *addresses, *LOOPBACK))
     pairs = tuple((directory / f"{kind}.pem", directory / f"{kind}.key") for kind in KINDS)
     for kind, (certificate, key) in zip(KINDS, pairs, strict=True):
         if not _is_good(certificate, key, issuer, (*names, *places), now):
@@ -81,26 +83,40 @@ def own_chain(directory: Path, host: str, addresses: Sequence[str], now: datetim
     return OwnChain(directory / "ca.pem", pairs)
 
 
+def _as_certificates_say(places: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names, and the addresses in their one spelling, without the interface that one is good at."""
+    names, addresses = [], []
+    for place in places:
+        try:
+            addresses.append(str(ipaddress.ip_address(place.partition("%")[0])))
+        except ValueError:
+            names.append(place)
+    return tuple(dict.fromkeys(names)), tuple(dict.fromkeys(addresses))
+
+
 def _kept_authority(directory: Path, now: datetime) -> _Issuer:
     certificate, key = directory / "ca.pem", directory / "ca.key"
-    kept = _kept_key(key)
-    if kept is not None and _lasts(_load(certificate), now, GATEWAY_LIFE):
-        return _Issuer(AUTHORITY_NAME, kept, now)
-    issuer = _Issuer(AUTHORITY_NAME, _new_key("rsa"), now)
-    _write_key(key, issuer.key)
-    _write_certificate(certificate, issuer.itself(AUTHORITY_LIFE))
+    kept, there = _kept_key(key), _load(certificate)
+    issuer = _Issuer(AUTHORITY_NAME, kept or _new_key("rsa"), now)
+    if kept is None:
+        _write_key(key, issuer.key)
+    if not _lasts(there, now, GATEWAY_LIFE) or not _belong_together(there, issuer.key):
+        _write_certificate(certificate, issuer.itself(AUTHORITY_LIFE))
     return issuer
 
 
 def _is_good(certificate: Path, key: Path, issuer: _Issuer, wanted: Sequence[str], now: datetime) -> bool:
     from cryptography import x509
 
-    there = _load(certificate)
-    if _kept_key(key) is None or not _lasts(there, now, RENEW_BEFORE):
+    there, kept = _load(certificate), _kept_key(key)
+    if kept is None or not _lasts(there, now, RENEW_BEFORE) or not _belong_together(there, kept):
         return False
-    said = there.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        said = there.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        signer = there.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return False
     names = {*said.get_values_for_type(x509.DNSName), *map(str, said.get_values_for_type(x509.IPAddress))}
-    signer = there.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     is_ours = signer == x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     return is_ours and names >= set(wanted)
 
@@ -190,7 +206,15 @@ def _load(path: Path) -> Any:
 
 
 def _lasts(certificate: Any, now: datetime, at_least: timedelta) -> bool:
-    return certificate is not None and certificate.not_valid_after_utc - now > at_least
+    """Tell whether a certificate is good for so long; one of times to come was made while the clock was wrong."""
+    if certificate is None or certificate.not_valid_after_utc - now <= at_least:
+        return False
+    return bool(certificate.not_valid_before_utc <= now or now < WRITTEN)
+
+
+def _belong_together(certificate: Any, key: Any) -> bool:
+    """Tell whether a certificate is of this key: they are two files, and the power can fail between them."""
+    return bool(certificate.public_key() == key.public_key())
 
 
 def _write_key(path: Path, key: Any) -> None:
