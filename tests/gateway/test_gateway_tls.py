@@ -16,16 +16,18 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from running_gateway import RunningGateway, upstream_fixture
 from upstream import Upstream
 
 from valija.apps import gateway_tls
-from valija.apps.certificates import AUTHORITY_LIFE, GATEWAY_LIFE, own_chain
+from valija.apps.certificates import AUTHORITY_LIFE, GATEWAY_LIFE, OwnChain, own_chain
 from valija.apps.machine import SystemClock
-from valija.net.tls import device_context, what_old_devices_lack
+from valija.net.tls import KeyLocked, device_context, server_context, what_old_devices_lack
 
 __all__ = ["upstream_fixture"]
 HERE, OLD_PLACE, ELSEWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+PEM = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 TLS1, TLS12, TLS13 = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
@@ -268,6 +270,80 @@ def test_own_certificates_stay_until_they_must_change(tmp_path: Path) -> None:
     assert later[0] != first[0]
     for file in tmp_path.glob("*.key"):
         assert file.stat().st_mode & 0o077 == 0
+
+
+def test_the_power_fails_between_two_files(tmp_path: Path) -> None:
+    """A key and the certificate of the one before, an authority's or a server's: what follows belongs together again."""
+    now = datetime.now(UTC)
+
+    def make() -> OwnChain:
+        return own_chain(tmp_path, "office", ("10.0.0.1",), now)
+
+    make()
+    for name in ("rsa", "ca"):
+        before = (tmp_path / f"{name}.pem").read_bytes()
+        (tmp_path / f"{name}.key").write_text("damaged")
+        make()
+        (tmp_path / f"{name}.pem").write_bytes(before)
+        chain = make()
+        assert device_context(chain.pairs)
+        assert _checks(chain.pairs[0], chain.authority)
+    shutil.copy(tmp_path / "ca.pem", tmp_path / "ec.pem")  # a certificate without what ours say
+    assert device_context(make().pairs)
+
+
+def test_an_authority_made_anew_has_its_key_still(tmp_path: Path) -> None:
+    """Who imported the one before goes on with it until its end."""
+    now = datetime.now(UTC)
+    before = tmp_path / "imported.pem"
+    shutil.copy(own_chain(tmp_path, "office", (), now).authority, before)
+    later = own_chain(tmp_path, "office", (), now + AUTHORITY_LIFE - GATEWAY_LIFE + timedelta(days=2))
+    assert later.authority.read_bytes() != before.read_bytes()
+    assert _checks(later.pairs[0], later.authority)
+    assert _checks(later.pairs[0], before)
+
+
+def test_what_was_made_while_the_clock_was_wrong_is_made_anew(tmp_path: Path) -> None:
+    """Years ahead: nobody who checks would take it. A clock that has lost its time changes nothing."""
+    now = datetime.now(UTC)
+
+    def make(at: datetime) -> bytes:
+        return own_chain(tmp_path, "office", (), at).pairs[0][0].read_bytes()
+
+    ahead = make(now + timedelta(days=3000))
+    good = make(now)
+    assert good != ahead
+    assert make(datetime(1970, 1, 1, tzinfo=UTC)) == good == make(now)
+
+
+@pytest.mark.parametrize("place", ["printers.office.example", "2001:DB8:0::1", "fe80::1%eth0"])
+def test_a_certificate_is_made_out_once_however_the_place_is_written(tmp_path: Path, place: str) -> None:
+    """gateway.host may be a name; an address has several spellings."""
+    now = datetime.now(UTC)
+    first = own_chain(tmp_path, "office", (place,), now).pairs[0][0].read_bytes()
+    assert own_chain(tmp_path, "office", (place,), now).pairs[0][0].read_bytes() == first
+
+
+async def test_a_key_that_is_encrypted_is_said_and_nobody_is_asked(opened: Callable[..., Any], tmp_path: Path) -> None:
+    """OpenSSL would ask at the terminal of who started it, and wait."""
+    paths = {"certificate": tmp_path / "own.pem", "key": tmp_path / "own.key"}
+    _issue(trustme.CA(), paths)
+    office = await opened(tls={"submissions": {name: str(path) for name, path in paths.items()}})
+    key = serialization.load_pem_private_key(paths["key"].read_bytes(), None)
+    how = serialization.BestAvailableEncryption(b"secret")
+    paths["key"].write_bytes(key.private_bytes(*PEM, how))
+    office.running._listeners.reload()
+    await asyncio.to_thread(_until, lambda: "own.key is encrypted" in office.warnings())
+    with pytest.raises(KeyLocked):
+        device_context([(paths["certificate"], paths["key"])])
+    with pytest.raises(KeyLocked):
+        server_context(paths["certificate"], paths["key"])
+
+
+def _checks(pair: tuple[Path, Path], authority: Path) -> bool:
+    """Tell whether an authority is that of a certificate; its time is not looked at."""
+    asked = ["openssl", "verify", "-no_check_time", "-CAfile", str(authority), str(pair[0])]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def _issue(authority: trustme.CA, paths: dict[str, Path]) -> None:

@@ -7,11 +7,14 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from valija.apps.config import Configuration
 from valija.apps.machine import SystemClock, build
 from valija.apps.web.faces import Faces
+from valija.domain.errors import ConfigurationError
 from valija.store.memory import MemoryStore
 
 
@@ -52,4 +55,19 @@ async def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path) 
         while await _shown(port) != renewed:  # noqa: ASYNC110 - it is the other side's
             await asyncio.sleep(0.05)
     await faces.stop()
+    await machine.http.close()
+
+
+async def test_a_key_that_is_encrypted_is_said_and_nobody_is_asked(tmp_path: Path) -> None:
+    """Who starts the machine at a terminal is not left before a question of OpenSSL's."""
+    _issue(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "web.key").read_bytes(), None)
+    how = serialization.BestAvailableEncryption(b"secret")
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+    (tmp_path / "web.key").write_bytes(pem)
+    web = {"port": 0, "certificate": tmp_path / "web.pem", "key": tmp_path / "web.key"}
+    configuration = Configuration.model_validate({"panel": {"enabled": False}, "web": web})
+    machine = build(configuration, MemoryStore(), SystemClock(), tmp_path)
+    with pytest.raises(ConfigurationError, match=r"web\.key is encrypted"):
+        await Faces(machine, configuration, loopback_only=True).start()
     await machine.http.close()

@@ -29,7 +29,7 @@ from valija.domain.clock import Clock
 from valija.domain.device import TlsPolicy
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, Message, message
-from valija.net.tls import Pair, device_context, what_old_devices_lack
+from valija.net.tls import KeyLocked, Pair, device_context, what_old_devices_lack
 from valija.net.visits import Peer
 from valija.services.devices import DeviceDesk
 
@@ -147,7 +147,7 @@ class GatewayTls:
             why = _why(error, chain.pairs)
             text = N_("The certificate {file} was changed and cannot be used: {why}. The one before stays in use.")
             chain.problem = message(text, file=files["certificate"], why=why)
-            log.warning("certificate_not_loaded", extra={"fields": files | {"why": why}})
+            log.warning("certificate_not_loaded", extra={"fields": files | {"why": str(why)}})
             return True
         chain.modern, chain.old, chain.problem = new.modern, new.old, None
         log.info("certificate_loaded", extra={"fields": files})
@@ -205,8 +205,10 @@ def _seen(pairs: tuple[Pair, ...]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def _why(error: OSError | ValueError, pairs: tuple[Pair, ...]) -> str:
-    """Return OpenSSL's or the system's words; it does not name the file."""
+def _why(error: OSError | ValueError, pairs: tuple[Pair, ...]) -> str | Message:
+    """Return OpenSSL's or the system's words, which do not name the file, or our own, which do."""
+    if isinstance(error, KeyLocked):
+        return error.message
     files = ", ".join(str(path) for path in pairs[0])
     words = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
     return f"{words} ({files})"

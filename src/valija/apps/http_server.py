@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
 from valija.net.addresses import bound_socket
+from valija.net.tls import load_pair
 
 STOP_LIMIT_S: Final = 30
 CONNECTIONS_LIMIT_S: Final = 2.0
@@ -150,7 +151,7 @@ class HttpServer:
     def renew(self, certificate: tuple[Path, Path]) -> None:
         """Show another certificate from the next connection on; blocking. Raises OSError: the one before stays then."""
         shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        shown.load_cert_chain(*certificate)
+        load_pair(shown, *certificate)
 
         def show(handshake: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
             handshake.context = shown

@@ -58,11 +58,29 @@ def client_context(*ca_files: Path | None) -> ClientContext:
     return context
 
 
+class KeyLocked(OSError):
+    """A private key is encrypted. Nobody is there to type its password: OpenSSL would ask at the terminal, and wait."""
+
+    def __init__(self, key: Path) -> None:
+        text = N_("{file} is encrypted, and nobody is there to type its password; `openssl pkey` takes it off")
+        self.message = message(text, file=str(key))
+        super().__init__(str(self.message))
+
+
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Give a context its certificate. Raises OSError for files that cannot be used, :class:`KeyLocked` among them."""
+
+    def ask_nobody() -> bytes:
+        raise KeyLocked(key)
+
+    context.load_cert_chain(certificate, key, ask_nobody)
+
+
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return a context for listeners: TLS 1.2 or later. Raises OSError for files that cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
+    load_pair(context, certificate, key)
     return context
 
 
@@ -84,7 +102,7 @@ def device_context(pairs: Sequence[Pair], *, old: bool = False) -> ssl.SSLContex
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0  # devices do not resume
     for certificate, key in pairs:
-        context.load_cert_chain(certificate, key)
+        load_pair(context, certificate, key)
     return context
 
 

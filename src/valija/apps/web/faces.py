@@ -27,6 +27,7 @@ from valija.domain.account import Presence
 from valija.domain.administrator import PANEL, WEB
 from valija.domain.errors import ConfigurationError
 from valija.domain.text import N_, message
+from valija.net.tls import KeyLocked, server_context
 from valija.services.administrator import AdministratorDesk
 from valija.services.keeping_up import kept_up
 
@@ -83,19 +84,13 @@ class Faces:
 
     async def _start_web(self, administrator: AdministratorDesk, pages: Pages) -> None:
         web = self._configuration.web
-        certificate = None if web.http else await asyncio.to_thread(self._certificate)
+        certificate = None if web.http else await asyncio.to_thread(self._usable_certificate)
         self._shown = await asyncio.to_thread(_stamps, certificate or ())
         face = Face(WEB, Presence.REMOTE, secure=not web.http)
         listener = tcp_socket(web.port, LOOPBACK if self._loopback_only else web.host)
         app = with_api(self._machine, make_face(self._machine, administrator, pages, face))
         server = HttpServer(app, listener, certificate=certificate)
-        try:
-            await self._serve(server)
-        except OSError as error:
-            raise ConfigurationError(
-                message(N_("The web page's certificate cannot be used: {why}."), why=str(error)),
-                message(N_("Check web.certificate and web.key: PEM files that belong together.")),
-            ) from None
+        await self._serve(server)
         if certificate is not None:
             self._web = server
             watch = kept_up(self._watch_certificate, "web certificate", self._machine.clock)
@@ -103,6 +98,19 @@ class Faces:
         scheme = "http" if web.http else "https"
         host = "localhost" if self._loopback_only else socket.gethostname()
         self._machine.web_address = f"{scheme}://{host}:{listener.getsockname()[1]}/"
+
+    def _usable_certificate(self) -> tuple[Path, Path]:
+        """Return the certificate's files, tried before the server does: it would ask at a terminal for a password."""
+        certificate = self._certificate()
+        try:
+            server_context(*certificate)
+        except OSError as error:
+            why = error.message if isinstance(error, KeyLocked) else str(error)
+            raise ConfigurationError(
+                message(N_("The web page's certificate cannot be used: {why}."), why=why),
+                message(N_("Check web.certificate and web.key: PEM files that belong together.")),
+            ) from None
+        return certificate
 
     def _certificate(self) -> tuple[Path, Path]:
         web = self._configuration.web
