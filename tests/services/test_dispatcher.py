@@ -15,7 +15,7 @@ from fakes import START, FakeClock, settle
 from valija.domain.account_gate import Gate
 from valija.domain.errors import ConsentNeeded, TryLater
 from valija.domain.pace import PaceLimits
-from valija.domain.queue import Deferred, Delivered, Failed, FailureCause, Queued, RecipientState
+from valija.domain.queue import Deferred, Delivered, Failed, FailureCause, Queued, RecipientState, RetryAsked
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.text import message
@@ -48,6 +48,7 @@ class Upstream:
         self.per_message: int | None = None
         self.trouble: Exception | None = None
         self.answer: Callable[[Envelope], str] = lambda _envelope: "250 2.0.0 OK"
+        self.answer_body: Callable[[Envelope, bytes], str] = lambda envelope, _body: self.answer(envelope)
         self.offered: list[tuple[datetime, Envelope]] = []
         self.opened = self.open_now = self.refused = self.busy = self.most_busy = 0
         self.takes: int | None = None  # so many connections at once
@@ -88,10 +89,11 @@ class Connection:
         up.offered.append((up.clock.now(), envelope))
         up.busy += 1
         up.most_busy = max(up.most_busy, up.busy)
-        assert b"".join([piece async for piece in body]).startswith(b"Subject")
+        octets = b"".join([piece async for piece in body])
+        assert octets.startswith(b"Subject")
         await up.clock.sleep(up.takes_s)
         up.busy -= 1
-        said = up.answer(envelope)
+        said = up.answer_body(envelope, octets)
         found = [_outcome(r.address, said) for r in envelope.recipients]
         return SendOutcome(tuple(found), reusable=said[0] == "2")
 
@@ -161,7 +163,12 @@ class Office:
         await stopping
 
     async def put(
-        self, *addresses: str, size: int = 100, sender: str = "scanner@example.com", is_report: bool = False
+        self,
+        *addresses: str,
+        size: int = 100,
+        sender: str = "scanner@example.com",
+        is_report: bool = False,
+        head: bytes = b"Subject: x\r\n",
     ) -> int:
         """Queue a message."""
         recipients = tuple(QueuedRecipient(address) for address in addresses or ("b@example.org",))
@@ -169,7 +176,7 @@ class Office:
             ACCOUNT, "ricoh", sender, "1@example.com", size, self.clock.now(), recipients,
             stopped=self.dispatcher.stopped(ACCOUNT), is_report=is_report,
         )  # fmt: skip
-        body, offer = Body(b"Subject: x\r\n\r\n"), self.dispatcher.offer(ACCOUNT) if self.hands_over else None
+        body, offer = Body(head + b"\r\n"), self.dispatcher.offer(ACCOUNT) if self.hands_over else None
         if offer is not None:
             self.handed_over += 1
             return await self.store.queue.accept_leased(sent, body, offer.until, offer.taken)
@@ -653,6 +660,56 @@ async def test_a_wrong_sender_waits_and_the_others_go_on(office: Office) -> None
     await office.put()
     await office.until(lambda states: isinstance(states[2], Delivered), timedelta(seconds=5))
     assert sum(e.reverse_path == "bad@x.org" for _at, e in office.upstream.offered) == 1
+
+
+async def test_a_mailbox_that_may_not_send_as_itself_holds_its_mail_until_the_right_is_given(office: Office) -> None:
+    """No try is burnt, nothing fails however long it takes; a probe now and then finds that it was mended."""
+    said = "554 5.2.252 SendAsDenied; delegate@example.com not allowed to send as box@example.com"
+    office.upstream.answer = lambda _envelope: said
+    for number in range(5):
+        await office.put(f"{number}@example.org", sender="BOX@example.com")
+    await office.clock.advance(10)
+    blocked = office.dispatcher.gate(ACCOUNT).blocked
+    assert blocked is not None
+    assert blocked.trouble.reason == "send_as_denied"
+    for _day in range(3):
+        await office.clock.advance(86_400)
+    assert all(isinstance(state, Queued) and not state.tries for state in await office.states())
+    assert not office.reports
+    office.upstream.answer = lambda _envelope: "250 2.0.0 OK"
+    await office.until(all_delivered, timedelta(hours=1))
+
+
+async def test_who_names_somebody_else_in_from_waits_alone_though_its_envelope_is_the_mailboxs(office: Office) -> None:
+    """The provider looks at From; all others with the same envelope go on."""
+    office.upstream.answer_body = lambda _envelope, body: (
+        "554 5.2.252 SendAsDenied; not allowed to send as" if b"boss@x.org" in body else "250 2.0.0 OK"
+    )
+    for _time in range(2):
+        await office.put(sender="box@example.com", head=b"Subject: x\r\nFrom: Boss <boss@x.org>\r\n")
+        await office.until(lambda states: isinstance(states[-1], Deferred), timedelta(seconds=5))
+    await office.put(sender="box@example.com", head=b"Subject: x\r\nFrom: box@example.com\r\n")
+    await office.until(lambda states: isinstance(states[-1], Delivered), timedelta(seconds=5))
+    assert len(office.upstream.offered) == 2
+
+
+@pytest.mark.parametrize("mends", ["a changed setting", "somebody who asks"])
+async def test_a_wrong_sender_is_tried_again_once_somebody_did_something(office: Office, mends: str) -> None:
+    """Who has mended it wants to see it leave now, not in an hour."""
+    office.upstream.answer = lambda _envelope: "550 5.7.60 Client does not have permissions to send as this sender"
+    number = await office.put(sender="bad@x.org")
+    await office.until(lambda states: isinstance(states[0], Deferred), timedelta(seconds=5))
+    office.upstream.answer = lambda _envelope: "250 2.0.0 OK"
+    if mends == "a changed setting":
+        office.events.publish(SettingsChanged(ACCOUNT, office.clock.now()))
+        await settle()
+    else:
+        office.dispatcher.forgive(ACCOUNT)
+    stored = await office.store.queue.load(number)
+    assert stored is not None
+    await office.dispatcher.apply([(entry.id, RetryAsked(office.clock.now())) for entry in stored.entries])
+    office.dispatcher.wake(ACCOUNT)
+    await office.until(all_delivered, timedelta(seconds=5))
 
 
 async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(office: Office) -> None:

@@ -27,6 +27,7 @@ from typing import Final
 from valija.message.addresses import read_addresses
 
 HEAD_LIMIT: Final = 262_144  # octets
+ADDRESS_LIMIT: Final = 320
 HOPS_LIMIT: Final = 50  # Received fields; more is a loop (RFC 5321 section 6.3)
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 _DROPPED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"})
@@ -147,6 +148,13 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     return MendedHead(
         octets, message_id.strip("<>"), _decoded(_first(fields, b"subject"))[:255], names.count(b"received")
     )
+
+
+def author_of(octets: bytes) -> str:
+    """Return the first address in a message's From, in small letters; empty if there is none."""
+    fields = _fields(octets.partition(b"\r\n\r\n")[0] + b"\r\n")
+    found = [address for _name, address in read_addresses([_decoded(_first(fields, b"from"))]) if address]
+    return found[0].casefold()[:ADDRESS_LIMIT] if found else ""
 
 
 def date_text(moment: datetime) -> str:

@@ -234,6 +234,11 @@ class Dispatcher:
                 async with asyncio.timeout(RECALL_S):
                     await self._lanes[account].recall()
 
+    def forgive(self, account: str) -> None:
+        """Try what was refused for its sender again."""
+        if account in self._lanes:
+            self._lanes[account].senders.forget()
+
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""
         if account in self._told:

@@ -181,6 +181,7 @@ class Gateway:
         await self.store.append_audit(AuditRecord(now, actor, QUEUE_ACTIONS[action], subject))
         for account in {stored.message.account for stored in found}:
             if action == "retry":
+                self.dispatcher.forgive(account)
                 await self.dispatcher.change_gate(account, lambda gate: account_gate.probe_now(gate, now))
             elif action in ("hold", "cancel"):
                 await self.dispatcher.recall(account, [entry.id for stored in found for entry in stored.entries])
@@ -199,5 +200,7 @@ class Gateway:
         gate = await self.dispatcher.change_gate(account, lambda gate: change(gate, now), actor.who)
         if action == "hold":
             await self.dispatcher.recall(account)
+        elif action == "retry":
+            self.dispatcher.forgive(account)
         self.dispatcher.wake(account)
         return gate

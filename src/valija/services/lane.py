@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from valija.domain.bad_senders import BadSenders
 from valija.domain.errors import ValijaError
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
-from valija.domain.queued_message import RecipientEntry
+from valija.domain.queued_message import QueuedMessage, RecipientEntry
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
@@ -25,9 +24,10 @@ from valija.services.lane_hold import LaneHold
 from valija.services.lane_leasing import Leasing, Pause
 from valija.services.lane_line import InHand, LaneLine, Offer
 from valija.services.lane_pace import LanePace
+from valija.services.lane_senders import LaneSenders
 from valija.services.lane_trouble import LaneTrouble
 from valija.services.lane_work import LaneWork
-from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, give_up, judge, tries_of
+from valija.services.outcomes import Judgement, give_up, judge, tries_of
 from valija.store.queue_port import Leased
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._settings_age = 0
-        self._bad_senders = BadSenders()
+        self.senders = LaneSenders(dispatcher, account)
         self._pace = LanePace(dispatcher.clock, self._pace_limits)
-        self._null_path_refused = False
         self.hold = LaneHold(
             dispatcher.queue, dispatcher.clock, account, taken=self._taken, lost=self._lost, changed=self.wake
         )
@@ -95,7 +94,7 @@ class Lane:
         """Use no connection any more that was opened before, and wait no longer."""
         self._settings_age += 1
         self._leasing.read_limits_anew()
-        self._null_path_refused = False
+        self.senders.forget()
         self._connections.forget()
         self._trouble.over()
         self.wake()
@@ -270,7 +269,7 @@ class Lane:
         if not await self._may_begin(leased, len(entries)):
             await self._apply(back)
             return self._in_work.is_taken_back(leased.lease)  # that one alone
-        counted, nameless = False, leased.message.is_report and not self._null_path_refused
+        counted, nameless = False, leased.message.is_report and not self.senders.null_path_refused
         try:
             judgement = await self._send(leased, entries, kept, nameless=nameless)
             counted = judgement is not None
@@ -284,15 +283,17 @@ class Lane:
                 await self._apply(back)
             return taken_back
         if judgement.wrong_sender and nameless:
-            self._null_path_refused = True  # some providers take no report without a sender: it goes out as the mailbox
+            self.senders.null_path_refused = True
             await self._apply(back)
             return True
+        if judgement.wrong_sender:
+            await self.senders.refused(leased, await self._reverse_path(leased.message, nameless=nameless), judgement)
         goes_on = judgement.account_trouble is None and not judgement.pause
         if goes_on:
             await self._end_tries(judgement, leased, entries)
         else:
             await self._store(judgement, leased)
-        await self._learn(judgement, leased)
+        await self._learn(judgement)
         self._d.changed(self.account)
         return goes_on
 
@@ -334,9 +335,7 @@ class Lane:
         """Send, a report that is not ``nameless`` as the mailbox; None if nothing was sent: no connection, or stopped."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
-        reverse_path = message.reverse_path
-        if message.is_report and not nameless:
-            reverse_path = await self._d.route.mailbox(self.account)
+        reverse_path = await self._reverse_path(message, nameless=nameless)
         envelope = Envelope(reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret)
         for fresh in (False, True):
             reused = kept.usable(self._settings_age)
@@ -367,6 +366,10 @@ class Lane:
                 return judgement
         return None
 
+    async def _reverse_path(self, message: QueuedMessage, *, nameless: bool) -> str:
+        as_mailbox = message.is_report and not nameless
+        return await self._d.route.mailbox(self.account) if as_mailbox else message.reverse_path
+
     async def _connection(self, kept: KeptConnection) -> SmtpConnection | None:
         if kept.connection is not None and kept.usable(self._settings_age):
             return kept.connection
@@ -380,9 +383,7 @@ class Lane:
 
     # --- what a try tells about the account -------------------------------------------------------------------------------
 
-    async def _learn(self, judgement: Judgement, leased: Leased) -> None:
-        if judgement.wrong_sender:
-            self._bad_senders.note(leased.message.reverse_path, self._d.clock.now() + WRONG_SENDER_PAUSE)
+    async def _learn(self, judgement: Judgement) -> None:
         if judgement.account_trouble is not None:
             await self._trouble.block(judgement.account_trouble)
         elif judgement.pause:
@@ -410,8 +411,8 @@ class Lane:
         return False
 
     async def _sender_waits(self, leased: Leased, now: datetime) -> bool:
-        """Leave a sender alone that the mailbox may not send as: tries in vain get the whole mailbox throttled."""
-        until = self._bad_senders.until(leased.message.reverse_path, now)
+        """Leave a sender alone that the mailbox may not send as."""
+        until = await self.senders.until(leased, now)
         if until is None:
             return False
         trouble = self._d.troubles.of_reason("send_as_denied")

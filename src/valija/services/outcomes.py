@@ -73,6 +73,15 @@ def judge(
     return judgement
 
 
+def blame_account(judgement: Judgement, lease: int) -> None:
+    """Take a refused sender for the account's trouble: it is the mailbox itself. No try is burnt."""
+    for place, (number, event) in enumerate(judgement.events):
+        if isinstance(event, TryFailed) and event.trouble.reason == WRONG_SENDER:
+            judgement.events[place] = number, GivenBack(lease)
+            judgement.account_trouble = event.trouble
+    judgement.wrong_sender = False
+
+
 def give_up(judgement: Judgement, entries: Sequence[RecipientEntry], now: datetime) -> None:
     """End what has failed for now, or could not be tried, and has waited as long as the schedule allows."""
     for entry, (_number, event) in zip(entries, list(judgement.events), strict=True):
