@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from valija.apps.web.visit import Visit, demand_utf8, redirect
+from valija.apps.web.upload_form import demand_files, upload_form
+from valija.apps.web.visit import Visit, redirect
 from valija.domain.address_book import IMPORT_LIMIT
-from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.text import N_, message
 
 BASE: Final = "/contacts"
@@ -66,17 +66,10 @@ async def delete(visit: Visit) -> Response:
 async def take_in(visit: Visit) -> Response:
     """Take contacts from a file."""
     try:
-        demand_utf8(visit)
-        async with visit.request.form(max_files=1, max_fields=5, max_part_size=65536) as form:
-            sent = form.get("csrf", "")
-            visit.check_csrf(sent if isinstance(sent, str) else "")
-            upload = form.get("file")
-            if upload is None or isinstance(upload, str) or not upload.filename:
-                raise RequestError(message(N_("Choose a file.")))
-            octets = await upload.read(4 * IMPORT_LIMIT)
+        async with upload_form(visit, {}) as form:
+            demand_files(form)
+            octets = await form.files[0].file.read(4 * IMPORT_LIMIT)
         found = await visit.machine.contacts.take_in(await asyncio.to_thread(_decode, octets), visit.actor)
-    except HTTPException as error:
-        raise RequestError(message(N_("The form cannot be read: {why}."), why=error.detail)) from None
     except InvalidFields as error:
         problem = visit.views.problem(error).problems[0]
         file = visit.text(N_("The file"))

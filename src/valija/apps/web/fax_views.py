@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from valija.apps.api.job_models import JobView
 from valija.apps.api.job_operations import show_jobs
-from valija.apps.api.mail_operations import FILES_LIMIT, path_of
 from valija.apps.web.job_views import may_see
 from valija.apps.web.record_form import RecordForm
-from valija.apps.web.visit import Visit, demand_utf8, redirect
+from valija.apps.web.upload_form import demand_files, status_of, upload_form
+from valija.apps.web.visit import Visit, redirect
 from valija.domain.account import Setting
-from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.fax import Confirmation, FaxSettings, Halftone, JunkRule
 from valija.domain.job import JobKind
 from valija.domain.text import N_, message
@@ -57,23 +55,15 @@ async def send_fax(visit: Visit) -> Response:
     """Send files as a fax; what was typed is kept if something is wrong."""
     typed: dict[str, str] = {}
     try:
-        demand_utf8(visit)
-        async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
-            typed = {k: v for k, v in form.items() if isinstance(v, str)}
-            visit.check_csrf(typed.get("csrf", ""))
-            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
-            if not uploads:
-                raise RequestError(message(N_("Choose a file.")))
-            files = [File(await asyncio.to_thread(path_of, u), u.filename or "file", "") for u in uploads]
+        async with upload_form(visit, typed) as form:
+            demand_files(form)
+            files = tuple(File(f.path, f.name, "") for f in form.files)
             to = [a.strip() for a in typed.get("to", "").replace(";", ",").split(",") if a.strip()]
             changes = {"cover": typed.get("cover") == "on"}
-            order = FaxOrder(tuple(files), tuple(to), typed.get("subject", ""), typed.get("text", ""), changes)
+            order = FaxOrder(files, tuple(to), typed.get("subject", ""), typed.get("text", ""), changes)
             job = await visit.machine.fax.sender.send(order, visit.actor)
-    except HTTPException as error:  # no multipart, or one that is too large
-        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
-        return await _page(visit, typed, 400)
     except ValijaError as error:
-        return await _page(visit, typed, 422, error)
+        return await _page(visit, typed, status_of(error), error)
     return redirect(f"/jobs/{job.id}")
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from valija.apps.api.mail_operations import path_of
 from valija.apps.language import LANGUAGES
 from valija.apps.web.live import stream_of
 from valija.apps.web.queue_views import HALF_DAY, home_parts, home_values, mail_now
 from valija.apps.web.screens import FIRST_START
-from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, demand_utf8, lamps, redirect
+from valija.apps.web.upload_form import demand_files, status_of, upload_form
+from valija.apps.web.visit import LANGUAGE_COOKIE, Visit, lamps, redirect
 from valija.domain.account import SETTING_LABELS, Setting
-from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.record import AUDIT_WORDS
-from valija.domain.text import N_, message
 from valija.services.delivery import File
 from valija.services.login import LoginFailed
 
-FILES_LIMIT: Final = 20
 AUDIT_SHOWN: Final = 100
 
 
@@ -81,30 +77,15 @@ async def send(visit: Visit) -> Response:
     """Send files to an address; what was typed is kept if something is wrong."""
     typed: dict[str, str] = {}
     try:
-        demand_utf8(visit)
-        async with visit.request.form(max_files=FILES_LIMIT, max_fields=20, max_part_size=65536) as form:
-            typed = {k: v for k, v in form.items() if isinstance(v, str)}
-            visit.check_csrf(typed.get("csrf", ""))
-            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
-            if not uploads:
-                raise RequestError(message(N_("Choose a file.")))
-            files = [
-                File(
-                    await asyncio.to_thread(path_of, u),
-                    u.filename or "file",
-                    u.content_type or "application/octet-stream",
-                )
-                for u in uploads
-            ]
+        async with upload_form(visit, typed) as form:
+            demand_files(form)
+            files = [File(f.path, f.name, f.media_type or "application/octet-stream") for f in form.files]
             recipients = [a for a in typed.get("to", "").replace(";", ",").replace(",", " ").split() if a]
             report = await visit.machine.delivery.send(
                 recipients, typed.get("subject", ""), typed.get("text", ""), files
             )
-    except HTTPException as error:  # no multipart, or one that is too large
-        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
-        return await _send_page(visit, typed, 400)
     except (ValijaError, LoginFailed) as error:
-        return await _send_page(visit, typed, 422, error)
+        return await _send_page(visit, typed, status_of(error), error)
     outcomes = [visit.views.delivered(outcome) for outcome in report.outcomes]
     return await visit.render("sent.html", outcomes=outcomes)
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from valija.apps.api.mail_operations import path_of
 from valija.apps.api.scan_operations import settings_fields
 from valija.apps.web.shown import as_shown, only_changed, shown_before
-from valija.apps.web.visit import Visit, demand_utf8, redirect
-from valija.domain.errors import InvalidFields, RequestError, ValijaError
+from valija.apps.web.upload_form import demand_files, status_of, upload_form
+from valija.apps.web.visit import Visit, redirect
+from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.scan import COLOUR_LABELS, FORMAT_LABELS, SCAN_LABELS, SIZE_LABELS, SOURCE_LABELS
-from valija.domain.text import N_, message
+from valija.domain.text import N_
 from valija.services.scan_work import ScanFile
 
-FILES_LIMIT: Final = 20
 CONTACTS_SHOWN: Final = 60
 RESOLUTIONS: Final = (100, 150, 200, 300, 400, 600)
 SWITCHES: Final = ("duplex", "drop_blank", "review")
@@ -36,24 +33,15 @@ async def begin(visit: Visit) -> Response:
     typed: dict[str, Any] = {}
     chosen: list[str] = []
     try:
-        demand_utf8(visit)
-        if not visit.request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise RequestError(message(N_("The form cannot be read: {why}."), why="multipart/form-data"))
-        async with visit.request.form(max_files=FILES_LIMIT, max_fields=200, max_part_size=65536) as form:
-            typed = {k: v for k, v in form.items() if isinstance(v, str)}
-            chosen = [name for name in form.getlist("contact") if isinstance(name, str)]
-            visit.check_csrf(typed.get("csrf", ""))
-            uploads = [u for u in form.getlist("file") if not isinstance(u, str) and u.filename]
-            if typed.get("from") == "file" and not uploads:
-                raise RequestError(message(N_("Choose a file.")))
-            files = [ScanFile(await asyncio.to_thread(path_of, u), u.filename or "file") for u in uploads]
-            asked = _asked(typed, chosen)
-            job = await visit.machine.scans.begin(asked, visit.actor, files if typed.get("from") == "file" else [])
-    except HTTPException as error:  # no multipart, or one that is too large
-        visit.notice("bad", message(N_("The form cannot be read: {why}."), why=error.detail))
-        return await _scan_page(visit, await _with_defaults(visit, typed), chosen, 400)
+        async with upload_form(visit, typed, fields=200) as form:
+            chosen = form.chosen("contact")
+            from_file = typed.get("from") == "file"
+            if from_file:
+                demand_files(form)
+            files = [ScanFile(f.path, f.name) for f in form.files] if from_file else []
+            job = await visit.machine.scans.begin(_asked(typed, chosen), visit.actor, files)
     except ValijaError as error:
-        return await _scan_page(visit, await _with_defaults(visit, typed), chosen, 422, error)
+        return await _scan_page(visit, await _with_defaults(visit, typed), chosen, status_of(error), error)
     return redirect(f"/jobs/{job.id}")
 
 
