@@ -51,6 +51,13 @@ async def test_a_device_is_played_without_its_password_and_nothing_is_sent(
     assert (office.directory / played.file).parent.stat().st_mode & 0o077 == 0
 
 
+async def test_two_tests_in_one_second_keep_both_transcripts(office: RunningGateway) -> None:
+    """A script that tries all ways of a device is that fast."""
+    files = {(await _play(office, Play(auth=auth))).file for auth in (PlayAuth.LOGIN, PlayAuth.PLAIN, PlayAuth.LOGIN)}
+    assert len(files) == 3
+    assert all((office.directory / file).is_file() for file in files)
+
+
 async def test_a_test_page_is_really_sent_where_it_is_wanted(office: RunningGateway, upstream: Upstream) -> None:
     """In the device's language, as a message of the device."""
     await office.machine.gateway.devices.change("ricoh", {"language": "es"}, OPERATOR)

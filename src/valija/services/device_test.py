@@ -153,7 +153,7 @@ class DeviceTest:
     def _keep(self, login: str, played: Played) -> str:
         directory = self._state_dir / DIRECTORY
         directory.mkdir(mode=0o700, exist_ok=True)
-        file = directory / f"{self.clock.now():%Y%m%d-%H%M%S}-{login}.txt"
+        file = directory / f"{self.clock.now():%Y%m%d-%H%M%S-%f}-{login}.txt"
         lines = [*played.transcript, "", *(f"{s.stage.value}: {s.meaning}" for s in played.stages)]
         file.write_text("\n".join(lines) + "\n", "utf-8")
         for old in sorted(directory.glob("*.txt"))[:-KEPT]:
