@@ -66,6 +66,7 @@ def test_mail_waits_while_the_token_is_gone_and_leaves_by_itself(daemon: Daemon)
     account = daemon.json("queue", "list")["accounts"][0]
     assert (account["open"], account["trouble"]["reason"]) == (False, "no_token")
     assert _states(daemon) == ["queued"] * 3
+    assert daemon.json("queue", "traffic")["slots"][-1]["waiting"] == 3
     assert "There is no token" in daemon.ok("queue", "list")
     assert "Detenido desde" in daemon.ok("queue", "list", language="es")
     daemon.get_token("smtp", ANA)

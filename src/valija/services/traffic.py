@@ -55,6 +55,11 @@ class Traffic:
         slots[fresh.at] = plus(slots.get(fresh.at, TrafficSlot(fresh.at)), fresh)
         return series(slots.values(), now, length)
 
+    async def waiting(self) -> int:
+        """Return how many wait now. Raises store errors."""
+        counts = await self._counts.read()
+        return sum(number for (_account, state), number in counts.items() if state not in ENDED)
+
     async def counted(self, since: datetime) -> TrafficSlot:
         """Return all that passed since then, as if it were one slot. Raises store errors."""
         now = self._clock.now()
@@ -65,8 +70,7 @@ class Traffic:
 
     async def flush(self) -> None:
         """Write down what was counted. Raises store errors; nothing is lost then."""
-        counts = await self._counts.read()
-        self._waiting = sum(number for (_account, state), number in counts.items() if state not in ENDED)
+        self._waiting = await self.waiting()
         fresh = self._fresh(self._clock.now())
         await self._queue.add_traffic([fresh], fresh.at - KEPT)
         self._accepted -= fresh.accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from valija.apps.api import gateway_models as models
@@ -47,7 +48,9 @@ async def show_queued(call: Call) -> models.MessageLifeView:
 
 
 async def show_traffic(call: Call) -> models.TrafficView:
-    slots = call.machine.gateway.traffic.picture(timedelta(hours=call.number("hours")))
+    traffic = call.machine.gateway.traffic
+    *before, now = traffic.picture(timedelta(hours=call.number("hours")))
+    slots = [*before, replace(now, waiting=await traffic.waiting())]
     shown = [models.TrafficSlotView.model_validate(slot, from_attributes=True) for slot in slots]
     return models.TrafficView(slot_seconds=int(SLOT.total_seconds()), slots=shown)
 
