@@ -62,6 +62,60 @@ async def test_silence_ends_after_the_timeout(opener: Opener) -> None:
     assert time.monotonic() - begun < 3
 
 
+async def _drip(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send an octet now and then."""
+    for octet in data:
+        writer.write(bytes((octet,)))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("line", [b"x" * 1000, b"220-x\r\n" * 100])
+async def test_a_server_that_sends_an_octet_now_and_then_is_not_waited_for(opener: Opener, line: bytes) -> None:
+    """It would hold a place, and the mail of its account, for hours."""
+
+    async def handler(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _drip(writer, line)
+
+    async with serving(handler) as port, asyncio.timeout(10):
+        with pytest.raises(NetError) as caught:
+            await opener(port)
+    assert caught.value.reason in ("timed_out", "peer_nonsense")
+
+
+async def test_an_octet_now_and_then_is_no_message_and_no_listing() -> None:
+    """But what comes in time, in whatever pieces, is."""
+    goes_on = True
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+OK hi\r\n")
+        for answer in (b"-ERR no CAPA\r\n", b"+OK\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        for _piece in range(5):
+            writer.write(b"1 a\r\n" * 250)
+            await writer.drain()
+            await asyncio.sleep(0.12)
+        if goes_on:
+            await _drip(writer, b"1 a\r\n" * 100)
+        writer.write(b".\r\n")
+
+    async with serving(handler) as port, asyncio.timeout(10):
+        for goes_on in (True, False):
+            listing, retrieving = await _pop(port), await _pop(port)
+            if goes_on:
+                with pytest.raises(NetError, match="too little"):
+                    await listing.unique_ids()
+                with pytest.raises(NetError, match="too little"):
+                    assert [piece async for piece in retrieving.retrieve(1)]
+            else:
+                assert await listing.unique_ids() == [(1, "a")]
+                assert len(b"".join([piece async for piece in retrieving.retrieve(1)])) == 6250
+            await listing.close()
+            await retrieving.close()
+
+
 @pytest.mark.parametrize("opener", OPENERS)
 async def test_nobody_there(opener: Opener) -> None:
     """Connection refused."""

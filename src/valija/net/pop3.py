@@ -10,7 +10,7 @@ from valija.net.errors import NetError
 from valija.net.memory import Memory
 from valija.net.smtp import forbid_plaintext
 from valija.net.tls import ClientContext, Place
-from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
+from valija.net.wire import Endpoint, Observer, Slow, TlsMode, Wire, connect, ignore
 from valija.protocol import pop3_client as pop
 from valija.protocol.dot_stuffing import DotUnstuffer, TerminatorWatch
 from valija.protocol.errors import RemoteProtocolError
@@ -118,6 +118,7 @@ class Pop3Connection:
         if not status.ok:
             raise PopRefusal(pop.PopRefused(pop.PopStage.RETR, status))
         data = self._lines.take_rest()
+        pieces = Slow(self._wire, "retr")
         while True:
             body, rest = reader.feed(data)
             if reader.done:
@@ -126,7 +127,7 @@ class Pop3Connection:
                 yield body
             if reader.done:
                 return
-            data = await self._wire.receive("retr")
+            data = await pieces.receive()
 
     async def delete_all(self, numbers: Sequence[int]) -> list[pop.PopStatus]:
         """Mark messages for deletion at QUIT; return the refusals."""
@@ -161,7 +162,7 @@ class Pop3Connection:
                         self._wire.write(step.data)
                     case pop.ReadStatus():
                         stage = step.stage.value
-                        result = pop.parse_status(await self._line(stage))
+                        result = pop.parse_status(await self._line(Slow(self._wire, stage)))
                     case pop.ReadListing():
                         result = await self._listing(step.stage.value)
                     case StartTls():
@@ -176,15 +177,15 @@ class Pop3Connection:
         finally:
             dialog.close()
 
-    async def _line(self, stage: str) -> bytes:
+    async def _line(self, pieces: Slow) -> bytes:
         while (line := self._lines.next_line()) is None:
-            self._lines.feed(await self._wire.receive(stage))
+            self._lines.feed(await pieces.receive())
         return line
 
     async def _listing(self, stage: str) -> list[bytes]:
         lines: list[bytes] = []
-        octets = 0
-        while (line := await self._line(stage)) != b".":
+        octets, pieces = 0, Slow(self._wire, stage)
+        while (line := await self._line(pieces)) != b".":
             octets += len(line)
             if len(line) > pop.LISTING_LINE_LIMIT or len(lines) >= pop.LISTING_LIMIT or octets > pop.LISTING_OCTETS:
                 raise RemoteProtocolError("a listing without bounds")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from valija.net.errors import NetError
 from valija.net.tls import ClientContext
-from valija.net.wire import Endpoint, Observer, TlsMode, Wire, connect, ignore
+from valija.net.wire import Endpoint, Observer, Slow, TlsMode, Wire, connect, ignore
 from valija.protocol import smtp_client as smtp
 from valija.protocol.dot_stuffing import DotStuffer
 from valija.protocol.errors import RemoteProtocolError
@@ -159,10 +159,13 @@ class SmtpConnection:
 
     async def _reply(self, stage: smtp.Stage) -> SmtpReply:
         patience = max(self._wire.endpoint.timeout_s, FINAL_REPLY_TIMEOUT_S) if stage is smtp.Stage.BODY else None
-        while True:
-            self._replies.feed(await self._wire.receive(stage.value, patience))
-            if (reply := self._replies.next_reply()) is not None:
-                return reply
+        self._replies.feed(await self._wire.receive(stage.value, patience))
+        if (reply := self._replies.next_reply()) is not None:
+            return reply
+        rest = Slow(self._wire, stage.value)
+        while (reply := self._replies.next_reply()) is None:
+            self._replies.feed(await rest.receive())
+        return reply
 
     async def _send_body(self, *, empty: bool) -> None:
         """Send the body and its end; a server that refuses before the end is told no more, one that accepts is not believed."""

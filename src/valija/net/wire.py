@@ -23,6 +23,7 @@ from valija.net.tls import ClientContext, Place
 RECEIVE_LIMIT: Final = 1_048_576  # octets that wait to be read before the peer is slowed down
 CLOSE_TIMEOUT_S: Final = 2.0
 SILENT_LIMIT: Final = 256
+PROGRESS: Final = 1024  # octets in the time of one wait, or the server is too slow
 DETECT_S: Final = 1.5  # how long a server on an unusual port may be silent before it is taken for one that wants TLS
 
 
@@ -37,7 +38,10 @@ class TlsMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server. ``timeout_s`` bounds each wait. ``plaintext_bearer`` lets a token go to loopback without TLS."""
+    """A server. ``timeout_s`` bounds each wait, and what comes in too small pieces (:class:`Slow`).
+
+    ``plaintext_bearer`` lets a token go to loopback without TLS.
+    """
 
     host: str
     port: int
@@ -115,6 +119,10 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def time(self) -> float:
+        """Return the clock of waits."""
+        return self._loop.time()
 
     @property
     def place(self) -> Place:
@@ -308,6 +316,37 @@ async def _connect_one_of(endpoint: Endpoint, addresses: list[str], tls: ClientC
         wire._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         return wire
     raise failure or NetError("connection_failed", "tcp", "no address")
+
+
+class Slow:
+    """Waits for what comes in several pieces, a reply or a message; each time-out must bring :data:`PROGRESS` octets of it.
+
+    A server that sends one now and then would be waited for without end. Only waits count, not what is done in between.
+    """
+
+    __slots__ = ("_left", "_octets", "_stage", "_wire")
+
+    def __init__(self, wire: Wire, stage: str) -> None:
+        self._wire = wire
+        self._stage = stage
+        self._left = wire.endpoint.timeout_s
+        self._octets = 0
+
+    async def receive(self) -> bytes:
+        """Return the next octets. Raises :class:`NetError`."""
+        seconds, time = self._wire.endpoint.timeout_s, self._wire.time
+        began, is_first = time(), self._left == seconds
+        try:
+            data = await self._wire.receive(self._stage, max(self._left, 0.001))
+        except NetError as error:
+            if error.reason != "timed_out" or is_first:
+                raise
+            raise NetError("timed_out", self._stage, f"too little in {seconds:g} s") from None
+        self._left -= time() - began
+        self._octets += len(data)
+        if self._octets >= PROGRESS:
+            self._left, self._octets = seconds, 0
+        return data
 
 
 class ConnectedWire(Wire):
