@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from valija.domain.errors import StoreError, StoreFull
+from valija.domain.errors import BodyMissing, StoreFull
 from valija.store.spool import PIECE, Spool
 
 
@@ -63,5 +63,5 @@ async def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(StoreFull):
         await file.commit()
     assert list(spool.path.iterdir()) == []
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(BodyMissing, match="not whole"):
         await read(spool, "gone")

@@ -145,6 +145,12 @@ class StoreUnreachable(StoreError):
     code = "store_unreachable"
 
 
+class BodyMissing(StoreError):
+    """The octets of one message are not there, or not all of them."""
+
+    code = "body_missing"
+
+
 class StoreVersion(StoreError):
     """The store was made by another version of the program."""
 

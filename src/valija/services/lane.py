@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from valija.domain.errors import ValijaError
+from valija.domain.errors import BodyMissing, ValijaError
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
 from valija.domain.queued_message import QueuedMessage, RecipientEntry
@@ -220,6 +220,9 @@ class Lane:
                 await self._give_back([leased])
             else:
                 await self._do(leased, kept)
+        except BodyMissing as error:
+            log.warning("body_missing", extra={"fields": {"id": leased.id, "why": str(error)}})
+            await self._break_off(leased, self._d.troubles.of_reason("body_missing"))
         except ValijaError as error:  # the store
             log.warning("outcome_not_stored", extra={"fields": {"id": leased.id, "why": str(error)}})
             await self._trouble.pause_for(STORE_PAUSE_S, words=str(error))

@@ -6,6 +6,7 @@ the recipient's end is: a crash in between may report twice, never not at all.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Final
 
 from valija.domain.account import Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import UnknownName
+from valija.domain.errors import BodyMissing, UnknownName
 from valija.domain.explanations import Explainer
 from valija.domain.preferences import Preferences
 from valija.domain.queue import Delivered, Failed, FailureCause
@@ -125,10 +126,11 @@ class Reporter:
 
     async def _beginning(self, number: int) -> bytes:
         kept = b""
-        async for piece in self._body(number):
-            kept += piece
-            if len(kept) > HEAD_LIMIT:
-                break
+        with contextlib.suppress(BodyMissing):  # then the report says what it can
+            async for piece in self._body(number):
+                kept += piece
+                if len(kept) > HEAD_LIMIT:
+                    break
         return kept[:HEAD_LIMIT]
 
     def _language(self, sent: QueuedMessage, preferences: Preferences) -> str:

@@ -13,6 +13,7 @@ from valija.store.port import ChangeKind
 from valija.store.postgres_engine import ADVISORY, PostgresEngine
 from valija.store.postgres_nodes import Node
 from valija.store.queue_port import Body, Leased
+from valija.store.queue_rows import state_of
 from valija.store.sql_queue import (
     Event,
     Incoming,
@@ -20,7 +21,6 @@ from valija.store.sql_queue import (
     apply_events,
     end_leases_of,
     lease_messages,
-    state_of,
 )
 from valija.store.sql_rows import epoch
 from valija.store.work import Work, do, each, rows

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final
 
-from valija.domain.errors import StoreError, ValijaError
+from valija.domain.errors import BodyMissing, ValijaError
 from valija.domain.text import N_, message
 from valija.store.postgres_engine import PostgresEngine
 from valija.store.work import Work, do, each, one, rows
@@ -50,7 +50,7 @@ class PostgresSpool:
         return PostgresFile(self._db, name)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
-        """Yield a body's octets. Raises :class:`StoreError`."""
+        """Yield a body's octets. Raises :class:`BodyMissing`, store errors."""
         row = await self._db.read(lambda: one(_COUNT, name))
         for place in range(0 if row is None else row[0] or 0):
             piece = await self._db.read(lambda place=place: one(_PIECE, name, place))  # type: ignore[misc]
@@ -109,8 +109,8 @@ class PostgresFile:
                 return
 
 
-def _missing(name: str) -> StoreError:
-    return StoreError(
+def _missing(name: str) -> BodyMissing:
+    return BodyMissing(
         message(N_("A message's body is not whole in the store.")),
         message(N_("Put the store back from your backup, or cancel the message.")),
         diagnostics=name,

@@ -27,6 +27,7 @@ _WHERE: Final = {
     RecipientStateName.DELIVERED: _ENDED,
     RecipientStateName.FAILED: _ENDED,
 }
+_MESSAGE: Final = "SELECT id, envelope, account, device, accepted_at FROM queue_messages"
 _WHOSE: Final = "(account = ? OR ? = '')"
 _BY_DEVICE: Final = f"SELECT id FROM queue_messages WHERE device = ? AND id < ? AND {_WHOSE}"
 _ALL: Final = f"SELECT id FROM queue_messages WHERE id < ? AND {_WHOSE}"
@@ -49,7 +50,7 @@ def _numbers(state: RecipientStateName | None, *, of_device: bool) -> str:
 def list_query(
     account: str | None, state: RecipientStateName | None, device: str | None, below: int, limit: int
 ) -> tuple[str, list[object]]:
-    """Return the statement that lists (number, envelope), and its values."""
+    """Return the statement that lists (number, envelope, account, device, accepted at), and its values."""
     whose = account or ""
     values: list[object] = [] if state is None else [state.value, below, whose, whose]
     if device is not None:
@@ -57,7 +58,7 @@ def list_query(
     elif state is None:
         values += [below, whose, whose]
     inner = _numbers(state, of_device=device is not None)
-    return f"SELECT id, envelope FROM queue_messages WHERE id IN ({inner}) ORDER BY id DESC", [*values, limit]
+    return f"{_MESSAGE} WHERE id IN ({inner}) ORDER BY id DESC", [*values, limit]
 
 
 def may_mention(found: Sequence[Row], text: str) -> list[Row]:

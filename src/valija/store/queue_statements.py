@@ -22,13 +22,13 @@ ADD_LEASED: Final = (
 FIRST_DUE: Final = (
     "SELECT message_id FROM queue_recipients WHERE account = ? AND due_at <= ? ORDER BY due_at, message_id LIMIT ?"
 )
-_RECIPIENT = "SELECT id, message_id, place, due_at, lease_until, state_payload FROM queue_recipients "
+_RECIPIENT = "SELECT id, message_id, place, due_at, lease_until, state_payload, state, ended_at FROM queue_recipients "
 DUE_RECIPIENTS: Final = _RECIPIENT + "WHERE message_id = ? AND due_at <= ? ORDER BY place {{skip}}"
 RECIPIENTS_OF: Final = _RECIPIENT + "WHERE message_id = ? ORDER BY place"
 LOAD_RECIPIENT: Final = _RECIPIENT + "WHERE id = ? {{lock}}"
 # who waits for another that ends the same leases looks again at the row, and finds it ended: a message is told once, whole
 ENDED_LEASES: Final = (
-    "SELECT id, message_id, place, due_at, lease_until, state_payload FROM queue_recipients "
+    "SELECT id, message_id, place, due_at, lease_until, state_payload, state, ended_at FROM queue_recipients "
     "WHERE id IN (SELECT id FROM queue_recipients WHERE lease_until < ? ORDER BY lease_until LIMIT ?) "
     "AND lease_until < ? ORDER BY id {{lock}}"
 )
@@ -41,7 +41,7 @@ REPLACE_STATE: Final = (
 NEXT_LEASES: Final = "UPDATE queue_numbers SET last = last + ? WHERE name = 'lease' RETURNING last"
 NEXT_DUE: Final = "SELECT min(due_at) FROM queue_recipients WHERE account = ? AND due_at IS NOT NULL"
 
-LOAD_MESSAGE: Final = "SELECT id, envelope FROM queue_messages WHERE id = ?"
+LOAD_MESSAGE: Final = "SELECT id, envelope, account, device, accepted_at FROM queue_messages WHERE id = ?"
 LOAD_TO_SEND: Final = "SELECT id, envelope, file, body FROM queue_messages WHERE id = ?"
 LOAD_BODY: Final = "SELECT file, body FROM queue_messages WHERE id = ?"
 FILES: Final = "SELECT file FROM queue_messages WHERE file <> ''"

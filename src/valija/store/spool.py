@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final, TypeVar
 
-from valija.domain.errors import StoreError, StoreFull
+from valija.domain.errors import BodyMissing, StoreError, StoreFull
 from valija.domain.text import N_, message
 from valija.store.master_key import sync_directory
 
@@ -24,6 +24,7 @@ DIRECTORY: Final = "spool"
 PIECE: Final = 262_144
 LOOK_S: Final = 1.0
 PART: Final = ".part"
+_NOT_THERE: Final = (errno.ENOENT, errno.EIO)
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 T = TypeVar("T")
 
@@ -53,10 +54,10 @@ class Spool:
         return SpoolFile(self.path, name, descriptor)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
-        """Yield a file's octets. Raises :class:`StoreError`."""
-        source = await _guarded(lambda: (self.path / name).open("rb"))
+        """Yield a file's octets. Raises :class:`BodyMissing` if they are not there, :class:`StoreError`."""
+        source = await _guarded(lambda: _found(lambda: (self.path / name).open("rb")))
         try:
-            while piece := await _guarded(lambda: source.read(PIECE)):
+            while piece := await _guarded(lambda: _found(lambda: source.read(PIECE))):
                 yield piece
         finally:
             source.close()
@@ -134,6 +135,20 @@ class SpoolFile:
             os.close(descriptor)
         with contextlib.suppress(OSError):
             await asyncio.to_thread((self._directory / (self._name + PART)).unlink, missing_ok=True)
+
+
+def _found(work: Callable[[], T]) -> T:
+    """Read; a file that is gone, or that its disk does not give, is one message's matter."""
+    try:
+        return work()
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        raise BodyMissing(
+            message(N_("A message's body is not whole in the store.")),
+            message(N_("Put the store back from your backup, or cancel the message.")),
+            diagnostics=str(error),
+        ) from None
 
 
 async def _guarded(work: Callable[[], T]) -> T:

@@ -6,22 +6,21 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeVar, cast
+from typing import Final
 
 from valija.domain.account_gate import Gate
 from valija.domain.errors import StoreError
 from valija.domain.pace import DAY_WINDOW, MINUTE_WINDOW, SLICE, Pace, resume
 from valija.domain.queue import (
-    Deferred,
     Delivered,
     Failed,
-    Held,
     InFlight,
     LeaseEnded,
     Queued,
     RecipientEvent,
     RecipientState,
     RecipientStateName,
+    TryFailed,
     due_at,
     next_state,
 )
@@ -30,19 +29,28 @@ from valija.domain.queue_history import FIRST_LINES, GATE_LINES, LINES_LIMIT, Ga
 from valija.domain.queued_message import QueuedMessage, RecipientEntry, mentions
 from valija.domain.traffic import TrafficSlot, slot_of
 from valija.store import queue_statements as sql
-from valija.store.codec import NotReadable, decode_value, encode_value
+from valija.store.codec import encode_value
 from valija.store.queue_lists import COUNTS, OLDEST, SEARCH_DEPTH, list_query, may_mention
 from valija.store.queue_port import Body, Leased, StoredQueued
-from valija.store.sql_rows import epoch, moment, unreadable
+from valija.store.queue_rows import (
+    gate_in,
+    line_in,
+    message_of,
+    read_message,
+    recipient_at,
+    state_of,
+    unreadable_trouble,
+)
+from valija.store.sql_rows import epoch, moment
 from valija.store.together import Together
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
 LEASE_ENDS_AT_ONCE: Final = 1000
+UNREADABLE_WAITS: Final = timedelta(hours=1)
 LINE_FACTOR: Final = 8  # rows of the line that are looked at for each message wanted
-_STATE_CLASSES: Final = (Queued, InFlight, Deferred, Held, Delivered, Failed)
-_L = TypeVar("_L", HistoryLine, GateLine)
 Incoming = tuple[QueuedMessage, Body, datetime | None]  # until when it is leased at once; None: it waits in the line
 Event = tuple[int, RecipientEvent]
+Flying = Sequence[tuple[Row, RecipientState]]
 
 
 class SqlQueue(ABC):
@@ -153,7 +161,7 @@ class SqlQueue(ABC):
         def work() -> Work[list[StoredQueued]]:
             found = yield from rows(statement, *values)
             if text:
-                found = [row for row in may_mention(found, text) if mentions(_message(*row), text)][:limit]
+                found = [row for row in may_mention(found, text) if mentions(message_of(row), text)][:limit]
             return (yield from _stored(found))
 
         return await self._db.read(work)
@@ -185,7 +193,7 @@ class SqlQueue(ABC):
 
     async def load_gate(self, account: str) -> Gate:
         row = await self._db.read(lambda: one(sql.LOAD_GATE, account))
-        return Gate() if row is None else _gate(account, row[0])
+        return Gate() if row is None else gate_in(account, row[0])
 
     async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
         payload = encode_value(gate)
@@ -210,15 +218,15 @@ class SqlQueue(ABC):
 
     async def history(self, message_id: int) -> list[HistoryLine]:
         found = await self._db.read(lambda: rows(sql.HISTORY, message_id))
-        return [_line(HistoryLine, "queue_history", str(message_id), row[0]) for row in found]
+        return [line_in(HistoryLine, "queue_history", str(message_id), row[0]) for row in found]
 
     async def gate_history(self, account: str) -> list[GateLine]:
         found = await self._db.read(lambda: rows(sql.GATE_HISTORY, account))
-        return [_line(GateLine, "gate_history", account, row[0]) for row in found]
+        return [line_in(GateLine, "gate_history", account, row[0]) for row in found]
 
     async def gates(self) -> Mapping[str, Gate]:
         found = await self._db.read(lambda: rows(sql.LIST_GATES))
-        return {account: _gate(account, payload) for account, payload in found}
+        return {account: gate_in(account, payload) for account, payload in found}
 
     async def add_traffic(self, slots: Sequence[TrafficSlot], forget_before: datetime) -> None:
         values = [(epoch(s.at), s.accepted, s.delivered, s.failed, s.waiting) for s in slots]
@@ -304,19 +312,33 @@ def lease_messages(account: str, due: int | None, end: int | None, limit: int) -
         return []
     last = yield from one(sql.NEXT_LEASES, len(waiting))
     first = 1 if last is None else last[0] - len(waiting) + 1
-    taken = [_leased(first + n, messages[number], own) for n, (number, own) in enumerate(waiting.items())]
-    yield from each(sql.REPLACE_STATE, [_change(entry.id, entry.state, end) for job in taken for entry in job.entries])
-    return taken
+    given = [
+        (first + n, messages[number], [(row, next_state(state_of(row), LeaseGiven(first + n))) for row in own])
+        for n, (number, own) in enumerate(waiting.items())
+    ]
+    changes = [_change(row[0], state, end) for _lease, _stored, own in given for row, state in own]
+    yield from each(sql.REPLACE_STATE, changes)
+    taken = [_leased(*one) for one in given]
+    unreadable = [(lease, own) for (lease, _stored, own), job in zip(given, taken, strict=True) if job is None]
+    yield from _put_aside(unreadable, moment(due or 0))
+    return [job for job in taken if job is not None]
 
 
-def _leased(lease: int, stored: Row, waiting: list[Row]) -> Leased:
+def _leased(lease: int, stored: Row, own: Flying) -> Leased | None:
+    """Return what a worker gets; None if the message cannot be read."""
     number, envelope, file, octets = stored
-    message = _message(number, envelope)
-    entries = tuple(
-        RecipientEntry(row[0], row[1], message.recipients[row[2]], next_state(state_of(row), LeaseGiven(lease)))
-        for row in waiting
-    )
+    message = read_message(number, envelope)
+    if message is None:
+        return None
+    entries = tuple(RecipientEntry(row[0], row[1], recipient_at(message, row[2]), state) for row, state in own)
     return Leased(lease, number, message, entries, Body(octets, file))
+
+
+def _put_aside(unreadable: Sequence[tuple[int, Flying]], now: datetime) -> Work[None]:
+    """Let what cannot be read wait for somebody to put it right or to cancel it; it holds up nothing else."""
+    tried = [(row[0], lease) for lease, own in unreadable for row, _state in own]
+    later, trouble = now + UNREADABLE_WAITS, unreadable_trouble(now)
+    yield from apply_events([(number, TryFailed(lease, later, trouble)) for number, lease in tried])
 
 
 def end_leases_of(found: Sequence[Row], now: datetime) -> Work[None]:
@@ -368,41 +390,10 @@ def _is_plain(state: RecipientState) -> bool:
     return isinstance(state, Queued) and state == Queued(state.due_at)
 
 
-def state_of(row: Row) -> RecipientState:
-    """Return the state that a row of _RECIPIENT holds."""
-    number, _message_id, _place, due, _lease_until, payload = row
-    if not payload and due is not None:
-        return Queued(moment(due))
-    try:
-        return cast("RecipientState", decode_value(payload, *_STATE_CLASSES))
-    except NotReadable as error:
-        raise unreadable("queue_recipients", str(number), error) from None
-
-
-def _message(number: int, envelope: bytes) -> QueuedMessage:
-    try:
-        return decode_value(envelope, QueuedMessage)
-    except NotReadable as error:
-        raise unreadable("queue_messages", str(number), error) from None
-
-
 def _stored(found: Sequence[Row]) -> Work[list[StoredQueued]]:
-    messages = {number: _message(number, envelope) for number, envelope in found}
+    messages = {row[0]: message_of(row) for row in found}
     entries: dict[int, list[RecipientEntry]] = {number: [] for number in messages}
     for row in (yield from each(sql.RECIPIENTS_OF, [(number,) for number in messages])):
-        entries[row[1]].append(RecipientEntry(row[0], row[1], messages[row[1]].recipients[row[2]], state_of(row)))
+        recipient = recipient_at(messages[row[1]], row[2])
+        entries[row[1]].append(RecipientEntry(row[0], row[1], recipient, state_of(row)))
     return [StoredQueued(number, message, tuple(entries[number])) for number, message in messages.items()]
-
-
-def _line(kind: type[_L], table: str, key: str, payload: bytes) -> _L:
-    try:
-        return decode_value(payload, kind)
-    except NotReadable as error:
-        raise unreadable(table, key, error) from None
-
-
-def _gate(account: str, payload: bytes) -> Gate:
-    try:
-        return decode_value(payload, Gate)
-    except NotReadable as error:
-        raise unreadable("queue_gates", account, error) from None
