@@ -20,7 +20,7 @@ from valija.net.listeners import Listener, pop3_listener, smtp_listener
 from valija.net.visits import (
     LoginAccepted,
     LoginRefused,
-    MaildropLost,
+    MessageRefused,
     Peer,
     PopHandler,
     PopVisit,
@@ -327,8 +327,10 @@ async def test_at_the_limit_a_stranger_makes_room_at_once_for_who_was_right_befo
 class _LargeMaildrop:
     entries: Sequence[Entry] = [Entry("x", 10)] * 5000
 
-    def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
-        raise MaildropLost("nothing here")
+    async def read(self, index: int, lines: int | None) -> AsyncGenerator[bytes]:
+        if index >= 0:
+            raise MessageRefused("nothing here")
+        yield b""
 
     async def delete(self, indexes: Sequence[int]) -> bool:
         return True
@@ -347,6 +349,26 @@ class _LargeVisit(PopVisit):
 
     def login(self, shown: Shown, *, utf8: bool) -> _LargeMaildrop:
         return _LargeMaildrop()
+
+
+@pytest.mark.parametrize(("command", "stays"), [(b"NOOP\r\n", False), (b"STAT\r\n", False), (b"TOP 1 0\r\n", True)])
+async def test_a_maildrop_is_not_held_by_commands_that_ask_for_no_message(command: bytes, stays: bool) -> None:
+    """Others wait for it: a device that only says NOOP has it for some idle times, and then no more."""
+    listener = pop3_listener(_LargeHouse(), None, idle_s=0.2)
+    await listener.start("127.0.0.1", 0)
+    reader, writer = await _connect(listener)
+    writer.write(b"USER a\r\nPASS b\r\n")
+    await _line(reader), await _line(reader)
+    begun = time.monotonic()
+    last = await _line(reader)
+    while not last.startswith(b"-ERR Closing") and time.monotonic() - begun < 2:
+        writer.write(command)
+        last = await _line(reader)
+        await asyncio.sleep(0.04)
+    assert time.monotonic() - begun > 0.6
+    assert last.startswith(b"-ERR nothing here" if stays else b"-ERR Closing")
+    writer.close()
+    await listener.stop(0.5)
 
 
 async def test_who_asks_for_much_at_once_stops_nobody_else() -> None:

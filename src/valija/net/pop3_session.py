@@ -16,6 +16,7 @@ from valija.protocol.pop3_server import Pop3Server
 if TYPE_CHECKING:
     from valija.net.listeners import Listener
 
+WITHOUT_MAIL: Final = 3  # idle times in which any command keeps a session that asks for no message
 KEEPALIVE: Final = (  # gone for two minutes
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
@@ -27,13 +28,14 @@ KEEPALIVE: Final = (  # gone for two minutes
 class PopSession(Session):
     """A client that fetches mail."""
 
-    __slots__ = ("_handler", "_maildrop", "_visit")
+    __slots__ = ("_asked_at", "_handler", "_maildrop", "_visit")
 
     def __init__(self, listener: Listener, handler: PopHandler) -> None:
         super().__init__(listener)
         self._handler = handler
         self._visit: PopVisit
         self._maildrop: OpenMaildrop | None = None
+        self._asked_at = 0.0
 
     def _open(self, *, secure: bool) -> Pop3Server:
         self._visit = self._handler.open(self.peer)
@@ -45,7 +47,13 @@ class PopSession(Session):
     def _not_secured(self, why: str) -> None:
         self._visit.not_secured(why)
 
+    def _may_stay(self) -> bool:
+        """Tell whether NOOP and its like keep the session: with a maildrop that others wait for, not for ever."""
+        return self.listener.time() - self._asked_at < WITHOUT_MAIL * self.listener.idle_s
+
     def _handle(self, event: Any) -> Awaitable[None] | None:
+        if not isinstance(event, pop.OutputWaits):
+            self._asked_at = self.listener.time()
         match event:
             case pop.LoginShown(shown, utf8):
                 return self._answer_with(self._visit.login(shown, utf8=utf8), self._answer_login)

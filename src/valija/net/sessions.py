@@ -100,6 +100,10 @@ class Session(asyncio.Protocol, ABC):
     def _over(self) -> Coroutine[Any, Any, None] | None:
         """Let go of what the session had."""
 
+    def _may_stay(self) -> bool:
+        """Tell whether commands that ask nothing of the visit keep the session of who is known."""
+        return True
+
     # --- asyncio's side -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -231,7 +235,9 @@ class Session(asyncio.Protocol, ABC):
             event = core.next_event()
             if event is None or core.has_ended:
                 said = core.output()
-                if said and self.known:  # each command has its reply; a stranger's place is for others
+                if (
+                    said and self.known and self._may_stay()
+                ):  # each command has its reply; a stranger's place is for others
                     self.progress_at = self.listener.time()
                 self.write(said)
                 if event is not None or self._eof:
