@@ -99,6 +99,23 @@ def test_a_foreign_sender_becomes_the_mailbox_and_stays_in_reply_to(daemon: Daem
     assert kept["Message-ID"]
 
 
+def test_mail_that_was_taken_in_under_a_wrong_sender_address_leaves_once_it_is_mended(daemon: Daemon) -> None:
+    """Held with the reason and its cure, no try burnt; the cure is enough, and what waited names the right mailbox."""
+    printer = _ready(daemon)
+    daemon.ok("smtp", "set", "--sender-address", "typo@sandbox.test")
+    for number in range(2):
+        printer.scan(LUIS, f"scan {number}")
+    _until(daemon, lambda _states: not daemon.json("queue", "list")["accounts"][0]["open"])
+    account = daemon.json("queue", "list")["accounts"][0]
+    assert account["trouble"]["reason"] == "send_as_denied"
+    assert _states(daemon) == ["queued"] * 2
+    daemon.ok("smtp", "set", "--sender-address", ANA)
+    _until(daemon, _all_delivered)
+    _open_luis(daemon)
+    received = _received(daemon)
+    assert {(str(m["From"]), str(m["Reply-To"])) for m in received} == {(f"Scanner <{ANA}>", f"Scanner <{SENDER}>")}
+
+
 def test_nothing_is_relayed_for_who_is_not_known(daemon: Daemon) -> None:
     """Without a login, with a wrong one, with one in clear: refused, and listed for the administrator."""
     printer = _ready(daemon)

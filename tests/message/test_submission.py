@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valija.message.submission import HEAD_LIMIT, HeadReader, HeadTooLarge, LineEnds, Mending, mend_head
+from valija.message.submission import HEAD_LIMIT, HeadReader, HeadTooLarge, LineEnds, Mending, mend_head, rename_author
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MENDING = Mending(
@@ -156,6 +156,24 @@ def test_who_names_somebody_else_beside_the_mailbox_goes_out_as_the_mailbox_alon
     (found,) = read.get_all("From", [])
     assert [address for _name, address in email.utils.getaddresses([found])] == ["scanner@example.com"]
     assert read["Sender"] is None
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [
+        (
+            b"From: Ana <OLD@x>\r\nSubject: =?utf-8?q?a?=\r\n b\r\n",
+            b"From: Ana <new@x>\r\nSubject: =?utf-8?q?a?=\r\n b\r\n",
+        ),
+        (b"To: a@b\r\nFrom: old@x\r\nSender: old@x\r\n", b"To: a@b\r\nFrom: new@x\r\n"),
+        (b"From: other@x\r\nReply-To: old@x\r\n", b"From: other@x\r\nReply-To: old@x\r\n"),
+        (b"From: old@x, other@x\r\n", b"From: old@x, other@x\r\n"),
+        (b"Subject: no sender\r\n", b"Subject: no sender\r\n"),
+    ],
+)
+def test_an_author_is_renamed_where_it_is_the_only_one(head: bytes, wanted: bytes) -> None:
+    """All else stays octet for octet."""
+    assert rename_author(head, "old@x", "new@x") == wanted
 
 
 @given(st.binary(max_size=300))

@@ -24,6 +24,7 @@ from valija.domain.guess_guard import (
     WINDOW,
     GuessGuard,
 )
+from valija.domain.queued_message import QueuedMessage
 from valija.domain.record import AuditAction
 from valija.domain.sighting import UNKNOWN_LIMIT, Seen, Sighting
 from valija.domain.text import message
@@ -117,6 +118,20 @@ async def test_a_device_that_is_switched_off_or_deleted_opens_nothing(office: Of
     assert await office.desk.verify("other", other.password, HERE) == other.device
     with pytest.raises(UnknownName):
         await office.desk.delete("one", ANA)
+
+
+@pytest.mark.parametrize(
+    ("device", "report_to", "goes"),
+    [("", "", True), ("one", "", True), ("never", "", False), ("gone", "", False), ("gone", "ana@x.org", True)],
+)
+async def test_all_goes_out_as_the_mailbox_but_what_comes_from_devices_that_are_never_rewritten(
+    office: Office, device: str, report_to: str, goes: bool
+) -> None:
+    """Of a device that is gone, what had been rewritten."""
+    await office.desk.add({"name": "One"}, ANA)
+    await office.desk.add({"name": "Never", "rewriting": "never"}, ANA)
+    sent = QueuedMessage("smtp", device, "s@x.org", "1@x.org", 9, office.clock.now(), (), report_to=report_to)
+    assert office.desk.goes_as_mailbox(sent) is goes
 
 
 @pytest.mark.parametrize("revoke", ["off", "deleted", "password"])

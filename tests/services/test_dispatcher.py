@@ -712,6 +712,47 @@ async def test_a_wrong_sender_is_tried_again_once_somebody_did_something(office:
     await office.until(all_delivered, timedelta(seconds=5))
 
 
+FORMER = "typo@example.com"
+FORMER_HEAD = b"Subject: x\r\nFrom: Ana <typo@example.com>\r\nSender: typo@example.com\r\nTo: b@example.org\r\n"
+
+
+async def test_what_was_taken_in_under_another_mailbox_goes_out_as_the_one_of_now(office: Office) -> None:
+    """Somebody has mended the sender's address, as the cure says; only the first one is refused once more."""
+    bodies: list[tuple[Envelope, bytes]] = []
+
+    def answer(envelope: Envelope, body: bytes) -> str:
+        bodies.append((envelope, body))
+        return "250 2.0.0 OK" if envelope.reverse_path == "box@example.com" else "550 5.7.60 SendAsDenied"
+
+    office.upstream.answer_body = answer
+    office.dispatcher.goes_as_mailbox = lambda _message: True
+    written = b"Subject: x\r\nFrom: Ana <box@example.com>\r\nTo: b@example.org\r\n\r\n"
+    for _time in range(2):
+        await office.put(sender=FORMER, head=FORMER_HEAD, size=len(FORMER_HEAD) + 2)
+        await office.until(all_delivered, timedelta(seconds=10))
+    assert [envelope.reverse_path for envelope, _body in bodies] == [FORMER, "box@example.com", "box@example.com"]
+    assert [body for _envelope, body in bodies[1:]] == [written] * 2
+    assert [envelope.size for envelope, _body in bodies[1:]] == [len(written)] * 2
+
+
+async def test_the_mailbox_of_now_that_has_no_rights_either_holds_what_goes_out_as_it(office: Office) -> None:
+    """It is the account's fault, then."""
+    office.upstream.answer = lambda _envelope: "550 5.7.60 SendAsDenied"
+    office.dispatcher.goes_as_mailbox = lambda _message: True
+    await office.put(sender=FORMER, head=FORMER_HEAD)
+    await office.clock.advance(10)
+    assert not office.dispatcher.gate(ACCOUNT).is_open
+    assert [isinstance(state, Queued) and not state.tries for state in await office.states()] == [True]
+
+
+async def test_a_device_whose_sender_is_never_rewritten_keeps_the_one_that_it_named(office: Office) -> None:
+    """Though the provider does not take it."""
+    office.upstream.answer = lambda envelope: "250 2.0.0 OK" if envelope.reverse_path[0] == "b" else "550 5.7.60 No"
+    await office.put(sender=FORMER, head=FORMER_HEAD)
+    await office.until(lambda states: isinstance(states[0], Deferred), timedelta(seconds=5))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+
+
 async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(office: Office) -> None:
     """Seen once, known from then on; a report of a report is never written."""
     office.upstream.answer = lambda envelope: (

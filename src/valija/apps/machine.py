@@ -281,6 +281,7 @@ def _gateway(
         stopped=dispatcher.stopped,
     )
     devices = DeviceDesk(store, Passwords(), clock, events)
+    dispatcher.goes_as_mailbox = devices.goes_as_mailbox
     dispatcher.report = Reporter(
         store,
         devices,

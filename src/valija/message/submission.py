@@ -157,6 +157,16 @@ def author_of(octets: bytes) -> str:
     return found[0].casefold()[:ADDRESS_LIMIT] if found else ""
 
 
+def rename_author(head: bytes, before: str, now: str) -> bytes:
+    """Return a head whose From names ``now`` where it named ``before`` alone; nothing else changes."""
+    fields = _fields(head)
+    if not _is_from(fields, before):
+        return head
+    name = read_addresses([_decoded(_first(fields, b"from"))])[0][0]
+    new = {b"from": _field("From", _address(name, now)), b"sender": b""}
+    return b"".join(new.get(field, octets) for field, octets in fields)
+
+
 def date_text(moment: datetime) -> str:
     """Return a date as it stands in a field (RFC 5322 section 3.3)."""
     return _date_of(moment.replace(microsecond=0))

@@ -14,6 +14,7 @@ from valija.domain.account import POP_SETTINGS, Actor, Setting
 from valija.domain.clock import Clock
 from valija.domain.device import (
     Device,
+    Rewriting,
     TlsPolicy,
     find_by_address,
     narrowest_around,
@@ -22,6 +23,7 @@ from valija.domain.device import (
     plain_address,
 )
 from valija.domain.errors import FieldProblem, InvalidFields, TryLater, UnknownName
+from valija.domain.queued_message import QueuedMessage
 from valija.domain.record import AuditAction, AuditRecord
 from valija.domain.sighting import Seen, Sighting, subject_of
 from valija.domain.text import N_, message
@@ -93,6 +95,13 @@ class DeviceDesk:
     def get(self, login: str) -> Device:
         """Return a device. Raises :class:`UnknownName`."""
         return self._stored(login).value
+
+    def goes_as_mailbox(self, sent: QueuedMessage) -> bool:
+        """Tell whether a message goes out as the mailbox, as all but that of devices whose sender is never rewritten."""
+        if not sent.device:
+            return True
+        device = self._devices.get(sent.device)
+        return bool(sent.report_to) if device is None else device.value.rewriting is not Rewriting.NEVER
 
     def sighting(self, login: str) -> Sighting | None:
         """Return what was seen of a device."""

@@ -122,6 +122,7 @@ class Dispatcher:
         self.schedule = schedule or RetrySchedule()
         self.report: Report | None = None
         self.applied: Applied | None = None
+        self.goes_as_mailbox: Callable[[QueuedMessage], bool] = lambda _message: False  # whatever that is when it goes
         self._spread = spread or random.Random()  # noqa: S311 - spreads times, no secret
         self._events = events
         self._lanes: dict[str, Lane] = {}

@@ -6,13 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from valija.domain.errors import BodyMissing, ValijaError
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import Accepted, GivenBack, InFlight, RecipientEvent, TryFailed
-from valija.domain.queued_message import QueuedMessage, RecipientEntry
+from valija.domain.queued_message import RecipientEntry
 from valija.domain.trouble import Trouble
 from valija.net.errors import NetError
 from valija.net.smtp import SmtpConnection
@@ -272,9 +271,10 @@ class Lane:
         if not await self._may_begin(leased, len(entries)):
             await self._apply(back)
             return self._in_work.is_taken_back(leased.lease)  # that one alone
-        counted, nameless = False, leased.message.is_report and not self.senders.null_path_refused
+        counted, path = False, leased.message.reverse_path
         try:
-            judgement = await self._send(leased, entries, kept, nameless=nameless)
+            path = await self.senders.path(leased.message)
+            judgement = await self._send(leased, entries, kept, path)
             counted = judgement is not None
         finally:
             self._pace.end(counted=counted)
@@ -285,12 +285,9 @@ class Lane:
             else:
                 await self._apply(back)
             return taken_back
-        if judgement.wrong_sender and nameless:
-            self.senders.null_path_refused = True
+        if judgement.wrong_sender and await self.senders.refused(leased, path, judgement):
             await self._apply(back)
             return True
-        if judgement.wrong_sender:
-            await self.senders.refused(leased, await self._reverse_path(leased.message, nameless=nameless), judgement)
         goes_on = judgement.account_trouble is None and not judgement.pause
         if goes_on:
             await self._end_tries(judgement, leased, entries)
@@ -333,22 +330,20 @@ class Lane:
         await self._d.keep_at("outcome", store)
 
     async def _send(
-        self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection, *, nameless: bool
+        self, leased: Leased, entries: tuple[RecipientEntry, ...], kept: KeptConnection, path: str
     ) -> Judgement | None:
-        """Send, a report that is not ``nameless`` as the mailbox; None if nothing was sent: no connection, or stopped."""
+        """Send with a reverse-path; None if nothing was sent: no connection, or stopped."""
         message = leased.message
         recipients = tuple(Recipient(e.recipient.address, e.recipient.notify, e.recipient.original) for e in entries)
-        reverse_path = await self._reverse_path(message, nameless=nameless)
-        envelope = Envelope(reverse_path, recipients, message.size, message.eight_bit, message.envelope_id, message.ret)
+        size, read = await self.senders.octets(leased, path)
+        envelope = Envelope(path, recipients, size, message.eight_bit, message.envelope_id, message.ret)
         for fresh in (False, True):
             reused = kept.usable(self._settings_age)
             connection = await self._connection(kept)
             if connection is None:
                 return None
             try:
-                fitting, octets = await fit(
-                    message, envelope, connection.capabilities, partial(self._d.octets, leased.body)
-                )
+                fitting, octets = await fit(message, envelope, connection.capabilities, read)
                 held = self._d.gate(self.account).held_at is not None
                 if held or not self._in_work.begin(leased.lease, entries):
                     return None
@@ -368,10 +363,6 @@ class Lane:
             if not (judgement.connection_lost and reused and not fresh):
                 return judgement
         return None
-
-    async def _reverse_path(self, message: QueuedMessage, *, nameless: bool) -> str:
-        as_mailbox = message.is_report and not nameless
-        return await self._d.route.mailbox(self.account) if as_mailbox else message.reverse_path
 
     async def _connection(self, kept: KeptConnection) -> SmtpConnection | None:
         if kept.connection is not None and kept.usable(self._settings_age):

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from valija.domain.bad_senders import BadSenders, Sender
 from valija.domain.errors import ValijaError
-from valija.message.submission import HEAD_LIMIT, author_of
+from valija.domain.queued_message import QueuedMessage
+from valija.message.submission import HEAD_LIMIT, author_of, rename_author
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, blame_account
 from valija.store.queue_port import Leased
 
 if TYPE_CHECKING:
     from valija.services.dispatcher import Dispatcher
 
+FORMER_LIMIT: Final = 100
+Read = Callable[[], AsyncIterator[bytes]]
+
 
 class LaneSenders:
     """Those of one lane.
 
-    A mailbox that may not even send as itself has no rights: all mail would be refused, so none is tried. Any other sender
-    waits alone: tries in vain get the whole mailbox throttled.
+    A mailbox that may not even send as itself has no rights: all mail would be refused, so none is tried. What was taken in
+    while another one was set goes out as the mailbox of now. Any other sender waits alone: tries in vain get the whole
+    mailbox throttled.
     """
 
     def __init__(self, dispatcher: Dispatcher, account: str) -> None:
         self._d = dispatcher
         self._account = account
         self._bad = BadSenders()
-        self.null_path_refused = False  # some providers take no report without a sender: it goes out as the mailbox
+        self._former: set[str] = set()  # reverse-paths that were the mailbox's
+        self._null_path_refused = False
 
     def forget(self) -> None:
         """Try all of them again: something was mended, or somebody wants to know."""
         self._bad = BadSenders()
-        self.null_path_refused = False
+        self._former.clear()
+        self._null_path_refused = False
+
+    async def path(self, message: QueuedMessage) -> str:
+        """Return the reverse-path to send a message with. Raises store errors."""
+        if message.is_report:  # some providers take no report without a sender: it goes out as the mailbox
+            return await self._mailbox() if self._null_path_refused else message.reverse_path
+        if message.reverse_path in self._former and self._d.goes_as_mailbox(message):
+            return await self._mailbox() or message.reverse_path
+        return message.reverse_path
+
+    async def octets(self, leased: Leased, path: str) -> tuple[int, Read]:
+        """Return a message's size, and what reads its octets, for the path that it is sent with. Raises store errors."""
+        message, read = leased.message, partial(self._d.octets, leased.body)
+        if message.is_report or path == message.reverse_path:
+            return message.size, read
+        head, _line, _body = (await self._beginning(leased)).partition(b"\r\n\r\n")
+        written = rename_author(head + b"\r\n", message.reverse_path, path)
+        return message.size + len(written) - len(head) - 2, lambda: _with_head(written, len(head) + 2, read())
 
     async def until(self, leased: Leased, now: datetime) -> datetime | None:
         """Return until when a message's sender is left alone; None if it may be tried. Raises store errors."""
@@ -39,21 +65,48 @@ class LaneSenders:
             return None
         return self._bad.until(await self._sender(leased), now)
 
-    async def refused(self, leased: Leased, sent_as: str, judgement: Judgement) -> None:
-        """Learn from a message that was refused for its sender; ``sent_as`` was its reverse-path."""
+    async def refused(self, leased: Leased, sent_as: str, judgement: Judgement) -> bool:
+        """Learn from a message that was refused for its sender, ``sent_as``; tell whether it goes out as the mailbox now."""
+        message = leased.message
+        if message.is_report and not sent_as:
+            self._null_path_refused = True
+            return True
         try:
-            sender, mailbox = await self._sender(leased), (await self._d.route.mailbox(self._account)).casefold()
+            sender, mailbox = await self._sender(leased), await self._mailbox()
         except ValijaError:  # it is only put off; what others were told of it counts more
-            return
-        if mailbox and sent_as.casefold() == mailbox and sender.author in ("", mailbox) and not judgement.accepted:
+            return False
+        own, is_own = mailbox.casefold(), sent_as.casefold() == mailbox.casefold()
+        follows = sender.author in ("", message.reverse_path.casefold())  # From names what the envelope names
+        may_mend = bool(mailbox and sent_as) and not judgement.accepted
+        if may_mend and is_own and (follows or sender.author == own):
             blame_account(judgement, leased.lease)
+        elif may_mend and not is_own and follows and self._d.goes_as_mailbox(message):
+            if len(self._former) >= FORMER_LIMIT:
+                self._former.clear()
+            self._former.add(message.reverse_path)
+            return True
         else:
             self._bad.note(sender, self._d.clock.now() + WRONG_SENDER_PAUSE)
+        return False
+
+    async def _mailbox(self) -> str:
+        return await self._d.route.mailbox(self._account)
 
     async def _sender(self, leased: Leased) -> Sender:
+        return Sender(leased.message.reverse_path, author_of(await self._beginning(leased)))
+
+    async def _beginning(self, leased: Leased) -> bytes:
         kept = b""
         async for piece in self._d.octets(leased.body):
             kept += piece
             if b"\r\n\r\n" in kept or len(kept) > 2 * HEAD_LIMIT:
                 break
-        return Sender(leased.message.reverse_path, author_of(kept))
+        return kept
+
+
+async def _with_head(head: bytes, instead_of: int, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in body:
+        if rest := piece[instead_of:]:
+            yield rest
+        instead_of = max(instead_of - len(piece), 0)
