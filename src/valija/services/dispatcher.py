@@ -148,7 +148,13 @@ class Dispatcher:
         self._gates = dict(await self.queue.gates())
         for account in {account for account, _state in await self.queue.counts()} | set(self._gates):
             self.wake(account)
-        for account in list(self._lanes):
+
+    async def news_missed(self) -> None:
+        """Take nothing for unchanged: other nodes may have said what was not heard."""
+        await self.read_all()
+        for account, lane in list(self._lanes.items()):
+            lane.settings_changed()
+            lane.hold.ask_now()
             await self.hear_stopped(account)
 
     async def read_gate(self, account: str) -> None:

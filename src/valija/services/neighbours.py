@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from valija.domain.account import Setting
 from valija.domain.clock import Clock
-from valija.domain.errors import ValijaError
+from valija.domain.errors import StoreUnreachable, ValijaError
 from valija.services.devices import DeviceDesk
 from valija.services.dispatcher import Dispatcher
 from valija.services.events import DevicesChanged, EventBus, SettingsChanged, TokenChanged
@@ -15,6 +16,7 @@ from valija.services.token_manager import TokenManager
 from valija.store.port import Change, ChangeKind, Store
 
 log: Final = logging.getLogger(__name__)
+AGAIN_S: Final = 1.0
 
 
 class Neighbours:
@@ -42,10 +44,17 @@ class Neighbours:
     async def run(self) -> None:
         """Follow what they do, for ever."""
         async for change in self._store.changes():
-            try:
-                await self._hear(change)
-            except ValijaError as error:
-                log.warning("change_not_read", extra={"fields": {"kind": change.kind.value, "why": str(error)}})
+            while not await self._heard(change):
+                await self._clock.sleep(AGAIN_S)
+
+    async def _heard(self, change: Change) -> bool:
+        """Do what a change asks for; False if the database was away meanwhile: nobody tells of it once more."""
+        try:
+            await self._hear(change)
+        except ValijaError as error:
+            log.warning("change_not_read", extra={"fields": {"kind": change.kind.value, "why": str(error)}})
+            return not isinstance(error, StoreUnreachable)
+        return True
 
     async def _hear(self, change: Change) -> None:
         match change.kind:
@@ -64,8 +73,10 @@ class Neighbours:
             case ChangeKind.DEVICES:
                 await self._read_devices()
             case ChangeKind.ANYTHING:
+                await self._dispatcher.news_missed()
                 await self._read_devices()
-                await self._dispatcher.read_all()
+                for setting in Setting:
+                    await self._token_changed(setting.value)
 
     async def _token_changed(self, account: str) -> None:
         stored = await self._tokens.hear_of(account)
