@@ -51,3 +51,12 @@ def test_the_trail_names_fields_by_their_labels(machine: Daemon) -> None:
     (record,) = machine.json("audit", "--limit", "1")
     assert record["details"] == {"fields": "port"}
     assert record["said"] == "Changed: Port Number"
+
+
+def test_the_trail_names_things_of_the_machine_and_leaves_names_alone(machine: Daemon) -> None:
+    """A device may have the name of one of them."""
+    machine.ok("device", "add", "fax")
+    machine.ok("fax", "set", "--profile", "f")
+    changed, added = machine.ok("audit", language="es").splitlines()[1:3]
+    assert "  Internet Fax  " in changed, changed
+    assert "  fax  " in added, added

@@ -12,16 +12,26 @@ from typing import Final
 from valija.domain.account import SETTING_LABELS, Actor
 from valija.domain.text import N_
 
-# what the record calls its people, places and things, as people call them
-AUDIT_WORDS: Final[dict[str, str]] = {setting.value: label for setting, label in SETTING_LABELS.items()} | {
+# what the record calls its people and places, as people call them
+AUDIT_WORDS: Final[Mapping[str, str]] = {
     "administrator": N_("administrator"),
     "visitor": N_("visitor"),
     "valija": N_("the machine itself"),
     "daemon": N_("machine"),
-    "machine": N_("This machine"),
     "panel": N_("panel"),
     "web": N_("web page"),
     "cli": N_("command line"),
+}
+# what a record concerns, where it is a thing of the machine's and not one that somebody has named
+AUDIT_SUBJECTS: Final[Mapping[str, str]] = {setting.value: label for setting, label in SETTING_LABELS.items()} | {
+    "administrator": N_("administrator"),
+    "machine": N_("This machine"),
+    "scan": N_("Scan to e-mail"),
+    "contacts": N_("Address book"),
+    "fax": N_("Internet fax"),
+    "print": N_("E-mail print"),
+    "alerts": N_("Alert and status"),
+    "devices": N_("Devices"),
 }
 
 
@@ -58,6 +68,26 @@ class AuditAction(StrEnum):
     MAIL_CANCELLED = "mail_cancelled"
     JOB_CANCELLED = "job_cancelled"
     CONTACTS_CHANGED = "contacts_changed"
+
+
+OF_NAMED_THINGS: Final = frozenset(
+    {
+        AuditAction.PROVIDER_CHANGED,
+        AuditAction.PROVIDER_DELETED,
+        AuditAction.API_TOKEN_MADE,
+        AuditAction.API_TOKEN_DELETED,
+        AuditAction.DEVICE_ADDED,
+        AuditAction.DEVICE_CHANGED,
+        AuditAction.DEVICE_PASSWORD_MADE,
+        AuditAction.DEVICE_DELETED,
+        AuditAction.DEVICE_LOCKED_OUT,
+    }
+)
+
+
+def subject_label(action: AuditAction, subject: str) -> str | None:
+    """Return what a record concerns as people call it; None for what has a name: a device may have the login ``fax``."""
+    return None if action in OF_NAMED_THINGS else AUDIT_SUBJECTS.get(subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class ReceiveReport(Answer):
 
 
 class AuditView(Answer):
-    """One record of the audit trail; ``said`` is its details in words."""
+    """One record of the audit trail; ``concerns`` and ``said`` are its subject and details in words."""
 
     id: int
     at: datetime
@@ -227,6 +227,7 @@ class AuditView(Answer):
     action: str
     label: str
     subject: str
+    concerns: str
     details: dict[str, str]
     said: str
 

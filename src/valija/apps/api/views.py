@@ -18,6 +18,7 @@ from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.fax import FAX_LABELS
 from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.print_job import PRINT_LABELS
+from valija.domain.record import subject_label
 from valija.domain.registration import Registration
 from valija.domain.scan import SCAN_LABELS
 from valija.domain.settings import FIELD_LABELS, MailSettings
@@ -285,6 +286,7 @@ class Views:
     def audit(self, stored: StoredAudit) -> models.AuditView:
         """Show an audit record."""
         r = stored.record
+        label = subject_label(r.action, r.subject)
         return models.AuditView(
             id=stored.id,
             at=r.at,
@@ -294,6 +296,7 @@ class Views:
             action=r.action.value,
             label=self.text(ACTION_LABELS[r.action.value]),
             subject=r.subject,
+            concerns=self.text(label) if label else r.subject,
             details=dict(r.details),
             said="; ".join(self._detail(name, value) for name, value in r.details.items()),
         )
@@ -356,6 +359,7 @@ OTHER_LABELS: Final = {
     "ids": N_("Numbers"),
     "action": N_("Action"),
     "configuration": "sasl-xoauth2.conf",
+    "is_set_up": N_("Network Quick Settings"),
     "password": FIELD_LABELS["password"],  # of prints it is the one in the subject, which nobody gets wrong
 }
 ALL_LABELS: Final[Mapping[str, str]] = {

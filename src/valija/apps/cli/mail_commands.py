@@ -217,7 +217,7 @@ def audit(client: DaemonClient, limit: int, as_json: bool) -> None:
                 words.get(r["who"], r["who"]),
                 words.get(r["where"], r["where"]),
                 r["label"],
-                words.get(r["subject"], r["subject"]),
+                r["concerns"],
                 r["said"],
             ]
             for r in records
