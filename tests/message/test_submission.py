@@ -62,6 +62,11 @@ def _read(data: bytes, size: int) -> tuple[bytes, bytes]:
         (b"A: 1\r\n", b"A: 1\r\n", b""),
         (b"A: 1", b"A: 1\r\n", b""),
         (b"", b"", b""),
+        (b"From ana Thu Nov 26 12:00:00 2026\r\nA: 1\r\n 2\r\n\r\nbody", b"A: 1\r\n 2\r\n", b"body"),
+        (b">From ana\r\nA: 1\r\nbody", b"A: 1\r\n", b"body\r\n"),
+        (b"From the office\r\nwith love\r\n", b"", b"From the office\r\nwith love\r\n"),
+        (b"From the office\r\n\r\nA: 1\r\n", b"", b"From the office\r\n\r\nA: 1\r\n"),
+        (b"From x\r\nFrom y\r\nA: 1\r\n\r\n", b"", b"From x\r\nFrom y\r\nA: 1\r\n\r\n"),
     ],
 )
 def test_a_head_ends_where_it_ends(data: bytes, head: bytes, body: bytes, size: int) -> None:

@@ -30,6 +30,7 @@ HEAD_LIMIT: Final = 262_144  # octets
 ADDRESS_LIMIT: Final = 320
 HOPS_LIMIT: Final = 50  # Received fields; more is a loop (RFC 5321 section 6.3)
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
+_MAILBOX_LINE: Final = re.compile(rb">?From [^\r\n]*\r\n(?=[!-9;-~]{1,200}[ \t]*:)")
 _DROPPED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
@@ -67,7 +68,8 @@ class HeadTooLarge(Exception):
 class HeadReader:
     """Takes a head off a stream of CRLF lines.
 
-    A message that begins with no field has no head: the first line is part of the body then.
+    A message that begins with no field has no head: the first line is part of the body then. A line that begins a message in
+    a mailbox file ("From ana Thu ..."), before a field, is dropped: some programs hand it in, and no server takes it for one.
     """
 
     def __init__(self) -> None:
@@ -92,12 +94,13 @@ class HeadReader:
 
 def _split(head: bytes, rest: bytes) -> tuple[bytes, bytes]:
     """Give back to the body what is no field and all after it. ``rest`` begins with the empty line, if there is one."""
-    at = 0
-    for line in head.splitlines(keepends=True):
-        if not _FIELD_NAME.match(line) and not (at and line[:1] in (b" ", b"\t")):
-            return head[:at], head[at:] + rest
+    mailbox_line = _MAILBOX_LINE.match(head)
+    start = at = mailbox_line.end() if mailbox_line else 0
+    for line in head[start:].splitlines(keepends=True):
+        if not _FIELD_NAME.match(line) and not (at > start and line[:1] in (b" ", b"\t")):
+            return head[start:at], head[at:] + rest
         at += len(line)
-    return head, rest[2:]
+    return head[start:], rest[2:]
 
 
 @dataclass(frozen=True, slots=True)
