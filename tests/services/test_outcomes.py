@@ -65,6 +65,9 @@ def test_a_recipients_or_a_messages_own_fault_fails(stage: Stage, reply: str) ->
         (Stage.MAIL, "550 5.7.30 Basic authentication is not supported for Client Submission"),
         (Stage.BODY, "430 4.2.0 STOREDRV; mailbox logon failure; MapiExceptionLogonFailed"),
         (Stage.BODY, "550 5.1.8 Bad outbound sender"),
+        (Stage.BODY, "550 5.7.501 Access denied, spam abuse detected"),
+        (Stage.BODY, "550 5.7.705 Access denied, tenant has exceeded threshold"),
+        (Stage.BODY, "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP"),
     ],
 )
 def test_an_accounts_fault_burns_no_try_and_closes_the_gate(stage: Stage, reply: str) -> None:
@@ -120,3 +123,11 @@ def test_what_passes_is_tried_again_and_a_doubt_is_a_doubt() -> None:
     event, judgement = judged(Verdict.IN_DOUBT, Stage.BODY, reason="connection_lost")
     assert isinstance(event, InDoubt)
     assert not judgement.connection_lost
+
+
+@pytest.mark.parametrize("stage", [Stage.RCPT, Stage.DATA, Stage.BODY])
+def test_a_session_out_of_step_is_nobodys_fault(stage: Stage) -> None:
+    """503: what was said before is not known any more. It is tried again over another connection."""
+    event, judgement = judged(Verdict.FAILED, stage, "503 5.5.1 Bad sequence of commands")
+    assert isinstance(event, TryFailed)
+    assert not judgement.ended
