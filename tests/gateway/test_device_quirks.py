@@ -96,3 +96,15 @@ async def test_a_person_in_from_behind_the_mailboxs_own_envelope_is_no_sender_th
     assert copy.sender.strip("<>") == MAILBOX
     assert b"From: Ana <%b>\r\n" % goes_as.encode() in copy.wire
     assert (b"Reply-To: Ana <ana@x.test>\r\n" in copy.wire) == (goes_as == MAILBOX)
+
+
+@pytest.mark.parametrize("envelope_id", [b"a+0D+0Ab", b"+00", b"+C3+B1", b"x" * 101])
+async def test_an_envelope_id_that_a_provider_would_refuse_is_refused_here(
+    office: RunningGateway, envelope_id: bytes
+) -> None:
+    """It would be said at MAIL, and taken for a refusal of the mailbox."""
+    async with await Client.connect(office.port) as client:
+        await client.reply()
+        assert await client.say(b"EHLO fax") == 250
+        assert await client.say(b"MAIL FROM:<fax@office.test> ENVID=%b" % envelope_id) == 501
+        assert await client.say(b"MAIL FROM:<fax@office.test> ENVID=4711+2B1") == 250

@@ -107,10 +107,11 @@ def _outcome(address: str, said: str) -> RecipientOutcome:
         return RecipientOutcome(address, Verdict.DEFERRED, Stage.MAIL, None, "connection_lost")
     if said == "lost after":
         return RecipientOutcome(address, Verdict.IN_DOUBT, Stage.BODY, None, "connection_lost")
+    stage, said = (Stage.MAIL, said[5:]) if said.startswith("MAIL ") else (Stage.BODY, said)
     reader = ReplyReader()
     reader.feed(f"{said}\r\n".encode())
     verdict = {"2": Verdict.ACCEPTED, "4": Verdict.DEFERRED, "5": Verdict.FAILED}[said[0]]
-    return RecipientOutcome(address, verdict, Stage.BODY, reader.next_reply())
+    return RecipientOutcome(address, verdict, stage, reader.next_reply())
 
 
 class Office:
@@ -750,6 +751,34 @@ async def test_a_device_whose_sender_is_never_rewritten_keeps_the_one_that_it_na
     office.upstream.answer = lambda envelope: "250 2.0.0 OK" if envelope.reverse_path[0] == "b" else "550 5.7.60 No"
     await office.put(sender=FORMER, head=FORMER_HEAD)
     await office.until(lambda states: isinstance(states[0], Deferred), timedelta(seconds=5))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+
+
+@pytest.mark.parametrize("said", ["501 5.1.7 Invalid address", "550 5.1.0 Sender rejected", "555 5.5.2 Syntax error"])
+async def test_a_sender_that_the_server_does_not_take_stops_nobody_else(office: Office, said: str) -> None:
+    """Whatever it says: the account's mail would stop for good, since the oldest message is what it is probed with."""
+    office.upstream.answer = lambda e: "250 2.0.0 OK" if e.reverse_path == "box@example.com" else f"MAIL {said}"
+    await office.put(sender="fax@office")
+    await office.put(sender="box@example.com")
+    await office.until(lambda states: isinstance(states[1], Delivered), timedelta(seconds=10))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+    assert isinstance((await office.states())[0], Deferred)
+
+
+async def test_a_mailbox_that_the_server_does_not_take_as_sender_holds_its_mail(office: Office) -> None:
+    """That is the account's fault."""
+    office.upstream.answer = lambda _envelope: "MAIL 550 5.1.0 Sender rejected"
+    await office.put(sender="box@example.com")
+    await office.clock.advance(10)
+    assert not office.dispatcher.gate(ACCOUNT).is_open
+    assert [isinstance(state, Queued) and not state.tries for state in await office.states()] == [True]
+
+
+async def test_a_server_that_takes_no_empty_path_gets_reports_as_the_mailbox(office: Office) -> None:
+    """Whatever words it has for it: no report of ours stops an account."""
+    office.upstream.answer = lambda e: "250 2.0.0 OK" if e.reverse_path else "MAIL 553 5.1.7 Invalid address"
+    await office.put(sender="", is_report=True)
+    await office.until(all_delivered, timedelta(seconds=10))
     assert office.dispatcher.gate(ACCOUNT).is_open
 
 

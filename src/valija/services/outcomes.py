@@ -39,6 +39,7 @@ TOO_FAST: Final = {  # no message's fault and no account's: the whole account sl
 RATE_WORDS: Final = re.compile(r"\brate", re.IGNORECASE)
 RATE_PAUSE: Final = timedelta(seconds=65)
 WRONG_SENDER: Final = "send_as_denied"  # this sender's fault: tried rarely, for it gets the whole mailbox throttled
+NOT_TAKEN: Final = "server_refused"  # at MAIL without a reason that is known: nothing but the sender was said
 WRONG_SENDER_PAUSE: Final = timedelta(hours=1)
 Delay = Callable[[int], timedelta]
 
@@ -76,7 +77,7 @@ def judge(
 def blame_account(judgement: Judgement, lease: int) -> None:
     """Take a refused sender for the account's trouble: it is the mailbox itself. No try is burnt."""
     for place, (number, event) in enumerate(judgement.events):
-        if isinstance(event, TryFailed) and event.trouble.reason == WRONG_SENDER:
+        if isinstance(event, TryFailed) and event.trouble.reason in (WRONG_SENDER, NOT_TAKEN):
             judgement.events[place] = number, GivenBack(lease)
             judgement.account_trouble = event.trouble
     judgement.wrong_sender = False
@@ -118,7 +119,7 @@ def _event(
         judgement.pause = max(judgement.pause, pause)
         judgement.pause_trouble = trouble
         return GivenBack(lease)
-    if trouble.reason == WRONG_SENDER:
+    if trouble.reason == WRONG_SENDER or (trouble.reason == NOT_TAKEN and outcome.stage is Stage.MAIL):
         judgement.wrong_sender = True
         return TryFailed(lease, now + WRONG_SENDER_PAUSE, trouble)
     match effect:

@@ -42,6 +42,7 @@ RECIPIENT_OK: Final = Verdict(250, "2.1.5", "OK")
 NO_ROOM: Final = Verdict(452, "4.3.1", "Insufficient system storage")
 NOT_NOW: Final = Verdict(451, "4.3.0", "Local error in processing")
 SIZE_LIMIT: Final = 157_286_400
+ENVELOPE_ID_LIMIT: Final = 100
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
 NOT_KNOWN_YET: Final = Verdict(450, "4.7.1", "Not known here yet: the administrator sees that you tried")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
@@ -188,6 +189,8 @@ class DeviceVisit(SmtpVisit):
             return TLS_FIRST
         if path.parameters.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
             return Verdict(501, "5.5.4", "Bad RET")
+        if not _is_envelope_id(path.parameters.get("ENVID", "")):
+            return Verdict(501, "5.5.4", "Bad ENVID")
         upstream = self._server.upstream()
         if isinstance(upstream, Upstream):
             return self._decide(device, path, upstream)
@@ -308,6 +311,12 @@ class _Watched:
             verdict = await self._inside.commit()
         self._visit.saw(self._device, verdict)
         return verdict
+
+
+def _is_envelope_id(said: str) -> bool:
+    """Tell whether it is one (RFC 3461 section 4.4): who says another one upstream hears that the sender is refused."""
+    read = decode_xtext(said)
+    return len(said) <= ENVELOPE_ID_LIMIT and read.isascii() and read.isprintable()
 
 
 def _recipient(path: Path, mailbox: str) -> QueuedRecipient:
