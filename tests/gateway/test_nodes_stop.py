@@ -22,6 +22,15 @@ MAILS = 60
 SLOW_S = 1.0
 
 
+async def put(gateway: RunningGateway, address: str) -> int:
+    """Queue a message, as if a device had handed it in."""
+    now, recipients = gateway.machine.gateway.clock.now(), (QueuedRecipient(address),)
+    mail = QueuedMessage("smtp", "", "box@example.test", f"<{address}>", 20, now, recipients)
+    number = await gateway.store.queue.accept(mail, Body(b"Subject: x\r\n\r\nx\r\n"))
+    gateway.machine.gateway.dispatcher.wake("smtp")
+    return number
+
+
 @dataclass
 class Pair:
     """``sender`` has the lane; ``asked`` is where the operator is."""
@@ -40,11 +49,7 @@ class Pair:
 
     async def put(self, address: str) -> int:
         """Queue a message at the sender."""
-        now, recipients = self.sender.clock.now(), (QueuedRecipient(address),)
-        mail = QueuedMessage("smtp", "", "box@example.test", f"<{address}>", 20, now, recipients)
-        number = await self.sender.store.queue.accept(mail, Body(b"Subject: x\r\n\r\nx\r\n"))
-        self.sender.machine.gateway.dispatcher.wake("smtp")
-        return number
+        return await put(self.sender, address)
 
     async def _until_begun(self) -> None:
         async with asyncio.timeout(10):

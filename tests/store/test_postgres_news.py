@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -116,7 +116,9 @@ async def test_a_silent_connection_is_asked_whether_it_is_there(nodes: Nodes, mo
     assert await ear.next() == Change(K.ANYTHING)
     waiting = asyncio.create_task(ear.next())
     await asyncio.sleep(0.2)
-    asked = nodes.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'kept' AND query = 'SELECT 1'")
+    asked = nodes.sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = 'kept' AND query = 'SELECT clock_timestamp()'"
+    )
     assert int(asked) >= 1
     await one.queue.accept(queued(), Body())
     assert await waiting == Change(K.MAIL, "smtp")
@@ -218,3 +220,15 @@ async def test_a_duty_is_one_nodes_for_its_time(nodes: Nodes) -> None:
     assert not await one.have_duty("check internet-fax", 30)
     await two.close()
     assert await one.have_duty("check internet-fax", 30)
+
+
+async def test_how_far_a_nodes_clock_is_off_is_known_also_when_it_is_set(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, by the steady clock; a second is nothing."""
+    off = timedelta(hours=-3)
+    monkeypatch.setattr(postgres_nodes, "wall", lambda: datetime.now(UTC) + off)
+    node = await nodes.open()
+    for off in (timedelta(hours=-3), timedelta(hours=5), timedelta(seconds=1)):
+        expected = timedelta() if abs(off) < timedelta(seconds=2) else -off
+        assert abs(node.clock_shift - expected) < timedelta(seconds=0.5)

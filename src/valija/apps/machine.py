@@ -16,7 +16,7 @@ from typing import Any
 from valija.apps.config import Configuration
 from valija.apps.language import translate
 from valija.domain.account import POP_SETTINGS, Setting
-from valija.domain.clock import Clock
+from valija.domain.clock import Clock, SharedClock
 from valija.domain.explanations import Explainer
 from valija.domain.text import Message
 from valija.net.data_files import read_catalogue, read_error_table, read_explainer
@@ -190,7 +190,8 @@ def build(
     retrieval = Retrieval(store, providers, login, tls, clock, events, state_dir)
     settings = MailSettingsDesk(store, providers, desk, clock, events)
     route = SmtpRoute(store, providers, delivery)
-    gateway = _gateway(configuration, store, state_dir, route, troubles, clock, events)
+    shared_clock = SharedClock(clock, lambda: store.clock_shift) if store.shared else clock
+    gateway = _gateway(configuration, store, state_dir, route, troubles, shared_clock, events)
     jobs = JobDesk(store, gateway, troubles, clock, events, state_dir, keep_days=configuration.jobs.keep_days)
     outgoing = Outgoing(delivery, gateway.intake, clock)
     contacts, scan_settings = AddressBook(store, clock, events), ScanSettingsDesk(store, clock, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -22,6 +23,26 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after ``seconds`` of this clock."""
         ...
+
+
+class SharedClock:
+    """The clock of several machines: this one's, and what ``shift`` says of how far that is ahead of it."""
+
+    def __init__(self, clock: Clock, shift: Callable[[], timedelta]) -> None:
+        self._clock = clock
+        self._shift = shift
+
+    def now(self) -> datetime:
+        """Return the wall-clock time that all go by. It may jump."""
+        return self._clock.now() + self._shift()
+
+    def monotonic(self) -> float:
+        """Return seconds from a fixed, unknown point; never goes back."""
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        await self._clock.sleep(seconds)
 
 
 class SteadyClock:

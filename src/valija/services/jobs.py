@@ -238,7 +238,7 @@ class JobDesk:
 
     async def _adopt(self) -> None:
         """Say that this node is there, and take over from those that are not any more."""
-        node, now = await self.node(), self.clock.now()
+        node, now = await self.node(), self._gateway.clock.now()  # the one that all nodes go by
         await self.store.jobs.seen(node, now)
         for job in await self.store.jobs.adopt(node, now - GONE):
             log.info("job_adopted", extra={"fields": {"job": job.id}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from valija.domain.account import Setting
@@ -46,6 +46,7 @@ class MemoryStore:
     """See :class:`valija.store.port.Store`; nothing here awaits, so every method is atomic."""
 
     shared = False
+    clock_shift = timedelta()
 
     def __init__(self) -> None:
         self._tokens: dict[str, VersionedToken] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -122,6 +122,11 @@ class Store(Protocol):
     @property
     def alerting(self) -> AlertStore:
         """Return the alerts, in the same database."""
+        ...
+
+    @property
+    def clock_shift(self) -> timedelta:
+        """Return how far the clock that all nodes go by is ahead of this machine's."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, MutableMapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -41,15 +42,15 @@ async def open_store(
     whatever they are, a database that was there is left as it was.
     """
     address = parse_address(url)
-    lock = StateLock(state_dir)
+    lock, node = StateLock(state_dir), Node()
     try:
         connections = Connections(address, find_password(environment), tls)
         try:
-            vault = await _prepare(connections, state_dir, key_file, environment)
+            vault = await _prepare(connections, node, state_dir, key_file, environment)
         except BaseException:
             await connections.close()
             raise
-        return PostgresStore(PostgresEngine(connections), vault, lock)
+        return PostgresStore(PostgresEngine(connections), node, vault, lock)
     except BaseException:
         lock.release()
         raise
@@ -61,11 +62,15 @@ class PostgresStore(SqlStore):
     queue: PostgresQueue
     shared = True
 
-    def __init__(self, database: PostgresEngine, vault: Vault, lock: StateLock | None = None) -> None:
-        self._node = Node()
+    def __init__(self, database: PostgresEngine, node: Node, vault: Vault, lock: StateLock | None = None) -> None:
+        self._node = node
         self._postgres = database
         self._notes: Together[ReceivedMessage, StoredMessage | None] = Together(database, _note)
-        super().__init__(database, PostgresQueue(database, self._node), vault, lock)
+        super().__init__(database, PostgresQueue(database, node), vault, lock)
+
+    @property
+    def clock_shift(self) -> timedelta:  # type: ignore[override]
+        return self._node.clock_shift
 
     async def close(self) -> None:
         with contextlib.suppress(ValijaError):  # else their time ends them
@@ -95,7 +100,7 @@ class PostgresStore(SqlStore):
 
 
 async def _prepare(
-    connections: Connections, state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str]
+    connections: Connections, node: Node, state_dir: Path, key_file: Path | None, environment: MutableMapping[str, str]
 ) -> Vault:
     """Make or migrate the schema and compare the key, all or nothing: the first of several nodes decides on the key."""
     address = connections.address
@@ -108,6 +113,7 @@ async def _prepare(
             )
             vault = Vault(key)
             await run(connection, check_key(vault))
+            await node.look_at_clock(connection)
     except BoxNotOpened:
         raise _other_key(address) from None
     except Exception as error:

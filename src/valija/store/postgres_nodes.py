@@ -6,7 +6,9 @@ Theory of operation
 2. A duty (an account's lane, a mailbox's check) is a row of ``holds`` with an end. The server's clock alone counts; who has the
    duty must stop before the end by its own clock, counted from before it asked. After a restart of the server nobody takes
    another node's duty for ``GRACE_S``: that one could not renew it meanwhile.
-3. News is NOTIFY, sent with the transaction that makes it. News may be lost with a connection: after each connect there is one
+3. What nodes write down of time for each other (when mail is due, when a node was seen) goes by the server's clock, too: each
+   knows how far its own is from that (:meth:`Node.look_at_clock`).
+4. News is NOTIFY, sent with the transaction that makes it. News may be lost with a connection: after each connect there is one
    that says to read all anew.
 """
 
@@ -16,7 +18,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
@@ -31,6 +35,8 @@ GRACE_S: Final = 15.0
 HEARTBEAT_S: Final = 30.0
 NEWS_LIMIT: Final = 1000  # different ones; more are told as one
 AGAIN_S: Final = 1.0
+SHIFT_NOTED: Final = timedelta(seconds=2)
+_CLOCK: Final = "SELECT clock_timestamp()"
 _TELL: Final = "SELECT pg_notify(?, ?)"
 _TAKE: Final = """
 INSERT INTO holds (name, node, ends_at) VALUES (?, ?, clock_timestamp() + make_interval(secs => ?))
@@ -51,11 +57,17 @@ _KINDS: Final = {kind.value: kind for kind in ChangeKind}
 log: Final = logging.getLogger(__name__)
 
 
+def wall() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
 class Node:
     """This process among those that have the database open."""
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(8)
+        self._server_time: tuple[datetime, float] | None = None  # and when it was that, by the steady clock
 
     def take(self, duty: str, seconds: float) -> Work[bool]:
         """Have a duty for so long; False while another node has it."""
@@ -81,6 +93,23 @@ class Node:
         """Tell other nodes of a change once the transaction is committed."""
         yield from do(_TELL, CHANNEL, f"{self.name} {kind.value} {name}")
 
+    @property
+    def clock_shift(self) -> timedelta:
+        """Return how far the server's clock is ahead of this machine's, also when that was set since; a little is none."""
+        if self._server_time is None:
+            return timedelta()
+        then, at = self._server_time
+        shift = then + timedelta(seconds=time.monotonic() - at) - wall()
+        return shift if abs(shift) > SHIFT_NOTED else timedelta()
+
+    async def look_at_clock(self, connection: Any) -> None:
+        """Learn what time it is at the server."""
+        before, asked_at = self.clock_shift, time.monotonic()
+        found = await connection.fetchval(_CLOCK)
+        self._server_time = found, (asked_at + time.monotonic()) / 2
+        if abs(self.clock_shift - before) > SHIFT_NOTED:
+            log.warning("clock_differs", extra={"fields": {"seconds": round(self.clock_shift.total_seconds())}})
+
     async def listen(self, connections: Connections) -> AsyncIterator[Change]:
         """Yield what other nodes tell, for ever, over a connection of its own."""
         while True:
@@ -88,10 +117,11 @@ class Node:
             connection = None
             try:
                 connection = await connections.open_with_patience()
+                await self.look_at_clock(connection)
                 await connection.add_listener(CHANNEL, news.hear)
                 connection.add_termination_listener(news.end)
                 yield Change(ChangeKind.ANYTHING)
-                async for change in news.follow(connection):
+                async for change in news.follow(connection, self.look_at_clock):
                     yield change
             except (StoreError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("nodes_not_heard", extra={"fields": {"why": type(error).__name__}})
@@ -125,14 +155,16 @@ class _News:
         self._ended = True
         self._more.set()
 
-    async def follow(self, connection: Any) -> AsyncIterator[Change]:
-        """Yield news until the connection ends; a silent one is asked whether it is there."""
+    async def follow(self, connection: Any, ask: Callable[[Any], Awaitable[None]]) -> AsyncIterator[Change]:
+        """Yield news until the connection ends; now and then ``ask`` something: it may not be there any more."""
+        ask_at = time.monotonic() + HEARTBEAT_S
         while not self._ended:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout(max(ask_at - time.monotonic(), 0)):
                     await self._more.wait()
-            if not self._more.is_set():
-                await connection.execute("SELECT 1")
+            if time.monotonic() >= ask_at:
+                await ask(connection)
+                ask_at = time.monotonic() + HEARTBEAT_S
             self._more.clear()
             heard, self._heard = self._heard, {}
             for change in heard:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ class SqlStore(AdministratorRows, ApiTokenRows, ContactRows, DeviceRows):
     """An open store."""
 
     shared = False
+    clock_shift = timedelta()
 
     def __init__(self, database: Engine, queue: SqlQueue, vault: Vault, lock: StateLock | None = None) -> None:
         self._db = database
