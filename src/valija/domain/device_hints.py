@@ -6,8 +6,11 @@ import re
 from typing import Final
 
 from valija.domain.account import POP_SETTINGS, SETTING_LABELS, Setting
+from valija.domain.device import TLS_LABELS, TlsPolicy
 from valija.domain.text import N_, Message, message
 
+NEW_PASSWORD: Final = N_("New password")  # keys of the pages
+LET_IN: Final = N_("Let it in")
 TLS_FAILED: Final = "TLS: "  # then OpenSSL's reason
 WRONG: Final = N_("wrong login or password")
 LOCKED: Final = N_("too many wrong passwords")
@@ -60,31 +63,28 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
     """Return what to do about a refusal of a device (``login``) or of a stranger (empty); None where nothing is to be done."""
     subject = login or "LOGIN"
     if is_too_old_for_tls(error):
-        if not login:
-            return message(N_("It only knows old TLS: valija device accept {address} lets it."), address=address)
-        if address:  # by which it was known: one of its ranges has it, and the others must stay
-            return message(N_("It only knows old TLS: valija device set {login} --tls legacy"), login=subject)
-        text = N_("It only knows old TLS: valija device set {login} --tls legacy --range ADDRESS")
-        return message(text, login=subject)
+        return _lets_use_old_tls(login, address)
     if error.startswith(TLS_FAILED) and any(word in error for word in _NOT_TRUSTED):
         return message(
             N_("It does not trust this machine's certificate: import its authority, or switch the check off.")
         )
     if error in (LOGIN_IN_CLEAR, MAIL_IN_CLEAR):
         text = N_(
-            "It does not use TLS: switch STARTTLS on in it, or let it do without: valija device set {login} --tls offered"
+            "It does not use TLS: switch STARTTLS on in it, or choose “{choice}” for it: "
+            "valija device set {login} --tls offered"
         )
-        return message(text, login=subject)
+        return message(text, choice=Message(TLS_LABELS[TlsPolicy.OFFERED]), login=subject)
     if error == WRONG and login:
-        return message(
-            N_("User name or password typed into it are wrong; a new one: valija device password {login}"),
-            login=subject,
+        text = N_(
+            "User name or password typed into it are wrong; “{key}” makes one to type in: valija device password {login}"
         )
+        return message(text, key=Message(NEW_PASSWORD), login=subject)
     if error == NO_MAILBOX:
-        return message(N_("Say which mailbox it may fetch: valija device set {login} --mailbox SETTING"), login=subject)
+        text = N_("Choose which mailbox it may fetch: valija device set {login} --mailbox SETTING")
+        return message(text, login=subject)
     if error.startswith(MAY_NOT_SEND):
         text = N_(
-            "Allow that sender, and name again those that are allowed already: "
+            "Add that sender to its allowed senders, or name all of them: "
             "valija device set {login} --sender ADDRESS --sender ADDRESS"
         )
         return message(text, login=subject)
@@ -95,3 +95,18 @@ def hint(error: str, *, login: str = "", address: str = "") -> Message | None:
         )
         return message(text)
     return None
+
+
+def _lets_use_old_tls(login: str, address: str) -> Message:
+    choice = Message(TLS_LABELS[TlsPolicy.LEGACY])
+    if not login:
+        text = N_("It only knows old TLS: “{key}” lets it use that: valija device accept {address}")
+        return message(text, key=Message(LET_IN), address=address)
+    if address:  # by which it was known: one of its ranges has it, and the others must stay
+        text = N_("It only knows old TLS: choose “{choice}” for it: valija device set {login} --tls legacy")
+        return message(text, choice=choice, login=login)
+    text = N_(
+        "It only knows old TLS: choose “{choice}” for it and enter its address: "
+        "valija device set {login} --tls legacy --range ADDRESS"
+    )
+    return message(text, choice=choice, login=login)

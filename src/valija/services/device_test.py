@@ -310,7 +310,7 @@ class _Session:
     def _cure(self, reply: SmtpReply, said: str) -> Message:
         login = self._device.login
         if not self._device.enabled:
-            return message(N_("It is switched off: valija device set {login} --on"), login=login)
+            return message(N_("It is switched off; switch it on: valija device set {login} --on"), login=login)
         if self._stage is PlayStage.SENDER and reply.code == 530 and "STARTTLS" not in said:
             text = N_(
                 "Switch SMTP authentication on in it; one that cannot is deleted, and added anew by its address alone: "
