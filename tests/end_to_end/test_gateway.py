@@ -116,6 +116,19 @@ def test_mail_that_was_taken_in_under_a_wrong_sender_address_leaves_once_it_is_m
     assert {(str(m["From"]), str(m["Reply-To"])) for m in received} == {(f"Scanner <{ANA}>", f"Scanner <{SENDER}>")}
 
 
+def test_what_was_taken_in_before_the_mailbox_was_set_goes_out_as_it(daemon: Daemon) -> None:
+    """A device is added first, scans at once, and the setting comes later."""
+    printer = Printer(daemon, daemon.json("device", "add", "Ricoh planta 2"))
+    printer.scan(LUIS, "early")
+    daemon.set_smtp()
+    daemon.get_token("smtp", ANA)
+    _until(daemon, _all_delivered)
+    _open_luis(daemon)
+    [kept] = _received(daemon)
+    assert (str(kept["From"]), str(kept["Reply-To"])) == (f"Scanner <{ANA}>", f"Scanner <{SENDER}>")
+    assert str(kept["Return-Path"]) == f"<{ANA}>"
+
+
 def test_nothing_is_relayed_for_who_is_not_known(daemon: Daemon) -> None:
     """Without a login, with a wrong one, with one in clear: refused, and listed for the administrator."""
     printer = _ready(daemon)

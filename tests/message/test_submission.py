@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valija.message.submission import HEAD_LIMIT, HeadReader, HeadTooLarge, LineEnds, Mending, mend_head, rename_author
+from valija.message.submission import (
+    HEAD_LIMIT,
+    HeadReader,
+    HeadTooLarge,
+    LineEnds,
+    Mending,
+    mend_head,
+    name_mailbox,
+    rename_author,
+)
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MENDING = Mending(
@@ -161,6 +170,17 @@ def test_who_names_somebody_else_beside_the_mailbox_goes_out_as_the_mailbox_alon
     (found,) = read.get_all("From", [])
     assert [address for _name, address in email.utils.getaddresses([found])] == ["scanner@example.com"]
     assert read["Sender"] is None
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [b"From: Ana <ana@x.org>\r\n", b"From: scanner@example.com\r\n", b"From: a@b, c@d\r\nReply-To: e@f\r\n"],
+)
+def test_a_mailbox_that_is_known_later_makes_the_same_head(sender: bytes) -> None:
+    """As if it had been known from the beginning."""
+    head = b"Date: x\r\nMessage-ID: <1@x>\r\n" + sender + b"Subject: a\r\n b\r\n"
+    late = name_mailbox(mend_head(head, MENDING).octets.removesuffix(b"\r\n"), AS_MAILBOX.mailbox)
+    assert late + b"\r\n" == mend_head(head, AS_MAILBOX).octets
 
 
 @pytest.mark.parametrize(

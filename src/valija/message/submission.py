@@ -170,6 +170,16 @@ def rename_author(head: bytes, before: str, now: str) -> bytes:
     return b"".join(new.get(field, octets) for field, octets in fields)
 
 
+def name_mailbox(head: bytes, mailbox: str) -> bytes:
+    """Return a mended head as it would be if it had been known that the message goes out as the mailbox."""
+    fields = _fields(head)
+    if _is_from(fields, mailbox):
+        return head
+    (_name, trace), *others = fields
+    kept, added = _as_mailbox(others, mailbox)
+    return b"".join([trace, *added, *(octets for _name, octets in kept)])
+
+
 def date_text(moment: datetime) -> str:
     """Return a date as it stands in a field (RFC 5322 section 3.3)."""
     return _date_of(moment.replace(microsecond=0))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from valija.domain.bad_senders import BadSenders, Sender
 from valija.domain.errors import ValijaError
 from valija.domain.queued_message import QueuedMessage
-from valija.message.submission import HEAD_LIMIT, author_of, rename_author
+from valija.message.submission import HEAD_LIMIT, author_of, name_mailbox, rename_author
 from valija.services.outcomes import WRONG_SENDER_PAUSE, Judgement, blame_account
 from valija.store.queue_port import Leased
 
@@ -25,8 +25,8 @@ class LaneSenders:
     """Those of one lane.
 
     A mailbox that may not even send as itself has no rights: all mail would be refused, so none is tried. What was taken in
-    while another one was set goes out as the mailbox of now. Any other sender waits alone: tries in vain get the whole
-    mailbox throttled.
+    while another one was set, or none, goes out as the mailbox of now. Any other sender waits alone: tries in vain get the
+    whole mailbox throttled.
     """
 
     def __init__(self, dispatcher: Dispatcher, account: str) -> None:
@@ -46,7 +46,7 @@ class LaneSenders:
         """Return the reverse-path to send a message with. Raises store errors."""
         if message.is_report:  # some providers take no report without a sender: it goes out as the mailbox
             return await self._mailbox() if self._null_path_refused else message.reverse_path
-        if message.reverse_path in self._former and self._d.goes_as_mailbox(message):
+        if _had_no_mailbox(message) or (message.reverse_path in self._former and self._d.goes_as_mailbox(message)):
             return await self._mailbox() or message.reverse_path
         return message.reverse_path
 
@@ -56,7 +56,10 @@ class LaneSenders:
         if message.is_report or path == message.reverse_path:
             return message.size, read
         head, _line, _body = (await self._beginning(leased)).partition(b"\r\n\r\n")
-        written = rename_author(head + b"\r\n", message.reverse_path, path)
+        if _had_no_mailbox(message):
+            written = name_mailbox(head + b"\r\n", path)
+        else:
+            written = rename_author(head + b"\r\n", message.reverse_path, path)
         return message.size + len(written) - len(head) - 2, lambda: _with_head(written, len(head) + 2, read())
 
     async def until(self, leased: Leased, now: datetime) -> datetime | None:
@@ -76,7 +79,10 @@ class LaneSenders:
         except ValijaError:  # it is only put off; what others were told of it counts more
             return False
         own, is_own = mailbox.casefold(), sent_as.casefold() == mailbox.casefold()
-        follows = sender.author in ("", message.reverse_path.casefold())  # From names what the envelope names
+        follows = _had_no_mailbox(message) or sender.author in (
+            "",
+            message.reverse_path.casefold(),
+        )  # From the envelope
         may_mend = bool(mailbox and sent_as) and not judgement.accepted
         if may_mend and is_own and (follows or sender.author == own):
             blame_account(judgement, leased.lease)
@@ -102,6 +108,11 @@ class LaneSenders:
             if b"\r\n\r\n" in kept or len(kept) > 2 * HEAD_LIMIT:
                 break
         return kept
+
+
+def _had_no_mailbox(message: QueuedMessage) -> bool:
+    """Tell whether a message that goes out as the mailbox was taken in before one was set."""
+    return not message.reverse_path and bool(message.report_to)
 
 
 async def _with_head(head: bytes, instead_of: int, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
