@@ -190,6 +190,40 @@ async def test_two_checks_at_once_fetch_once(machine: Machine, serve: Serve) -> 
     assert sorted(len(r.messages) for r in reports) == [0, 0, 2]
 
 
+async def test_a_message_without_end_does_not_hold_up_the_others(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is let go of at some length, stays at the server, and is not asked for again; that is told as long as it is so."""
+    monkeypatch.setattr("valija.services.fetched.LIMIT", 500_000)
+    maildrop = Maildrop(messages={"u1": b"x\r\n" * 300_000, "u2": LONG})
+    await serve(maildrop)
+    for expected in (0, 1, 0):
+        report = await machine.retrieval.check(FAX)
+        assert report.trouble is not None
+        assert (report.trouble.reason, "more than 500,000 octets" in report.trouble.server_words) == (
+            "peer_nonsense",
+            True,
+        )
+        assert len(report.messages) == expected
+    assert list(maildrop.messages) == ["u1"]
+    assert maildrop.commands.count("RETR 1") == 1
+    assert len([*(machine.state_dir / "received").rglob("*.*")]) == 1
+    del maildrop.messages["u1"]
+    assert (await machine.retrieval.check(FAX)).trouble is None
+
+
+async def test_a_large_message_leaves_some_of_the_disk_to_others(
+    machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mail is taken from devices meanwhile, and what became of it is noted; a small message is kept all the same."""
+    monkeypatch.setattr("valija.services.fetched.RESERVE", 1 << 60)
+    maildrop = Maildrop(messages={"u1": LONG, "u2": b"x\r\n" * BUFFER})
+    await serve(maildrop)
+    with pytest.raises(StoreFull):
+        await machine.retrieval.check(FAX)
+    assert len([*(machine.state_dir / "received").rglob("*.*")]) == 1
+
+
 async def test_a_full_disk_leaves_the_mail_on_the_server(
     machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ All but :meth:`Fetched.take` is for a thread.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,15 @@ from valija.message.summary import HEADER_LIMIT
 from valija.store.master_key import sync_directory
 
 SYNCS: Final = 8  # at one moment
+LIMIT: Final = 1 << 30  # octets of a message: several times what any provider takes
+RESERVE: Final = 64_000_000  # octets of the disk that a large message leaves to others
+
+
+class NoEnd(Exception):
+    """A message goes on and on."""
+
+    def __str__(self) -> str:
+        return f"a message of more than {LIMIT:,} octets"
 
 
 class Fetched:
@@ -34,10 +44,12 @@ class Fetched:
         self._out: BinaryIO | None = None
 
     def take(self, piece: bytes) -> None:
-        """Take the next octets."""
+        """Take the next octets. Raises :class:`NoEnd`."""
         if len(self.beginning) < HEADER_LIMIT:
             self.beginning += piece[: HEADER_LIMIT - len(self.beginning)]
         self.size += len(piece)
+        if self.size > LIMIT:
+            raise NoEnd
         self.waiting += piece
 
     def write(self) -> None:
@@ -48,6 +60,13 @@ class Fetched:
             self._out = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         self._out.write(self.waiting)
         self.waiting.clear()
+
+    def write_on(self) -> None:
+        """Write what waits, of a message that goes on; not to the disk's last octet. Raises OSError."""
+        self.write()
+        found = os.statvfs(self._temporary)
+        if found.f_bavail * found.f_frsize < RESERVE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def keep(self) -> None:
         """Write the rest and sync it, whole, under its name; the name is durable with its directory. Raises OSError."""

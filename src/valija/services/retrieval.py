@@ -30,7 +30,7 @@ from valija.net.pop3 import Pop3Connection, PopRefusal
 from valija.net.tls import ClientContext
 from valija.protocol.pop3_client import PopStatus
 from valija.services.events import EventBus, MailReceived
-from valija.services.fetched import Fetched, discard, keep_together
+from valija.services.fetched import Fetched, NoEnd, discard, keep_together
 from valija.services.login import Login, LoginFailed, endpoint_of
 from valija.services.providers import ProviderBook
 from valija.store.port import Store, StoredMessage
@@ -89,6 +89,7 @@ class Retrieval:
         self._state_dir = state_dir
         self._kept: dict[str, tuple[int, float, Any]] = {}
         self._locks: defaultdict[Setting, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._without_end: set[tuple[str, str]] = set()  # maildrop and unique-id: it stays there, and holds up no other
         self.sandbox_ports = sandbox_ports
         self.unfinished: set[Setting] = set()  # whose last check left some for the next one
 
@@ -176,7 +177,8 @@ class Retrieval:
         maildrop = f"{settings.account.lower()}@{settings.server}"
         troubles = self._login.troubles
         try:
-            new, here = await self._sort_out(setting, maildrop, await connection.unique_ids())
+            listed = await connection.unique_ids()
+            new, here = await self._sort_out(setting, maildrop, listed)
             had, not_given = await self._fetch(setting, maildrop, connection, new[:MESSAGES_A_CHECK], received)
             not_deleted = await connection.delete_all(here + had)
             status = await connection.quit()
@@ -195,6 +197,8 @@ class Retrieval:
                     return troubles.of_pop(stage, answer)[0]
         if len(new) > MESSAGES_A_CHECK:
             self.unfinished.add(setting)
+        if any((maildrop, unique_id) in self._without_end for _number, unique_id in listed):
+            return troubles.of_reason("peer_nonsense", str(NoEnd()))
         return None
 
     async def _sort_out(
@@ -208,7 +212,7 @@ class Retrieval:
             known = await self._store.known_unique_ids(
                 setting.value, maildrop, [unique_id for _number, unique_id in some]
             )
-            new += [entry for entry in some if entry[1] not in known]
+            new += [e for e in some if e[1] not in known and (maildrop, e[1]) not in self._without_end]
             here += [number for number, unique_id in some if unique_id in known]
             if len(new) > MESSAGES_A_CHECK:
                 break
@@ -241,7 +245,7 @@ class Retrieval:
                         break
                     connection.ask_ahead([ahead for ahead, _unique_id in listed[place : place + TOGETHER]])
                 try:
-                    some.append(await self._stream(setting, connection, number, unique_id))
+                    some.append(await self._stream(setting, maildrop, connection, number, unique_id))
                     had.append(number)
                 except PopRefusal as refusal:
                     refused.append(refusal.refused.status)
@@ -256,7 +260,9 @@ class Retrieval:
             raise
         return had, refused
 
-    async def _stream(self, setting: Setting, connection: Pop3Connection, number: int, unique_id: str) -> Fetched:
+    async def _stream(
+        self, setting: Setting, maildrop: str, connection: Pop3Connection, number: int, unique_id: str
+    ) -> Fetched:
         now = self._clock.now()
         name = Path(DIRECTORY) / setting.value / f"{now:%Y-%m}" / f"{now:%d%H%M%S}-{secrets.token_hex(6)}.eml"
         fetched = Fetched(unique_id, now, name, self._state_dir)
@@ -264,9 +270,12 @@ class Retrieval:
             async for piece in connection.retrieve(number):
                 fetched.take(piece)
                 if len(fetched.waiting) >= BUFFER:
-                    await asyncio.to_thread(fetched.write)
+                    await asyncio.to_thread(fetched.write_on)
         except BaseException as error:
             await asyncio.shield(asyncio.to_thread(fetched.let_go))
+            if isinstance(error, NoEnd):
+                self._without_end.add((maildrop, unique_id))
+                raise NetError("peer_nonsense", "retr", str(error)) from None
             if isinstance(error, OSError):
                 raise _not_written(error) from None
             raise
