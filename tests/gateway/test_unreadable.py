@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +13,11 @@ from postgres import Postgres
 from running_gateway import OPERATOR, RunningGateway, upstream_fixture
 from upstream import Upstream
 
+from valija.domain.job import Failed as JobFailed
+from valija.domain.job import JobKind
 from valija.domain.queue import CancelAsked, Deferred, Delivered, Failed, FailureCause, RecipientState
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.services.job_run import JobRun, card_of
 from valija.store.queue_port import Body, StoredQueued
 from valija.store.sql_queue import SqlQueue
 from valija.store.work import do
@@ -86,6 +90,8 @@ async def test_a_message_that_cannot_be_read_waits_and_says_why(gateway: Running
     assert timedelta(minutes=50) < state.due_at - gateway.clock.now() <= timedelta(hours=1)
     assert (await _listed(gateway)).id == number
     assert "smtp" in await gateway.store.queue.oldest_waiting()
+    life = await gateway.machine.gateway.life(await gateway.machine.gateway.message(number))
+    assert "entry_unreadable" in [event.trouble.reason for event in life if event.trouble is not None]
     (cancelled,) = await gateway.machine.gateway.act("cancel", [number], OPERATOR)
     assert isinstance(cancelled.entries[0].state, Failed)
 
@@ -129,3 +135,44 @@ async def test_a_message_whose_octets_are_gone_pauses_no_other(gateway: RunningG
     before = await gateway.count()
     await report(replace(stored.message, ret="FULL"), number, [(stored.entries[0], failed)])
     assert await gateway.count() == before + 1
+
+
+@pytest.mark.parametrize("column", ["card", "payload"])
+async def test_a_job_that_cannot_be_read_ends_and_keeps_nothing_from_its_start(
+    gateway: RunningGateway, column: str
+) -> None:
+    """It is listed, as one that has failed for that."""
+
+    async def work(_run: JobRun) -> None:
+        await asyncio.sleep(60)
+
+    job = await gateway.machine.jobs.begin(card_of(JobKind.SCAN, "Scan", OPERATOR, gateway.clock.now()), work)
+    await _spoil(gateway, f"UPDATE jobs SET {column} = ? WHERE id = ?", job.id)
+    await gateway.stop()
+    await gateway.start()
+    (listed,) = await gateway.store.jobs.list_jobs(kind=None, state=None, limit=9)
+    assert (listed.id, listed.card.kind) == (job.id, JobKind.SCAN)
+    assert isinstance(listed.state, JobFailed)
+    assert listed.state.trouble.reason == "job_unreadable"
+    await _send_all(gateway)
+
+
+async def test_a_gate_that_cannot_be_read_is_held_until_somebody_releases_it(gateway: RunningGateway) -> None:
+    """It may have been held; what nobody wanted sent yet must not leave."""
+    number = await _put(gateway, BAD)
+    await _spoil(gateway, "UPDATE queue_gates SET payload = ? WHERE version = ?", 1)
+    await gateway.stop()
+    await gateway.start()
+    assert gateway.machine.gateway.dispatcher.gate("smtp").held_at is not None
+    await _send_all(gateway)
+    await gateway.until_all_delivered(4)
+    assert isinstance(await _state(gateway, number), Delivered)
+
+
+async def test_a_line_of_a_life_that_cannot_be_read_is_left_out(gateway: RunningGateway) -> None:
+    number = await _put(gateway, BAD)
+    for action in ("hold", "release", "hold"):
+        (stored,) = await gateway.machine.gateway.act(action, [number], OPERATOR)
+    await _spoil(gateway, "UPDATE queue_history SET payload = ? WHERE id = ?", 2)
+    life = await gateway.machine.gateway.life(stored)
+    assert [event.word.value for event in life if event.who == OPERATOR.who] == ["held", "held"]

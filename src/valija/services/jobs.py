@@ -54,7 +54,7 @@ from valija.services.gateway import Gateway
 from valija.services.job_folders import JobFolders
 from valija.services.job_run import JobRun, JobStopped, words_of
 from valija.services.login import LoginFailed, Troubles
-from valija.store.jobs_port import StoredJob
+from valija.store.jobs_port import UNREADABLE, StoredJob
 from valija.store.port import Store
 from valija.store.queue_port import StoredQueued
 
@@ -228,6 +228,9 @@ class JobDesk:
 
     async def _take_up(self, job: StoredJob) -> None:
         """Go on with a job that no process works on."""
+        if not job.readable:
+            await self.fail(job.id, UNREADABLE)
+            return
         if not isinstance(job.state, Preparing):
             self._followed.add(job.id)
             return

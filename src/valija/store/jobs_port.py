@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from valija.domain.job import JobCard, JobEvent, JobKind, JobLine, JobState, JobStateName, Progress
+
+UNREADABLE: Final = "job_unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class StoredJob:
     state: JobState
     progress: Progress = field(default_factory=Progress)
     node: str = ""  # who works on it
+    readable: bool = True  # else hardly anything is known of it
 
 
 class JobStore(Protocol):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import Final, TypeVar, cast
+from datetime import UTC, datetime
+from typing import Final, cast
 
 from valija.domain.account_gate import Gate
 from valija.domain.queue import (
@@ -18,18 +18,16 @@ from valija.domain.queue import (
     RecipientState,
     RecipientStateName,
 )
-from valija.domain.queue_history import GateLine, HistoryLine
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.trouble import Trouble, WhoActs
 from valija.store.codec import NotReadable, decode_value
-from valija.store.sql_rows import moment, unreadable
+from valija.store.sql_rows import moment
 from valija.store.work import Row
 
 log: Final = logging.getLogger(__name__)
 NO_LEASE: Final = 0  # never given
 UNKNOWN: Final = QueuedRecipient("?")
 _STATE_CLASSES: Final = (Queued, InFlight, Deferred, Held, Delivered, Failed)
-_L = TypeVar("_L", HistoryLine, GateLine)
 
 
 def state_of(row: Row) -> RecipientState:
@@ -83,21 +81,15 @@ def unreadable_trouble(at: datetime) -> Trouble:
     return Trouble("entry_unreadable", WhoActs.OPERATOR, "", at)
 
 
-def line_in(kind: type[_L], table: str, key: str, payload: bytes) -> _L:
-    """Return a line of a history. Raises :class:`StoreError`."""
-    try:
-        return decode_value(payload, kind)
-    except NotReadable as error:
-        raise unreadable(table, key, error) from None
-
-
-def gate_in(account: str, payload: bytes) -> Gate:
-    """Return a gate. Raises :class:`StoreError`."""
+def gate_in(account: str, version: int, payload: bytes) -> Gate:
+    """Return a gate; one that cannot be read is held, since it may have been, and somebody who sees that can release it."""
     try:
         return decode_value(payload, Gate)
     except NotReadable as error:
-        raise unreadable("queue_gates", account, error) from None
+        _tell("queue_gates", account, error)
+        now = datetime.now(UTC)
+        return Gate(held_at=now, closed_at=now, version=version)
 
 
-def _tell(table: str, number: int, error: NotReadable) -> None:
-    log.warning("entry_unreadable", extra={"fields": {"table": table, "row": number, "why": str(error)}})
+def _tell(table: str, row: int | str, error: NotReadable) -> None:
+    log.warning("entry_unreadable", extra={"fields": {"table": table, "row": row, "why": str(error)}})

@@ -78,8 +78,8 @@ ADD_TRAFFIC: Final = (
 FORGET_TRAFFIC: Final = "DELETE FROM traffic WHERE slot < ?"
 TRAFFIC: Final = "SELECT slot, accepted, delivered, failed, waiting FROM traffic WHERE slot >= ? ORDER BY slot"
 
-LOAD_GATE: Final = "SELECT payload FROM queue_gates WHERE account = ?"
-LIST_GATES: Final = "SELECT account, payload FROM queue_gates ORDER BY account"
+LOAD_GATE: Final = "SELECT version, payload FROM queue_gates WHERE account = ?"
+LIST_GATES: Final = "SELECT account, version, payload FROM queue_gates ORDER BY account"
 INSERT_GATE: Final = (
     "INSERT INTO queue_gates (account, version, payload) VALUES (?, ?, ?) "
     "ON CONFLICT (account) DO NOTHING RETURNING version"

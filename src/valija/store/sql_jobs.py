@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -24,25 +26,30 @@ from valija.domain.job import (
     lines_limit,
     next_state,
 )
+from valija.domain.trouble import Trouble, WhoActs
 from valija.store.codec import NotReadable, decode_value, encode_value
-from valija.store.jobs_port import StoredJob
-from valija.store.sql_rows import epoch, unreadable
+from valija.store.jobs_port import UNREADABLE, StoredJob
+from valija.store.sql_rows import epoch, moment, readable_lines
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
-_JOB: Final = "SELECT id, node, done, pages, card, payload FROM jobs "
+log: Final = logging.getLogger(__name__)
+_JOB: Final = "SELECT id, node, done, pages, card, payload, kind, state, ended_at FROM jobs "
 ADD: Final = (
     "INSERT INTO jobs (kind, state, node, ended_at, done, pages, card, payload) "
     "VALUES (?, ?, ?, ?, 0, 0, ?, ?) RETURNING id"
 )
 LOAD: Final = _JOB + "WHERE id = ?"
-LOCK: Final = "UPDATE jobs SET kind = kind WHERE id = ? RETURNING id, node, done, pages, card, payload"
+LOCK: Final = (
+    "UPDATE jobs SET kind = kind WHERE id = ? RETURNING id, node, done, pages, card, payload, kind, state, ended_at"
+)
 LIVE: Final = _JOB + "WHERE ended_at IS NULL AND node = ? ORDER BY id"
 SEEN: Final = (
     "INSERT INTO job_nodes (name, seen_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at"
 )
 ADOPT: Final = (
     "UPDATE jobs SET node = ? WHERE ended_at IS NULL AND node <> ? "
-    "AND node NOT IN (SELECT name FROM job_nodes WHERE seen_at >= ?) RETURNING id, node, done, pages, card, payload"
+    "AND node NOT IN (SELECT name FROM job_nodes WHERE seen_at >= ?) "
+    "RETURNING id, node, done, pages, card, payload, kind, state, ended_at"
 )
 REPLACE: Final = "UPDATE jobs SET state = ?, ended_at = ?, payload = ? WHERE id = ?"
 PROGRESS: Final = "UPDATE jobs SET done = ?, pages = ? WHERE id = ? AND ended_at IS NULL"
@@ -117,10 +124,7 @@ class SqlJobs:
 
     async def history(self, number: int) -> list[JobLine]:
         found = await self._db.read(lambda: rows(HISTORY, number))
-        try:
-            return [decode_value(row[0], JobLine) for row in found]
-        except NotReadable as error:
-            raise unreadable("job_history", str(number), error) from None
+        return readable_lines(JobLine, "job_history", str(number), (row[0] for row in found))
 
     async def forget_ended(self, before: datetime, limit: int) -> list[int]:
         def work() -> Work[list[int]]:
@@ -145,16 +149,34 @@ def _apply(number: int, event: JobEvent) -> Work[StoredJob | None]:
     if line is not None:
         yield from do(ADD_LINE, number, encode_value(line))
         yield from do(TRIM, number, number, lines_limit(job.card))
-    return StoredJob(number, job.card, after, job.progress, job.node)
+    return replace(job, state=after)
 
 
 def _job(row: Row) -> StoredJob:
-    number, node, done, pages, card, payload = row
+    """Return a job; of one that cannot be read, what its columns say, so that it costs only itself."""
+    number, node, done, pages, card, payload, kind, _state, _ended_at = row
     try:
         state = cast("JobState", decode_value(payload, *_STATES))
         return StoredJob(number, decode_value(card, JobCard), state, Progress(done, pages), node)
     except NotReadable as error:
-        raise unreadable("jobs", str(number), error) from None
+        log.warning("entry_unreadable", extra={"fields": {"table": "jobs", "row": number, "why": str(error)}})
+    unknown = JobCard(JobKind(kind), "", "", "?", moment(0))
+    return StoredJob(number, unknown, _state_by_columns(row), Progress(done, pages), node, readable=False)
+
+
+def _state_by_columns(row: Row) -> JobState:
+    *_, name, ended_at = row
+    if ended_at is None:
+        return Preparing(moment(0))
+    at = moment(ended_at)
+    if name == JobStateName.DONE:
+        return Done(at)
+    return Cancelled(at) if name == JobStateName.CANCELLED else Failed(at, unreadable_job_trouble(at))
+
+
+def unreadable_job_trouble(at: datetime) -> Trouble:
+    """Return the trouble of a job of which nobody knows any more what it was."""
+    return Trouble(UNREADABLE, WhoActs.USER, "", at)
 
 
 def _ended(state: JobState) -> datetime | None:

@@ -34,14 +34,13 @@ from valija.store.queue_lists import COUNTS, OLDEST, SEARCH_DEPTH, list_query, m
 from valija.store.queue_port import Body, Leased, StoredQueued
 from valija.store.queue_rows import (
     gate_in,
-    line_in,
     message_of,
     read_message,
     recipient_at,
     state_of,
     unreadable_trouble,
 )
-from valija.store.sql_rows import epoch, moment
+from valija.store.sql_rows import epoch, moment, readable_lines
 from valija.store.together import Together
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
@@ -193,7 +192,7 @@ class SqlQueue(ABC):
 
     async def load_gate(self, account: str) -> Gate:
         row = await self._db.read(lambda: one(sql.LOAD_GATE, account))
-        return Gate() if row is None else gate_in(account, row[0])
+        return Gate() if row is None else gate_in(account, *row)
 
     async def save_gate(self, account: str, expected_version: int, gate: Gate, line: GateLine | None = None) -> bool:
         payload = encode_value(gate)
@@ -218,15 +217,15 @@ class SqlQueue(ABC):
 
     async def history(self, message_id: int) -> list[HistoryLine]:
         found = await self._db.read(lambda: rows(sql.HISTORY, message_id))
-        return [line_in(HistoryLine, "queue_history", str(message_id), row[0]) for row in found]
+        return readable_lines(HistoryLine, "queue_history", str(message_id), (row[0] for row in found))
 
     async def gate_history(self, account: str) -> list[GateLine]:
         found = await self._db.read(lambda: rows(sql.GATE_HISTORY, account))
-        return [line_in(GateLine, "gate_history", account, row[0]) for row in found]
+        return readable_lines(GateLine, "gate_history", account, (row[0] for row in found))
 
     async def gates(self) -> Mapping[str, Gate]:
         found = await self._db.read(lambda: rows(sql.LIST_GATES))
-        return {account: gate_in(account, payload) for account, payload in found}
+        return {row[0]: gate_in(*row) for row in found}
 
     async def add_traffic(self, slots: Sequence[TrafficSlot], forget_before: datetime) -> None:
         values = [(epoch(s.at), s.accepted, s.delivered, s.failed, s.waiting) for s in slots]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from valija.domain.errors import StoreError
 from valija.domain.record import AuditRecord
@@ -15,6 +17,7 @@ from valija.store.port import ChangeKind
 from valija.store.vault import BoxNotOpened, Vault
 from valija.store.work import Engine, Work, do
 
+log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -45,6 +48,17 @@ class SealedRows:
             return self._vault.open(box, f"{table}|{row}|payload")
         except BoxNotOpened as error:
             raise unreadable(table, row, error) from None
+
+
+def readable_lines(kind: type[T], table: str, key: str, payloads: Iterable[bytes]) -> list[T]:
+    """Return the lines of a history; one that cannot be read is left out."""
+    lines = []
+    for payload in payloads:
+        try:
+            lines.append(decode_value(payload, kind))
+        except NotReadable as error:
+            log.warning("entry_unreadable", extra={"fields": {"table": table, "row": key, "why": str(error)}})
+    return lines
 
 
 def unreadable(table: str, row: str, error: Exception) -> StoreError:
