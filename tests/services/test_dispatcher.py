@@ -434,6 +434,41 @@ async def test_without_a_token_nothing_is_tried_and_all_leaves_when_it_is_back(o
     assert office.reports == []
 
 
+async def test_another_token_is_tried_at_once_whatever_the_trouble_was(office: Office) -> None:
+    """Who had signed in as somebody else does so again, and looks whether the mail leaves; a refresh proves nothing."""
+    refused = Trouble("login_refused", WhoActs.OPERATOR, "535 5.7.3", office.clock.now())
+    office.upstream.trouble = LoginFailed(refused)
+    await office.put()
+    for _hour in range(3):
+        await office.clock.advance(3600)
+    office.upstream.trouble = None
+    same, other = TokenSet.__new__(TokenSet), TokenSet.__new__(TokenSet)
+    for tokens, grant in ((same, "1"), (other, "2")):
+        object.__setattr__(tokens, "grant_id", grant)
+    office.events.publish(TokenChanged(ACCOUNT, 2, Retrieved(same), Retrieved(same), office.clock.now()))
+    await office.clock.advance(5)
+    assert [type(state) for state in await office.states()] == [Queued]
+    office.events.publish(TokenChanged(ACCOUNT, 3, Retrieved(same), Retrieved(other), office.clock.now()))
+    await office.until(all_delivered, timedelta(seconds=5))
+    assert office.dispatcher.gate(ACCOUNT).is_open
+
+
+async def test_who_asks_for_a_try_waits_for_no_pause_but_the_providers_own(office: Office) -> None:
+    """The network is there again, and somebody knows it. What the provider said against the pace counts for them, too."""
+    office.upstream.trouble = TryLater(message("no network"))
+    await office.put()
+    await office.clock.advance(1500)
+    office.upstream.trouble = None
+    office.upstream.answer = lambda _envelope: (
+        "421 4.4.2 Message submission rate for this client has exceeded the limit"
+    )
+    for _time in range(2):
+        office.dispatcher.forgive(ACCOUNT)
+        office.dispatcher.wake(ACCOUNT)
+        await office.clock.advance(3)
+        assert len(office.upstream.offered) == 1
+
+
 async def test_a_connection_that_is_kept_dies_with_its_token(office: Office) -> None:
     """Whoever deletes a token is promised that nothing is sent with it any more."""
     await office.put()

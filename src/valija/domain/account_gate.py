@@ -9,8 +9,8 @@ record, so that holding or releasing a hundred thousand messages costs nothing.
 1. A gate has two locks that know nothing of each other: the account's trouble (``blocked``) and an operator's ``held_at``.
    It is open if neither is set.
 2. Who closes it says how it opens. ``Blocked.opens_with_token``: the trouble is the token's, and ``TokenWorks`` opens it.
-   Else somebody mends something at the provider that nobody here sees: after ``probe_at`` one message is let through as a
-   probe, and the gate opens with its success or is blocked for longer.
+   Else somebody mends something at the provider that nobody here sees: after ``probe_at``, or at once when another token was
+   got, one message is let through as a probe, and the gate opens with its success or is blocked for longer.
 3. ``stopped`` adds up the closed times, so that a message's waiting time can leave them out
    (:mod:`valija.domain.retry_schedule`). A clock that was set back adds nothing.
 4. Every change returns a new gate, or the very same one if nothing changed; ``version`` counts changes.
@@ -80,10 +80,12 @@ def block(gate: Gate, trouble: Trouble, now: datetime, *, opens_with_token: bool
     return _settle(gate, replace(gate, blocked=Blocked(trouble, since, opens_with_token, now + wait, probes)), now)
 
 
-def token_works(gate: Gate, now: datetime) -> Gate:
-    """Return the gate after a token came back."""
-    if gate.blocked is None or not gate.blocked.opens_with_token:
+def token_works(gate: Gate, now: datetime, *, new: bool = False) -> Gate:
+    """Return the gate after a token came back; ``new``: somebody got another one, and may have mended the trouble with it."""
+    if gate.blocked is None:
         return gate
+    if not gate.blocked.opens_with_token:
+        return probe_now(gate, now) if new else gate
     return _settle(gate, replace(gate, blocked=None), now)
 
 

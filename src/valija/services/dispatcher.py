@@ -26,6 +26,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 from valija.domain import account_gate as gates
@@ -176,7 +177,10 @@ class Dispatcher:
             try:
                 while not isinstance(event := await told.get(), Stopping):
                     if isinstance(event, TokenChanged) and isinstance(event.after, Retrieved):
-                        await self._follow(event.account, lambda gate: gates.token_works(gate, self.clock.now()))
+                        before = tokens_in_use(event.before)
+                        new = before is None or before.grant_id != event.after.tokens.grant_id
+                        works = partial(gates.token_works, now=self.clock.now(), new=new)
+                        await self._follow(event.account, works)
                     elif isinstance(event, TokenChanged) and event.account in self._lanes:
                         if tokens_in_use(event.after) is None:  # what it had opened is not used any more
                             self._lanes[event.account].settings_changed()
@@ -242,9 +246,9 @@ class Dispatcher:
                     await self._lanes[account].recall()
 
     def forgive(self, account: str) -> None:
-        """Try what was refused for its sender again."""
+        """Try at once what was refused for its sender, and what waits for a server to be there again."""
         if account in self._lanes:
-            self._lanes[account].senders.forget()
+            self._lanes[account].forgive()
 
     def changed(self, account: str) -> None:
         """Tell the faces that an account's mail has changed: at once, then at most every ``TELL_S``."""

@@ -93,10 +93,14 @@ class Lane:
         """Use no connection any more that was opened before, and wait no longer."""
         self._settings_age += 1
         self._leasing.read_limits_anew()
-        self.senders.forget()
         self._connections.forget()
-        self._trouble.over()
+        self.forgive()
         self.wake()
+
+    def forgive(self) -> None:
+        """Wait no longer for what passes, and try refused senders again; the provider's own pace is kept all the same."""
+        self.senders.forget()
+        self._trouble.over()
 
     async def stop(self) -> None:
         """Finish what is under way, give the rest back."""
