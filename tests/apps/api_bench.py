@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Final
 
 import httpx2
+import pytest
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from valija.apps.api.application import make_application, make_network_application
 from valija.apps.api.calls import Route
+from valija.apps.api.models import Problem
 from valija.apps.config import Configuration
 from valija.apps.machine import Machine, SystemClock, build
 from valija.domain.account import Actor, GrantKind, Presence, Setting
+from valija.domain.api_token import Scope
 from valija.domain.record import ReceivedMessage
 from valija.domain.token import Retrieved, TokenSet
 from valija.secret import Secret
@@ -25,6 +29,8 @@ from valija.services.events import Stopping
 from valija.store.memory import MemoryStore
 
 AT_MACHINE: Final = Actor("uid 0", "cli", Presence.AT_MACHINE)
+ABOUT: Final = json.dumps({"to": ["luis@example.com"], "subject": "Contrato"})
+SCOPES: Final = [scope.value for scope in Scope]
 PROVIDER: Final = "microsoft"
 _OWNER: Final = {"auth": "oauth2", "provider": PROVIDER, "account": "ana@example.com"}
 PLACES: Final = {"setting": "internet-fax", "id": "1", "name": PROVIDER, "login": "ricoh"}
@@ -121,3 +127,21 @@ async def api_bench(state_dir: Path, *, stopping: bool = True) -> AsyncIterator[
 def address(route: Route) -> str:
     """Return an address of a row, of something that a path can name."""
     return "/v1" + route.path.format(**PLACES)
+
+
+@pytest.fixture(name="bench")
+async def bench_fixture(tmp_path: Path) -> AsyncIterator[ApiBench]:
+    """A machine that nothing reaches out from."""
+    async with api_bench(tmp_path) as made:
+        yield made
+
+
+def refused(answer: httpx2.Response, status: int, code: str) -> Problem:
+    """Check a refusal's shape (RFC 9457)."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    problem = Problem.model_validate_json(answer.content, strict=True, extra="forbid")
+    assert (problem.status, problem.code, problem.exit_status) == (status, code, 2)
+    assert problem.title
+    assert problem.cure
+    return problem
