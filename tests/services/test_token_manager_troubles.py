@@ -21,9 +21,10 @@ from valija.domain.token import (
     Retrieved,
     TokenDeleted,
     TokenObtained,
+    TokenSet,
 )
 from valija.domain.trouble import Trouble, WhoActs
-from valija.services.token_manager import TokenManager
+from valija.services.token_manager import Refreshed, RefreshFailed, TokenManager
 
 
 @pytest.fixture
@@ -453,3 +454,21 @@ async def test_a_node_uses_at_once_what_another_one_has_got(bench: Bench) -> Non
     await bench.manager.hear_of("smtp")
     bench.clock.jump(2 * 3600)
     assert (await bench.manager.bearer("smtp")).token.reveal() == "access 3"
+
+
+async def test_a_refusal_of_tokens_that_another_node_has_replaced_ends_nothing(bench: Bench) -> None:
+    """The connection that kept it out was lost while the provider was asked; its own refresh token was used up by then."""
+    other = Bench(clock=bench.clock, store=bench.store)
+    await bench.expired()
+    asked = bench.provider.refresh
+
+    async def late(account: str, tokens: TokenSet) -> Refreshed | RefreshFailed:
+        await other.manager.bearer(account)
+        return await asked(account, tokens)
+
+    bench.provider.answers.append(ENDED)
+    bench.provider.refresh = late  # type: ignore[method-assign]
+    assert (await bench.manager.bearer("smtp")).token.reveal() == "access 1"
+    assert (await bench.stored()).tokens.access_token.reveal() == "access 1"
+    await bench.manager.bearer("smtp")
+    assert len(bench.provider.asked) == 1

@@ -336,6 +336,9 @@ class TokenManager:
         found = await self._refresher.refresh(account, tokens)
         if isinstance(found, Refreshed):
             return await self._save(account, found)
+        kept = tokens_kept((await self._store.load_token(account)).state)
+        if kept is not None and kept.grant_id == tokens.grant_id and not kept.is_same_answer(tokens):
+            return None  # another node, which this one was to keep out, has refreshed them: the refusal is old news
         if found.ends_grant:
             await self.apply(account, GrantEnded(tokens.grant_id, found.trouble))
             return found
