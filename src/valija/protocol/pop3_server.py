@@ -189,7 +189,8 @@ class Pop3Server:
         self._commands += self._entries is None
         if self._commands > p.commands_before_login:
             return self._end("-ERR Too many commands")
-        verb, _space, argument = _text(line).lstrip(" \t").partition(" ")
+        text = _text(line.rstrip(b"\r")).lstrip(" \t")  # some devices end their lines with CR CR LF
+        verb, _space, argument = text.partition(" ")
         verb = verb.rstrip("\t").upper()
         table = self._before if self._entries is None else self._after
         command = table.get(verb)
