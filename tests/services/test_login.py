@@ -12,6 +12,7 @@ from fakes import give_token, settle
 
 from valija.domain.account import Setting
 from valija.domain.errors import StoreError
+from valija.domain.explanations import Effect
 from valija.domain.text import message
 from valija.domain.token import Retrieved
 from valija.domain.trouble import Trouble, WhoActs
@@ -119,3 +120,12 @@ async def test_who_gives_up_leaves_no_connection_behind(machine: Machine) -> Non
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
     assert server.opened[0].closed
+
+
+@pytest.mark.parametrize("code", [220, 235, 250, 334, 354])
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "starttls", "auth", "mail"])
+def test_an_answer_out_of_place_is_nonsense_and_passes(machine: Machine, code: int, stage: str) -> None:
+    """It is neither a success there nor a refusal: the server is not blamed for what it did not say."""
+    troubles = Troubles(read_explainer(), machine.clock)
+    trouble, effect = troubles.of_smtp(stage, SmtpReply(code, "", ("go on",)))
+    assert (trouble.reason, trouble.server_words, effect) == ("peer_nonsense", f"{code} go on", Effect.RETRY)

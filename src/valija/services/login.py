@@ -67,7 +67,9 @@ class Troubles:
         return self.of_reason(error.reason, error.words)
 
     def of_smtp(self, stage: str, reply: SmtpReply) -> tuple[Trouble, Effect]:
-        """Return the trouble of an SMTP refusal and what it calls for."""
+        """Return the trouble of an SMTP refusal and what it calls for; an answer that is none is nonsense."""
+        if reply.code < 400:
+            return self.of_reason("peer_nonsense", reply.server_words), Effect.RETRY
         row = self.explainer.classify("smtp", stage, str(reply.code), reply.enhanced, reply.text)
         return self.of_reason(row.explanation.reason, reply.server_words), row.effect
 
