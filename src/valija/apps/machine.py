@@ -202,6 +202,8 @@ def build(
     fax.receiver.print_fax = printing.desk.print_fax
     status = StatusDesk(store, providers, explainer, clock)
     alerts, status_requests = _telling(taking, outgoing, gateway, providers, status, printing, tls, configuration)
+    test = ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock)
+    test.passed = gateway.look_again
     return Machine(
         state_dir=state_dir,
         store=store,
@@ -218,7 +220,7 @@ def build(
         status=status,
         delivery=delivery,
         retrieval=retrieval,
-        test=ConnectionTest(delivery, retrieval, tokens, client, http, troubles, tls, clock),
+        test=test,
         refresher=BackgroundRefresher(tokens, store, clock),
         check_timer=CheckTimer(retrieval, clock, POP_SETTINGS, gateway.devices.fetches),
         gateway=gateway,

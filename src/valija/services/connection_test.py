@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -97,6 +97,7 @@ class ConnectionTest:
         self._troubles = troubles
         self._tls = tls
         self._clock = clock
+        self.passed: Callable[[Setting], Awaitable[None]] | None = None  # told of a setting that works
 
     async def run(self, setting: Setting) -> AsyncIterator[StageReport]:
         """Yield each stage's report as it is done."""
@@ -118,7 +119,10 @@ class ConnectionTest:
                 last = report
             if last is not None and last.outcome is StageOutcome.FAILED:
                 return
-        for report in await self._log_in(setting, settings):
+        reports = await self._log_in(setting, settings)
+        if self.passed is not None and all(report.outcome is not StageOutcome.FAILED for report in reports):
+            await self.passed(setting)
+        for report in reports:
             yield report
 
     async def _settings(self, setting: Setting) -> MailSettings:

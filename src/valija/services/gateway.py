@@ -12,7 +12,7 @@ from valija.domain import account_gate
 from valija.domain.account import Actor, Authentication, Setting
 from valija.domain.account_gate import Gate
 from valija.domain.clock import Clock
-from valija.domain.errors import UnknownName
+from valija.domain.errors import UnknownName, ValijaError
 from valija.domain.message_life import LifeEvent, life_of
 from valija.domain.pace import PaceLimits
 from valija.domain.queue import (
@@ -29,7 +29,7 @@ from valija.domain.token import Retrieved
 from valija.net.smtp import SmtpConnection
 from valija.oauth.catalogue import Profile
 from valija.services.delivery import Delivery, mailbox_of
-from valija.services.devices import DeviceDesk
+from valija.services.devices import ACCOUNTS, DeviceDesk
 from valija.services.dispatcher import AccountLimits, Dispatcher
 from valija.services.intake import Intake
 from valija.services.keeping_up import kept_up
@@ -187,6 +187,15 @@ class Gateway:
                 await self.dispatcher.recall(account, [entry.id for stored in found for entry in stored.entries])
             self.dispatcher.wake(account)
         return [await self.message(stored.id) for stored in found]
+
+    async def look_again(self, setting: Setting) -> None:
+        """Try at once what waits for an account: somebody has seen that it works."""
+        account = setting.value
+        if account in ACCOUNTS:
+            self.dispatcher.forgive(account)
+            with contextlib.suppress(ValijaError):  # it is probed later
+                await self.dispatcher.change_gate(account, lambda gate: account_gate.probe_now(gate, self.clock.now()))
+            self.dispatcher.wake(account)
 
     async def act_on_account(self, action: str, account: str, actor: Actor) -> Gate:
         """Hold or release all mail of an account, or try at once whether it works again."""
