@@ -190,6 +190,32 @@ async def test_two_checks_at_once_fetch_once(machine: Machine, serve: Serve) -> 
     assert sorted(len(r.messages) for r in reports) == [0, 0, 2]
 
 
+class Namesakes(Maildrop):
+    """Gives the same unique-id to messages whose names differ after the #."""
+
+    def _answer(self, line: str, marked: list[str]) -> bytes:
+        if line != "UIDL":
+            return super()._answer(line, marked)
+        ids = "".join(f"{number} {name.partition('#')[0]}\r\n" for number, name in enumerate(self.messages, 1))
+        return f"+OK\r\n{ids}.\r\n".encode()
+
+
+async def test_messages_of_one_unique_id_are_all_kept_before_any_is_deleted(machine: Machine, serve: Serve) -> None:
+    """Whatever the server takes them for; also where one of them is not given at first."""
+    maildrop = Namesakes(
+        messages={name: b"Subject: %s\r\n\r\n" % name.encode() for name in ("u#1", "v", "u#2", "u#3")},
+        refuses="RETR 3",
+    )
+    await serve(maildrop)
+    report = await machine.retrieval.check(FAX)
+    assert [received.message.subject for received in report.messages] == ["u#1", "v", "u#3"]
+    assert list(maildrop.messages) == ["u#1", "u#2", "u#3"]
+    maildrop.refuses = ""
+    report = await machine.retrieval.check(FAX)
+    assert [received.message.subject for received in report.messages] == ["u#2"]
+    assert maildrop.messages == {}
+
+
 async def test_a_message_without_end_does_not_hold_up_the_others(
     machine: Machine, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

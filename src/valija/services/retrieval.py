@@ -24,6 +24,7 @@ from valija.domain.settings import PopSettings
 from valija.domain.subject_options import without_password
 from valija.domain.text import N_, message
 from valija.domain.trouble import Trouble
+from valija.domain.unique_ids import may_go, told_apart
 from valija.message.summary import summarise
 from valija.net.errors import NetError
 from valija.net.pop3 import Pop3Connection, PopRefusal
@@ -177,10 +178,11 @@ class Retrieval:
         maildrop = f"{settings.account.lower()}@{settings.server}"
         troubles = self._login.troubles
         try:
-            listed = await connection.unique_ids()
+            as_listed = await connection.unique_ids()
+            listed = told_apart(as_listed)
             new, here = await self._sort_out(setting, maildrop, listed)
             had, not_given = await self._fetch(setting, maildrop, connection, new[:MESSAGES_A_CHECK], received)
-            not_deleted = await connection.delete_all(here + had)
+            not_deleted = await connection.delete_all(may_go(as_listed, here + had))
             status = await connection.quit()
         except NetError as error:
             await connection.close()
