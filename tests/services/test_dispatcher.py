@@ -168,13 +168,14 @@ class Office:
         *addresses: str,
         size: int = 100,
         sender: str = "scanner@example.com",
+        device: str = "ricoh",
         is_report: bool = False,
         head: bytes = b"Subject: x\r\n",
     ) -> int:
         """Queue a message."""
         recipients = tuple(QueuedRecipient(address) for address in addresses or ("b@example.org",))
         sent = QueuedMessage(
-            ACCOUNT, "ricoh", sender, "1@example.com", size, self.clock.now(), recipients,
+            ACCOUNT, device, sender, "1@example.com", size, self.clock.now(), recipients,
             stopped=self.dispatcher.stopped(ACCOUNT), is_report=is_report,
         )  # fmt: skip
         body, offer = Body(head + b"\r\n"), self.dispatcher.offer(ACCOUNT) if self.hands_over else None
@@ -815,6 +816,21 @@ async def test_a_server_that_takes_no_empty_path_gets_reports_as_the_mailbox(off
     await office.put(sender="", is_report=True)
     await office.until(all_delivered, timedelta(seconds=10))
     assert office.dispatcher.gate(ACCOUNT).is_open
+
+
+async def test_a_device_that_names_another_bad_sender_each_time_gets_no_mailbox_throttled(office: Office) -> None:
+    """A copier where everybody logs in: a few are tried in an hour; its good mail goes on, and so do the others."""
+    office.upstream.answer = lambda e: "250 2.0.0 OK" if e.reverse_path == "box@example.com" else "550 5.7.60 No"
+    for number in range(20):
+        await office.put(sender=f"{number}@example.com", device="copier")
+        await office.clock.advance(2)
+    await office.put(sender="box@example.com", device="copier")
+    await office.until(lambda states: isinstance(states[-1], Delivered), timedelta(seconds=5))
+    tried = len(office.upstream.offered)
+    assert tried == 6
+    await office.put(sender="other@example.com")
+    await office.clock.advance(2)
+    assert len(office.upstream.offered) == tried + 1
 
 
 async def test_a_report_goes_out_as_the_mailbox_where_the_empty_path_is_refused(office: Office) -> None:

@@ -25,8 +25,8 @@ class LaneSenders:
     """Those of one lane.
 
     A mailbox that may not even send as itself has no rights: all mail would be refused, so none is tried. What was taken in
-    while another one was set, or none, goes out as the mailbox of now. Any other sender waits alone: tries in vain get the
-    whole mailbox throttled.
+    while another one was set, or none, goes out as the mailbox of now. Any other sender waits alone, and of a device that
+    names one after the other all that were not tried: tries in vain get the whole mailbox throttled.
     """
 
     def __init__(self, dispatcher: Dispatcher, account: str) -> None:
@@ -64,9 +64,16 @@ class LaneSenders:
 
     async def until(self, leased: Leased, now: datetime) -> datetime | None:
         """Return until when a message's sender is left alone; None if it may be tried. Raises store errors."""
-        if not self._bad.has(leased.message.reverse_path):
+        path = leased.message.reverse_path
+        by_device = None if leased.message.is_report else self._bad.device_until(leased.message.device, now)
+        if by_device is None and not self._bad.has(path):
             return None
-        return self._bad.until(await self._sender(leased), now)
+        sender = await self._sender(leased)
+        until = self._bad.until(sender, now)
+        if until is not None or by_device is None:
+            return until
+        own = (await self._mailbox()).casefold()
+        return None if path.casefold() == own and sender.author in ("", own) else by_device
 
     async def refused(self, leased: Leased, sent_as: str, judgement: Judgement) -> bool:
         """Learn from a message that was refused for its sender, ``sent_as``; tell whether it goes out as the mailbox now."""
@@ -79,10 +86,8 @@ class LaneSenders:
         except ValijaError:  # it is only put off; what others were told of it counts more
             return False
         own, is_own = mailbox.casefold(), sent_as.casefold() == mailbox.casefold()
-        follows = _had_no_mailbox(message) or sender.author in (
-            "",
-            message.reverse_path.casefold(),
-        )  # From the envelope
+        # From names what the envelope names
+        follows = _had_no_mailbox(message) or sender.author in ("", message.reverse_path.casefold())
         may_mend = bool(mailbox and sent_as) and not judgement.accepted
         if may_mend and is_own and (follows or sender.author == own):
             blame_account(judgement, leased.lease)
@@ -92,7 +97,7 @@ class LaneSenders:
             self._former.add(message.reverse_path)
             return True
         else:
-            self._bad.note(sender, self._d.clock.now() + WRONG_SENDER_PAUSE)
+            self._bad.note(sender, self._d.clock.now() + WRONG_SENDER_PAUSE, message.device)
         return False
 
     async def _mailbox(self) -> str:
