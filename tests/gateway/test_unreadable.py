@@ -17,6 +17,7 @@ from valija.domain.job import Failed as JobFailed
 from valija.domain.job import JobKind
 from valija.domain.queue import CancelAsked, Deferred, Delivered, Failed, FailureCause, RecipientState
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
+from valija.domain.sighting import Seen
 from valija.services.job_run import JobRun, card_of
 from valija.store.queue_port import Body, StoredQueued
 from valija.store.sql_queue import SqlQueue
@@ -176,3 +177,25 @@ async def test_a_line_of_a_life_that_cannot_be_read_is_left_out(gateway: Running
     await _spoil(gateway, "UPDATE queue_history SET payload = ? WHERE id = ?", 2)
     life = await gateway.machine.gateway.life(stored)
     assert [event.word.value for event in life if event.who == OPERATOR.who] == ["held", "held"]
+
+
+async def test_a_device_that_cannot_be_read_is_switched_off_and_can_be_given_a_password_again(
+    gateway: RunningGateway,
+) -> None:
+    """Others work; what was seen of one is left out."""
+    desk = gateway.machine.gateway.devices
+    for name in ("Bad", "Good"):
+        await gateway.add_device(name)
+    desk.saw("bad", Seen(gateway.clock.now(), "127.0.0.5", "esmtp", ""))
+    await desk.flush()
+    await _spoil(gateway, "UPDATE devices SET payload = ? WHERE version = ? AND login = 'bad'", 1)
+    await _spoil(gateway, "UPDATE sightings SET payload = ? WHERE length(subject) > ?", 0)
+    await gateway.stop()
+    await gateway.start()
+    desk = gateway.machine.gateway.devices
+    assert [(device.login, device.enabled) for device in desk.all()] == [("bad", False), ("good", True)]
+    made = await desk.new_password("bad", OPERATOR)
+    await desk.change("bad", {"enabled": True}, OPERATOR)
+    assert made.password is not None
+    assert await desk.verify("bad", made.password, "127.0.0.5") is not None
+    await desk.delete("bad", OPERATOR)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from valija.domain.account import Setting
 from valija.domain.device import Device
+from valija.domain.errors import StoreError
 from valija.domain.record import AuditRecord
 from valija.domain.sighting import Sighting
 from valija.store import statements as sql
-from valija.store.codec import NotReadable, decode_value, encode_value
+from valija.store.codec import encode_value
 from valija.store.port import ChangeKind, VersionedDevice
-from valija.store.sql_rows import SealedRows, append_audit, epoch, unreadable
+from valija.store.sql_rows import SealedRows, append_audit, epoch, readable_values
 from valija.store.work import Work, do, each, one, rows
 
 _TABLE: Final = "devices"
+log: Final = logging.getLogger(__name__)
 
 
 class DeviceRows(SealedRows):
@@ -22,7 +26,15 @@ class DeviceRows(SealedRows):
 
     async def list_devices(self) -> list[VersionedDevice]:
         found = await self._db.read(lambda: rows(sql.LIST_DEVICES))
-        return [VersionedDevice(version, self._open(_TABLE, login, box, Device)) for login, version, box in found]
+        return [VersionedDevice(version, self._device(login, box)) for login, version, box in found]
+
+    def _device(self, login: str, box: bytes) -> Device:
+        """Return a device; one that cannot be read is switched off, so that it is seen and can be made anew."""
+        try:
+            return self._open(_TABLE, login, box, Device)
+        except StoreError as error:
+            log.warning("entry_unreadable", extra={"fields": {"table": _TABLE, "row": login, "why": error.diagnostics}})
+            return Device(login, login, Setting.SMTP.value, enabled=False)
 
     async def save_device(self, expected_version: int, value: Device, audit: AuditRecord) -> VersionedDevice | None:
         box = self._seal(_TABLE, value.login, value)
@@ -54,7 +66,7 @@ class DeviceRows(SealedRows):
 
     async def list_sightings(self) -> list[Sighting]:
         found = await self._db.read(lambda: rows(sql.LIST_SIGHTINGS))
-        return [_sighting(subject, payload) for subject, payload in found]
+        return readable_values(Sighting, "sightings", found)
 
     async def save_sightings(self, sightings: Sequence[Sighting], forget: Collection[str] = ()) -> None:
         # in one order on all nodes: two that store the same subjects do not wait for each other in a circle
@@ -66,10 +78,3 @@ class DeviceRows(SealedRows):
             yield from each(sql.DELETE_SIGHTING, gone)
 
         await self._db.write(work)
-
-
-def _sighting(subject: str, payload: bytes) -> Sighting:
-    try:
-        return decode_value(payload, Sighting)
-    except NotReadable as error:
-        raise unreadable("sightings", subject, error) from None

@@ -29,7 +29,7 @@ from valija.domain.job import (
 from valija.domain.trouble import Trouble, WhoActs
 from valija.store.codec import NotReadable, decode_value, encode_value
 from valija.store.jobs_port import UNREADABLE, StoredJob
-from valija.store.sql_rows import epoch, moment, readable_lines
+from valija.store.sql_rows import epoch, moment, readable_values
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
 log: Final = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class SqlJobs:
 
     async def history(self, number: int) -> list[JobLine]:
         found = await self._db.read(lambda: rows(HISTORY, number))
-        return readable_lines(JobLine, "job_history", str(number), (row[0] for row in found))
+        return readable_values(JobLine, "job_history", ((number, row[0]) for row in found))
 
     async def forget_ended(self, before: datetime, limit: int) -> list[int]:
         def work() -> Work[list[int]]:

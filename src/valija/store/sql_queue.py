@@ -40,7 +40,7 @@ from valija.store.queue_rows import (
     state_of,
     unreadable_trouble,
 )
-from valija.store.sql_rows import epoch, moment, readable_lines
+from valija.store.sql_rows import epoch, moment, readable_values
 from valija.store.together import Together
 from valija.store.work import Engine, Row, Work, do, each, one, rows
 
@@ -217,11 +217,11 @@ class SqlQueue(ABC):
 
     async def history(self, message_id: int) -> list[HistoryLine]:
         found = await self._db.read(lambda: rows(sql.HISTORY, message_id))
-        return readable_lines(HistoryLine, "queue_history", str(message_id), (row[0] for row in found))
+        return readable_values(HistoryLine, "queue_history", ((message_id, row[0]) for row in found))
 
     async def gate_history(self, account: str) -> list[GateLine]:
         found = await self._db.read(lambda: rows(sql.GATE_HISTORY, account))
-        return readable_lines(GateLine, "gate_history", account, (row[0] for row in found))
+        return readable_values(GateLine, "gate_history", ((account, row[0]) for row in found))
 
     async def gates(self) -> Mapping[str, Gate]:
         found = await self._db.read(lambda: rows(sql.LIST_GATES))

@@ -15,7 +15,7 @@ from valija.store import statements as sql
 from valija.store.codec import NotReadable, Stored, decode_value, encode_value
 from valija.store.port import ChangeKind
 from valija.store.vault import BoxNotOpened, Vault
-from valija.store.work import Engine, Work, do
+from valija.store.work import Engine, Row, Work, do
 
 log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,15 +50,15 @@ class SealedRows:
             raise unreadable(table, row, error) from None
 
 
-def readable_lines(kind: type[T], table: str, key: str, payloads: Iterable[bytes]) -> list[T]:
-    """Return the lines of a history; one that cannot be read is left out."""
-    lines = []
-    for payload in payloads:
+def readable_values(kind: type[T], table: str, found: Iterable[Row]) -> list[T]:
+    """Return the values of rows (key, payload); one that cannot be read is left out."""
+    values = []
+    for key, payload in found:
         try:
-            lines.append(decode_value(payload, kind))
+            values.append(decode_value(payload, kind))
         except NotReadable as error:
             log.warning("entry_unreadable", extra={"fields": {"table": table, "row": key, "why": str(error)}})
-    return lines
+    return values
 
 
 def unreadable(table: str, row: str, error: Exception) -> StoreError:
