@@ -269,3 +269,38 @@ async def test_a_device_names_only_the_senders_that_it_may(tmp_path: Path, upstr
             await client.send(b"RSET\r\nMAIL FROM:" + path + b"\r\n")
             assert [code(await client.reply()), code(await client.reply())] == [250, 250]
     await gateway.stop()
+
+
+@pytest.mark.parametrize("rewriting", ["never", "foreign"])
+async def test_a_device_names_no_other_sender_in_from_either(
+    tmp_path: Path, upstream: Upstream, rewriting: str
+) -> None:
+    """People see From, not the envelope. Where the mailbox takes its place, nothing need be refused."""
+    gateway = await RunningGateway(tmp_path, upstream.port).start()
+    allowed = ["fax@office.test", "@branch.test"]
+    await gateway.add_device("Fax", ranges=["127.0.0.1"], tls="offered", senders=allowed, rewriting=rewriting)
+    heads = {
+        b"From: Boss <boss@office.test>": 553,
+        b"From: fax@office.test, boss@office.test": 553,
+        b"From: fax@office.test\r\nSender: boss@office.test": 553,
+        b"From: =?utf-8?q?Boss?=\r\n <boss@office.test>": 553,
+        b"From: Fax <FAX@office.test>": 250,
+        b"From: ana@branch.test": 250,
+        b"From: fax": 250,
+        b"Subject: none": 250,
+    }
+    async with await Client.connect(gateway.port) as client:
+        await client.reply()
+        await client.say(b"EHLO x")
+        for head, wanted in heads.items():
+            await client.send(b"MAIL FROM:<fax@office.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n")
+            assert [code(await client.reply()) for _command in range(3)] == [250, 250, 354]
+            await client.send(head + b"\r\n\r\ntext\r\n.\r\n")
+            assert code(await client.reply()) == (250 if rewriting == "foreign" else wanted), head
+            if head.endswith(b"boss@office.test"):
+                seen = gateway.machine.gateway.devices.sighting("fax")
+                assert seen is not None
+                assert (seen.last_error == "may not send as boss@office.test") == (rewriting == "never")
+    await gateway.until_all_delivered()
+    assert not any(b"boss@office.test>" in copy.wire and rewriting == "never" for copy in upstream.taken())
+    await gateway.stop()

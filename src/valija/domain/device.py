@@ -183,7 +183,7 @@ def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collect
     ``mailbox`` is the account's address, ``may_send_as`` further ones that it may use. The empty path (a report's) belongs
     to nobody, so it is never rewritten.
     """
-    if device.senders and not any(_matches(pattern, named) for pattern in device.senders):
+    if device.senders and not may_name(device.senders, named):
         return SenderDecision(allowed=False)
     if named == "" or device.rewriting is Rewriting.NEVER:
         return SenderDecision(allowed=True, reverse_path=named)
@@ -218,6 +218,11 @@ def plain_address(address: str) -> str:
 
 def _same(one: str, other: str) -> bool:
     return one.casefold() == other.casefold()
+
+
+def may_name(senders: Iterable[str], address: str) -> bool:
+    """Tell whether an address is among those that a device may name."""
+    return any(_matches(pattern, address) for pattern in senders)
 
 
 def _matches(pattern: str, address: str) -> bool:

@@ -153,6 +153,14 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     )
 
 
+def authors_of(octets: bytes) -> list[str]:
+    """Return all addresses in a message's From and Sender, in small letters."""
+    fields = _fields(octets.partition(b"\r\n\r\n")[0] + b"\r\n")
+    said = [field.partition(b":")[2].replace(b"\r\n", b"") for name, field in fields if name in (b"from", b"sender")]
+    found = read_addresses([_decoded(value) for value in said])
+    return [address.casefold()[:ADDRESS_LIMIT] for _name, address in found if address]
+
+
 def author_of(octets: bytes) -> str:
     """Return the first address in a message's From, in small letters; empty if there is none."""
     fields = _fields(octets.partition(b"\r\n\r\n")[0] + b"\r\n")

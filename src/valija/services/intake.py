@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from valija.domain.clock import Clock
+from valija.domain.device import may_name
 from valija.domain.errors import StoreError, StoreFull, ValijaError
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient
 from valija.domain.unheard import Unheard
@@ -26,6 +27,7 @@ from valija.message.submission import (
     LineEnds,
     MendedHead,
     Mending,
+    authors_of,
     date_text,
     mend_head,
 )
@@ -38,6 +40,7 @@ from valija.store.spool_port import BodyFile, BodySpool
 INLINE: Final = 65_536
 _NO_ATOM: Final = re.compile(r"[^A-Za-z0-9.:_-]+")
 BUFFER: Final = 262_144
+NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 ROOM_LEFT: Final = 33_554_432  # octets that no message may take
 
 
@@ -56,7 +59,7 @@ class Origin:
 class IncomingEnvelope:
     """What the client said, and what was decided about it: ``reverse_path`` is what goes on, ``named`` what it had named.
 
-    ``in_head``: From must name the reverse-path as well.
+    ``in_head``: From must name the reverse-path as well. ``authors``: addresses or @domains that From may name; empty for any.
     """
 
     account: str
@@ -67,6 +70,7 @@ class IncomingEnvelope:
     envelope_id: str = ""
     ret: str = ""
     in_head: bool = False
+    authors: tuple[str, ...] = ()
 
 
 class Intake:
@@ -125,6 +129,7 @@ class IncomingMail:
         self._failure: Verdict | None = None
         self._offer: Offer | None = None  # of the lane that sends it
         self.id: int | None = None
+        self.forbidden = ""  # a sender in From that the device may not name
 
     def write(self, data: bytes) -> Awaitable[None] | None:
         """Take the next octets."""
@@ -207,6 +212,12 @@ class IncomingMail:
         if mended.hops >= HOPS_LIMIT:
             self._failure = Verdict(554, "5.4.6", "The message goes in circles")
             return None
+        if authors := self._envelope.authors:
+            named = (address for address in authors_of(head) if "@" in address)
+            self.forbidden = next((address for address in named if not may_name(authors, address)), "")
+            if self.forbidden:
+                self._failure = NO_SENDER
+                return None
         self._head, self._head_came = mended, head
         return self._add(mended.octets + body)
 

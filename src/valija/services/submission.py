@@ -33,7 +33,7 @@ from valija.protocol.smtp_path import Path, decode_xtext, is_address
 from valija.protocol.smtp_server_events import SmtpPolicy
 from valija.services.admission import NotAdmitted, admit, known_at_once
 from valija.services.devices import DeviceDesk
-from valija.services.intake import IncomingEnvelope, IncomingMail, Intake, Origin
+from valija.services.intake import NO_SENDER, IncomingEnvelope, IncomingMail, Intake, Origin
 
 PROTOCOL: Final = "smtp"
 SETTINGS_FRESH_S: Final = 2.0
@@ -45,7 +45,6 @@ SIZE_LIMIT: Final = 157_286_400
 ENVELOPE_ID_LIMIT: Final = 100
 HEAD_ROOM: Final = 4096  # octets: trace, Reply-To and the like
 NOT_KNOWN_YET: Final = Verdict(450, "4.7.1", "Not known here yet: the administrator sees that you tried")
-NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 REVOKED: Final = Verdict(554, "5.7.1", "This device may not send any more")
 TLS_FIRST: Final = Verdict(530, "5.7.0", "Must issue a STARTTLS command first")  # RFC 3207 section 4
 _NOTIFY: Final = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.I)
@@ -265,6 +264,7 @@ class DeviceVisit(SmtpVisit):
             decode_xtext(transaction.sender.parameters.get("ENVID", "")),
             transaction.sender.parameters.get("RET", "").upper(),
             decision.in_head,
+            () if decision.in_head else device.senders,
         )
         kind = "ESMTP" if transaction.extended else "SMTP"
         kind += ("S" if transaction.secure else "") + ("A" if self._by_login else "")  # RFC 3848
@@ -279,10 +279,10 @@ class DeviceVisit(SmtpVisit):
         in_clear = self._attempt is not None and self._attempt.mechanism and not self._tls
         self._saw(None, NOT_KNOWN if asked else LOGIN_IN_CLEAR if in_clear else NOTHING_SENT)
 
-    def saw(self, device: Device, verdict: Verdict) -> None:
-        """Note what became of a message."""
-        taken = verdict.code == 250
-        self._saw(device, "" if taken else f"{verdict.code} {verdict.enhanced} {verdict.text}")
+    def saw(self, device: Device, verdict: Verdict, forbidden: str = "") -> None:
+        """Note what became of a message; ``forbidden``: a sender in it that the device may not name."""
+        error = f"{verdict.code} {verdict.enhanced} {verdict.text}" if verdict.code != 250 else ""
+        self._saw(device, f"{MAY_NOT_SEND} {forbidden}" if forbidden else error)
 
     def _saw(self, device: Device | None, error: str, tried: str = "") -> None:
         self._noted = True
@@ -309,7 +309,7 @@ class _Watched:
             verdict = REVOKED
         else:
             verdict = await self._inside.commit()
-        self._visit.saw(self._device, verdict)
+        self._visit.saw(self._device, verdict, self._inside.forbidden)
         return verdict
 
 
