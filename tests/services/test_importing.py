@@ -10,6 +10,7 @@ from desk_bench import OAUTH, Machine, machine_fixture
 from fakes import ANA, ISSUER, UNREACHABLE
 
 from valija.domain.account import Setting
+from valija.domain.errors import InvalidFields
 from valija.domain.imported import parse_foreign
 from valija.domain.token import Retrieved
 from valija.services.devices import DeviceDesk
@@ -50,3 +51,16 @@ async def test_a_token_is_taken_over_whatever_is_said_of_its_end(machine: Machin
     assert state.tokens.refresh_token.reveal() == "refresh-old"
     machine.clock.jump(2 * 86400)
     assert (await machine.tokens.bearer("smtp")).token.reveal().startswith("access-")
+
+
+async def test_what_the_file_does_not_say_stays_as_it_is_in_a_provider_that_is_there(machine: Machine) -> None:
+    """So who sets the provider first can take over a token without the client's data, as the note says."""
+    await machine.register("office")
+    found = parse_foreign("[ana@example.com]\npermission_url = x\n", name="emailproxy.config")
+    importer = Importer(machine.book, machine.settings, machine.tokens, cast(DeviceDesk, None), machine.clock)
+    wanted = Wanted(Setting.SMTP, provider="office", server="mail.example:587")
+    before = await machine.book.load("office")
+    await importer.take(found, wanted, ANA)
+    assert await machine.book.load("office") == before
+    with pytest.raises(InvalidFields):
+        await importer.take(found, Wanted(Setting.SMTP, server="mail.example:587"), ANA)

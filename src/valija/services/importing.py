@@ -113,7 +113,9 @@ class Importer:
         with_token = wanted.with_token and account.refresh_token is not None
         if with_token and not wanted.confirm:
             await self._ask_first(wanted.setting)
-        registration = dict(account.registration)
+        registration = {
+            name: value for name, value in account.registration.items() if value != ""
+        }  # not said: as it is
         if account.client_secret is not None:
             registration["client_secret"] = account.client_secret.reveal()
         await self._providers.set(plan.provider, registration, confirm=wanted.confirm, actor=actor)
