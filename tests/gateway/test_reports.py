@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from quick_sender import Client, code
 from running_gateway import MAILBOX, RunningGateway, upstream_fixture
 from upstream import Upstream, Visit
 
+from valija.domain import report_limit
 from valija.domain.queue import RecipientStateName
 
 __all__ = ["upstream_fixture"]
@@ -68,4 +70,24 @@ async def test_a_report_that_fails_is_told_to_nobody(tmp_path: Path, upstream: U
     await gateway.open_door()
     entries = await _hand_in(gateway, "", "nobody@x.test")
     assert [state for _address, state in entries] == [RecipientStateName.FAILED] * 2
+    await gateway.stop()
+
+
+async def test_a_device_that_is_stuck_buries_nobody_in_reports(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed stays in the queue to be seen; who is told of something else is told."""
+    monkeypatch.setattr(report_limit, "AN_HOUR", 3)
+    upstream.fault = _knows_no_nobody
+    gateway = await RunningGateway(tmp_path, upstream.port, report_copy_to=OPERATOR).start()
+    await gateway.open_door()
+    for number in range(5):
+        async with await Client.connect(gateway.port) as client:
+            body = b"Message-ID: <%d@x>\r\n\r\nhello\r\n" % number
+            assert code(await client.hand_in("stuck@x.test", ["nobody@x.test"], body)) == 250
+    failed = RecipientStateName.FAILED
+    await gateway.until(lambda entries: sum(state.name is failed for _a, state in entries) == 5)
+    await gateway.until(lambda entries: all(s.name in (failed, RecipientStateName.DELIVERED) for _a, s in entries))
+    told = Counter(copy.recipients[0] for copy in upstream.taken())
+    assert told == {"stuck@x.test": 3, OPERATOR: 3}
     await gateway.stop()

@@ -1,12 +1,14 @@
 """Tells who handed a message in what became of it: a delivery report through the same queue (RFC 3461, RFC 3464).
 
 A report has the empty reverse path, and of its own trouble nobody is told, so nothing goes in circles. It is durable before
-the recipient's end is: a crash in between may report twice, never not at all.
+the recipient's end is: a crash in between may report twice, never not at all. Somebody who got many within an hour is sent no
+more for now: they would take the pace of the mail itself, and the queue shows what failed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,6 +22,7 @@ from valija.domain.explanations import Explainer
 from valija.domain.preferences import Preferences
 from valija.domain.queue import Delivered, Failed, FailureCause
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient, RecipientEntry
+from valija.domain.report_limit import ReportLimit
 from valija.domain.settings import SmtpSettings
 from valija.domain.text import N_, Message, message
 from valija.message.delivery_report import Action, DeliveryReport, ReportedRecipient, format_report
@@ -28,6 +31,7 @@ from valija.services.devices import DeviceDesk
 from valija.store.port import Store
 from valija.store.queue_port import Body
 
+log: Final = logging.getLogger(__name__)
 HEAD_LIMIT: Final = 65_536
 ENDED_STATUS: Final = {FailureCause.REFUSED: "5.0.0", FailureCause.EXPIRED: "4.4.7", FailureCause.CANCELLED: "5.0.0"}
 _ENHANCED: Final = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
@@ -62,6 +66,7 @@ class Reporter:
         self._stopped = stopped
         self._host_name = host_name
         self._copy_to = copy_to
+        self._limit = ReportLimit()
 
     async def report(self, sent: QueuedMessage, number: int, ended: Sequence[Ended]) -> None:
         """Queue a report for whom it concerns. Raises :class:`~valija.domain.errors.StoreError`."""
@@ -76,6 +81,16 @@ class Reporter:
             await self._queue(sent, number, failed, self._copy_to)
 
     async def _queue(self, sent: QueuedMessage, number: int, ended: Sequence[Ended], to: str) -> None:
+        if not self._limit.take(to, self._clock.now()):
+            log.warning("report_withheld", extra={"fields": {"id": number, "to": to}})
+            return
+        try:
+            await self._write(sent, number, ended, to)
+        except BaseException:
+            self._limit.give_back(to)
+            raise
+
+    async def _write(self, sent: QueuedMessage, number: int, ended: Sequence[Ended], to: str) -> None:
         report = await self._written(sent, number, ended, to)
         octets = format_report(report)
         queued = QueuedMessage(
