@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from valija.domain.pace import Pace, PaceLimits
 from valija.domain.queue import Delivered, RecipientEvent, RecipientState
 from valija.domain.text import message
 from valija.services import lane_connection, lane_hold
+from valija.services.dispatcher import FAR
 from valija.services.lane_hold import LaneHold
 from valija.store.memory_queue import MemoryQueue
 
@@ -42,7 +44,10 @@ class SharedLine(MemoryQueue):
 
     async def take_lane(self, account: str, now: datetime, seconds: float) -> bool:
         self.took += 1
-        return await self._ask()
+        free = await self._ask()
+        if free:
+            await self.end_leases(now, FAR)
+        return free
 
     async def renew_lane(self, account: str, seconds: float) -> bool:
         self.renewed += 1
@@ -288,4 +293,45 @@ async def test_what_was_delivered_is_stored_though_the_lane_is_lost_before(
     go_on.set()
     await settle()
     assert all_delivered(await office.states())
+    await office.stop()
+
+
+async def test_a_machine_that_stood_still_begins_nothing_when_it_goes_on(tmp_path: Path) -> None:
+    """Its time was over meanwhile, and another node has the lane; what was answered before anything else is looked at first."""
+    queue = SharedLine()
+    office = _office_on(queue, tmp_path, PaceLimits(connections=2))
+    await office.start()
+    for number in range(5):
+        await office.put(f"{number}@example.org")
+    await asyncio.sleep(0.02)
+    await settle()
+    begun = len(office.upstream.offered)
+    queue.anothers = True
+    time.sleep(0.7)  # noqa: ASYNC251 - the whole process stands still
+    await office.clock.advance(ANSWER_S)
+    await asyncio.sleep(0.02)
+    assert len(office.upstream.offered) == begun
+    await office.stop()
+
+
+async def test_a_machine_that_was_asleep_knows_that_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's clock stands still in a suspended machine; the lane is asked for anew before anything is begun."""
+    asleep = [0.0]
+    monkeypatch.setattr(lane_hold, "boot_time", lambda: time.monotonic() + asleep[0])
+    monkeypatch.setattr(lane_hold, "RENEW_S", 0.3)
+    queue = SharedLine()
+    office = _office_on(queue, tmp_path)
+    await office.start()
+    await asyncio.sleep(0.02)
+    await office.put("first@example.org")
+    await office.until(all_delivered)
+    asleep[0], queue.anothers = 60.0, True
+    await office.put("second@example.org")
+    await settle()
+    assert len(office.upstream.offered) == 1
+    queue.anothers = False
+    await asyncio.sleep(0.4)
+    await office.until(all_delivered)
     await office.stop()

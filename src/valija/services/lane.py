@@ -284,7 +284,8 @@ class Lane:
             self._pace.end(counted=counted)
         if judgement is None:
             taken_back = self._in_work.is_taken_back(leased.lease)
-            if self._d.gate(self.account).is_open and not taken_back:  # the account is not at fault
+            stopped = taken_back or not self._d.gate(self.account).is_open or not self.hold.is_sure()
+            if not stopped:  # the account is not at fault
                 await self._end_tries(Judgement(back), leased, entries)
             else:
                 await self._apply(back)
@@ -349,7 +350,7 @@ class Lane:
             try:
                 fitting, octets = await fit(message, envelope, connection.capabilities, read)
                 held = self._d.gate(self.account).held_at is not None
-                if held or not self._in_work.begin(leased.lease, entries):
+                if held or not self.hold.is_sure() or not self._in_work.begin(leased.lease, entries):
                     return None
                 found = await connection.send(fitting, octets)
             except NetError as error:  # TLS went wrong under way: as if it could not be opened

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -22,6 +23,11 @@ HOLD_S: Final = 30.0
 RENEW_S: Final = 10.0
 MARGIN_S: Final = 5.0
 AGAIN_S: Final = 1.0  # after a store that did not answer
+
+
+def boot_time() -> float:
+    """Return seconds that go on while the machine sleeps, which the loop's own do not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LaneHold:
@@ -44,7 +50,7 @@ class LaneHold:
         self._clock = clock
         self._account = account
         self._taken, self._lost, self._changed = taken, lost, changed
-        self._ends = 0.0
+        self._ends = self._ends_by_boot_time = 0.0
         self._ask = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.held = False
@@ -54,6 +60,10 @@ class LaneHold:
         """Begin to ask for the lane."""
         name = f"hold {self._account}"
         self._task = asyncio.create_task(kept_up(self._run, name, self._clock), name=name)
+
+    def is_sure(self) -> bool:
+        """Tell whether no other node can have the lane: a machine that stood still may not have seen yet that it ended."""
+        return not self._queue.shared or boot_time() < self._ends_by_boot_time
 
     def ask_now(self) -> None:
         """The lane may be free."""
@@ -88,11 +98,11 @@ class LaneHold:
                     await self._ask.wait()
 
     async def _take(self) -> float:
-        asked_at = asyncio.get_running_loop().time()
+        asked_at, asked_at_by_boot_time = asyncio.get_running_loop().time(), boot_time()
         if not await self._queue.take_lane(self._account, self._clock.now(), HOLD_S):
             return RENEW_S
         await self._taken()
-        self._ends = asked_at + HOLD_S - MARGIN_S
+        self._ends, self._ends_by_boot_time = (at + HOLD_S - MARGIN_S for at in (asked_at, asked_at_by_boot_time))
         if asyncio.get_running_loop().time() >= self._ends:
             return 0.0
         self.held = True
@@ -103,7 +113,7 @@ class LaneHold:
         return RENEW_S
 
     async def _renew(self) -> float:
-        asked_at = asyncio.get_running_loop().time()
+        asked_at, asked_at_by_boot_time = asyncio.get_running_loop().time(), boot_time()
         renewed = False
         try:
             async with asyncio.timeout_at(self._ends):
@@ -114,7 +124,7 @@ class LaneHold:
             if asyncio.get_running_loop().time() < self._ends:
                 raise
         if renewed:
-            self._ends = asked_at + HOLD_S - MARGIN_S
+            self._ends, self._ends_by_boot_time = (at + HOLD_S - MARGIN_S for at in (asked_at, asked_at_by_boot_time))
             return RENEW_S
         log.warning("lane_lost", extra={"fields": {"account": self._account}})
         self.held = False

@@ -26,6 +26,7 @@ IN_HAND: Final = 1000  # messages that come straight from who accepts them
 IN_HAND_OCTETS: Final = 4_194_304
 LEASE: Final = timedelta(hours=2)  # longer than the slowest message takes
 NOT_READ: Final = timedelta(seconds=5)
+NOT_SURE: Final = timedelta(seconds=1)  # that the lane is still this node's
 
 
 class Pause(NamedTuple):
@@ -132,6 +133,9 @@ class Leasing:
         """Lease what is due; return how long until there may be more, None: until somebody says so."""
         if not self._hold.held:
             return None
+        if not self._hold.is_sure():
+            self._hold.ask_now()
+            return NOT_SURE
         now = self._d.clock.now()
         if self.pause is not None:
             if now < self.pause.until:
