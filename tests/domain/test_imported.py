@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -232,6 +233,24 @@ def test_a_file_that_went_through_another_system_is_read() -> None:
     commented = '\ufeff{ // the client\n "client_id": "a//b\\"/*c*/", /* its\n secret */ "client_secret": "s" }'
     [account] = _found("\ufeff" + json.dumps(TOKEN), name="scan@example.com.json", configuration=commented).accounts
     assert (account.login, account.registration["client_id"]) == ("scan@example.com", 'a//b"/*c*/')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":"' + 'x\\"' * 60_000,
+        '{"a":"' + 'x\\"' * 60_000 + "\\",
+        "{" + "/* " * 60_000,
+        "{" + '"' * 190_000,
+        "{" + "//" * 90_000,
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    """Strings and comments without end are looked through once."""
+    begun = time.perf_counter()
+    with pytest.raises(InvalidFields):
+        _found(text)
+    assert time.perf_counter() - begun < 2
 
 
 def test_where_the_key_of_a_service_account_lies_is_not_its_client_id() -> None:

@@ -43,7 +43,8 @@ ROUNDS_LIMIT: Final = 5_000_000
 GOOGLE_TOKENS: Final = "https://accounts.google.com/o/oauth2/token"  # what sasl-xoauth2 takes where nothing is said
 _SERVER: Final = re.compile(r"(SMTP|POP)-\d{1,5}")
 _EXAMPLE: Final = "*** your"
-_COMMENT: Final = re.compile(r'("(?:[^"\\]|\\.)*+")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# strings, and comments; what has no end goes to the end
+_COMMENT: Final = re.compile(r'("(?:[^"\\]|\\.?)*+(?:"|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _BELOW: Final = re.compile(
     r"(/(?!oauth2/v1/).+?)(?:/protocol/openid-connect|/oauth2|/v1)/token/?"
 )  # Keycloak, ADFS, Okta
