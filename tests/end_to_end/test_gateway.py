@@ -109,6 +109,9 @@ def test_mail_that_was_taken_in_under_a_wrong_sender_address_leaves_once_it_is_m
     account = daemon.json("queue", "list")["accounts"][0]
     assert account["trouble"]["reason"] == "send_as_denied"
     assert _states(daemon) == ["queued"] * 2
+    told = daemon.ok("queue", "list", language="es")
+    assert "El servidor dice: 550 5.7.60 SendAsDenied" in told
+    assert "Próximo intento: 20" in told
     daemon.ok("smtp", "set", "--sender-address", ANA)
     _until(daemon, _all_delivered)
     _open_luis(daemon)

@@ -74,6 +74,10 @@ def print_account(account: dict[str, Any]) -> None:
             fg="red",
         )
         click.echo("  " + trouble["cure"])
+        if trouble["server_words"]:
+            click.secho("  " + _("Server's words: {words}").format(words=trouble["server_words"]), dim=True)
+        if account["probe_at"] and not account["held"]:
+            click.echo("  " + _("Next try: {when}").format(when=output.moment(account["probe_at"])))
     elif account["paused_until"]:
         why = account["paused_meaning"] or account["paused_why"]
         text = _("Waits until {when}: {why}") if why else _("Waits until {when}.")
