@@ -209,6 +209,21 @@ async def test_cancel_works_at_any_moment(machine: Machine) -> None:
         await machine.jobs.cancel(99, ANA)
 
 
+async def test_of_a_cancelled_job_all_that_is_in_the_queue_is_cancelled(machine: Machine) -> None:
+    """Though one of its messages has gone from there."""
+
+    async def send(run: JobRun) -> None:
+        await run.hand_on([99, await mail(run)])
+
+    job = await ended(machine, await machine.jobs.begin(CARD, send))
+    assert isinstance(job.state, Sending)
+    assert job.state.messages == (99, 1)
+    await machine.jobs.cancel(job.id, ANA)
+    stored = await machine.store.queue.load(1)
+    assert stored is not None
+    assert isinstance(stored.entries[0].state, MailFailed)
+
+
 @pytest.mark.parametrize("end", ["sent", "finished", "stopped", "broken"])
 async def test_an_end_that_cannot_be_stored_is_stored_when_the_store_is_back(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, end: str

@@ -325,9 +325,13 @@ async def test_a_scan_in_parts_is_sent_once_whenever_the_machine_is_stopped(
     assert {stored.message.recipients[-1].address for stored in found} == {"eva@example.com"}
 
 
+@pytest.mark.parametrize("at_another_node", [False, True])
 async def test_a_scan_that_is_cancelled_between_its_messages_sends_none(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_another_node: bool
 ) -> None:
+    """Whichever node of several is asked."""
+    (tmp_path / "other").mkdir()
+    asked = build(Configuration(), machine.store, SystemClock(), tmp_path / "other") if at_another_node else machine
     accept, second, cancelled = machine.store.queue.accept, asyncio.Event(), asyncio.Event()
 
     async def slow(*told: Any) -> int:
@@ -342,12 +346,29 @@ async def test_a_scan_that_is_cancelled_between_its_messages_sends_none(
     await machine.scan_settings.change({"size_limit_mb": 2}, actor=ANA)
     job = await machine.scans.begin(IN_PARTS, ANA, noisy(tmp_path, 4))
     await second.wait()
-    cancelling = asyncio.create_task(machine.jobs.cancel(job.id, ANA))
+    cancelling = asyncio.create_task(asked.jobs.cancel(job.id, ANA))
     await asyncio.sleep(0.05)
     cancelled.set()
     assert isinstance((await cancelling).state, Cancelled)
+    assert isinstance((await ended(machine, job)).state, Cancelled)
     for number in (1, 2):
         stored = await machine.store.queue.load(number)
         assert stored is not None
         assert isinstance(stored.entries[0].state, NotSent)
     assert await machine.store.queue.load(3) is None
+
+
+@pytest.mark.usefixtures("sane")
+async def test_a_scanner_that_works_for_a_job_cancelled_at_another_node_stops(machine: Machine, tmp_path: Path) -> None:
+    """As soon as this node looks; nothing of it is sent."""
+    (tmp_path / "other").mkdir()
+    other = build(Configuration(), machine.store, SystemClock(), tmp_path / "other")
+    job = await machine.scans.begin(FEEDER | {"resolution": 600, "colour": "colour"}, ANA)
+    async with machine.events.subscribe() as queue, asyncio.timeout(20):
+        while not (isinstance(event := await queue.get(), JobChanged) and event.done):
+            pass
+    assert isinstance((await other.jobs.cancel(job.id, ANA)).state, Cancelled)
+    await machine.jobs._look()
+    async with asyncio.timeout(3):
+        assert isinstance((await ended(machine, job)).state, Cancelled)
+    assert await machine.store.queue.list_messages(account=None, state=None, limit=9) == []

@@ -180,7 +180,8 @@ class FaxSender:
                 await worker.call("picture", path=str(target), out=str(run.picture))
         except PaperProblem as problem:
             raise JobStopped(problem.reason, problem.words) from None
-        await run.hand_on([await self._queue(run.job, 0, card.recipients)])
+        if not await run.is_cancelled():
+            await run.hand_on([await self._queue(run.job, 0, card.recipients)])
 
     async def _queue(self, job: StoredJob, attempt: int, to: Sequence[str]) -> int:
         """Put the mail for these recipients into the queue. Raises what :meth:`Outgoing.queue` raises."""

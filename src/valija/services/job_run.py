@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from valija.domain.account import Actor
+from valija.domain.account import MACHINE, Actor
 from valija.domain.job import (
     TITLE_LIMIT,
+    Cancelled,
     Detail,
     Finished,
     HandedOn,
@@ -83,9 +84,16 @@ class JobRun:
         """Write a line into the job's history."""
         await self.apply(Noted(self.desk.clock.now(), word.value, about))
 
+    async def is_cancelled(self) -> bool:
+        """Tell whether somebody at another node does not want the job any more; one at this node ends the work itself."""
+        job = await self.desk.store.jobs.load(self.id)
+        return job is None or isinstance(job.state, Cancelled)
+
     async def hand_on(self, messages: Sequence[int]) -> None:
-        """Say that the job is in the mail queue now."""
+        """Say that the job is in the mail queue now; what was queued of one that nobody wants any more is taken back."""
         await self.apply(HandedOn(self.desk.clock.now(), tuple(messages)))
+        if isinstance(self.job.state, Cancelled):
+            await self.desk.take_back(messages, MACHINE)
 
     async def finish(self, words: str = "") -> None:
         """Say that the job has come to its end."""

@@ -35,6 +35,7 @@ from valija.domain.errors import RequestError, StoreFull, UnknownName, ValijaErr
 from valija.domain.job import (
     Awaiting,
     CancelAsked,
+    Cancelled,
     Finished,
     JobCard,
     JobEvent,
@@ -207,13 +208,18 @@ class JobDesk:
             await asyncio.wait([task])
             await self._tidy(number)
         messages = job.state.messages if isinstance(job.state, Sending | Awaiting) else ()
-        if task is not None and job.card.kind in self.queued:
+        if (task is not None or job.node != await self.node()) and job.card.kind in self.queued:
             messages = tuple(await self.queued[job.card.kind](job))
-        with contextlib.suppress(UnknownName):  # what has gone from the queue need not be taken from it
-            await self._gateway.act("cancel", messages, actor)
+        await self.take_back(messages, actor)
         if job.card.kind in self.cancelled:
             await self.cancelled[job.card.kind](job)
         return changed or await self.job(number)
+
+    async def take_back(self, messages: Sequence[int], actor: Actor) -> None:
+        """Cancel messages of a job; what has gone from the queue need not be taken from it."""
+        there = [number for number in messages if await self.store.queue.load(number) is not None]
+        with contextlib.suppress(UnknownName):
+            await self._gateway.act("cancel", there, actor)
 
     # --- in the background ------------------------------------------------------------------------------------------------
 
@@ -336,6 +342,8 @@ class JobDesk:
         for number, event in list(self._unstored.items()):
             if await self._safely(self.apply(number, event)) and self._unstored.get(number) is event:
                 del self._unstored[number]
+        for number in list(self._running):
+            await self._safely(self._stop_if_cancelled(number))
         for number in sorted(self._followed):
             try:
                 await self._safely(self._look_at(number))
@@ -353,6 +361,12 @@ class JobDesk:
             await self.fail(number, reason, words)
         except (ValijaError, OSError) as why:
             log.warning("job_not_stored", extra={"fields": {"job": number, "why": str(why)}})
+
+    async def _stop_if_cancelled(self, number: int) -> None:
+        """End a work whose job somebody has cancelled at another node."""
+        job, task = await self.store.jobs.load(number), self._running.get(number)
+        if job is not None and isinstance(job.state, Cancelled) and task is not None:
+            task.cancel()
 
     async def _look_at(self, number: int) -> None:
         job = await self.store.jobs.load(number)

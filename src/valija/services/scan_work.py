@@ -254,7 +254,11 @@ class ScanWork:
         """Put all messages of a scan into the queue; of one that is taken up ``again`` those that are not there."""
         there = await self._outgoing.find(mail_name(run.job), PAGES_LIMIT) if again else []
         known = {queued.message_id.partition("@")[0]: queued.id for queued in there}
-        numbers = [known.get(mail.message_id) or (await self._outgoing.queue(mail)).id for mail in mails]
+        numbers: list[int] = []
+        for mail in mails:
+            if await run.is_cancelled():
+                break
+            numbers.append(known.get(mail.message_id) or (await self._outgoing.queue(mail)).id)
         await run.hand_on(numbers)
 
     async def queued(self, job: StoredJob) -> list[int]:
