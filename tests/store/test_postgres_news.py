@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -122,6 +124,24 @@ async def test_a_silent_connection_is_asked_whether_it_is_there(nodes: Nodes, mo
     assert int(asked) >= 1
     await one.queue.accept(queued(), Body())
     assert await waiting == Change(K.MAIL, "smtp")
+
+
+async def test_a_connection_that_is_there_and_says_nothing_any_more_is_replaced(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon: what is stopped at another node meanwhile is not heard of."""
+    for name, seconds in (("HEARTBEAT_S", 0.1), ("ANSWERS_WITHIN_S", 0.2), ("AGAIN_S", 0.05)):
+        monkeypatch.setattr(postgres_nodes, name, seconds)
+    node = await nodes.open()
+    ear = Ear(node)
+    assert await ear.next() == Change(K.ANYTHING)
+    listening = "SELECT pid FROM pg_stat_activity WHERE datname = 'kept' AND query LIKE 'LISTEN%'"
+    process = int(nodes.sql(listening))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        assert await ear.next(3) == Change(K.ANYTHING)
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 async def test_one_node_refreshes_an_account_and_the_next_one_finds_what_it_brought(nodes: Nodes) -> None:

@@ -32,7 +32,8 @@ from valija.store.work import Work, do, one
 
 CHANNEL: Final = "valija"
 GRACE_S: Final = 15.0
-HEARTBEAT_S: Final = 30.0
+HEARTBEAT_S: Final = 10.0
+ANSWERS_WITHIN_S: Final = 5.0  # else news is taken for lost, and what was stopped meanwhile is looked for
 NEWS_LIMIT: Final = 1000  # different ones; more are told as one
 AGAIN_S: Final = 1.0
 SHIFT_NOTED: Final = timedelta(seconds=2)
@@ -163,7 +164,8 @@ class _News:
                 async with asyncio.timeout(max(ask_at - time.monotonic(), 0)):
                     await self._more.wait()
             if time.monotonic() >= ask_at:
-                await ask(connection)
+                async with asyncio.timeout(ANSWERS_WITHIN_S):
+                    await ask(connection)
                 ask_at = time.monotonic() + HEARTBEAT_S
             self._more.clear()
             heard, self._heard = self._heard, {}
