@@ -470,6 +470,22 @@ async def test_who_asks_for_a_try_waits_for_no_pause_but_the_providers_own(offic
         assert len(office.upstream.offered) == 1
 
 
+async def test_who_asks_for_a_try_does_not_lose_why_the_provider_wants_a_long_pause(office: Office) -> None:
+    """The mailbox has sent what it may: that is still what is said, until it is over."""
+    office.upstream.answer = lambda _envelope: (
+        "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"
+    )
+    await office.put()
+    await office.clock.advance(5)
+    office.dispatcher.forgive(ACCOUNT)
+    office.dispatcher.wake(ACCOUNT)
+    await office.clock.advance(5)
+    pause = office.dispatcher.pause_of(ACCOUNT)
+    assert pause is not None
+    assert pause.reason == "sending_quota"
+    assert len(office.upstream.offered) == 1
+
+
 async def test_a_connection_that_is_kept_dies_with_its_token(office: Office) -> None:
     """Whoever deletes a token is promised that nothing is sent with it any more."""
     await office.put()

@@ -94,13 +94,16 @@ class Lane:
         self._settings_age += 1
         self._leasing.read_limits_anew()
         self._connections.forget()
-        self.forgive()
+        self.senders.forget()
+        self._trouble.over()
         self.wake()
 
     def forgive(self) -> None:
         """Wait no longer for what passes, and try refused senders again; the provider's own pace is kept all the same."""
         self.senders.forget()
-        self._trouble.over()
+        wait = self._pace.wait(1)
+        if wait is None or wait <= LONG_WAIT:  # else it would only begin anew, without its reason
+            self._trouble.over()
 
     async def stop(self) -> None:
         """Finish what is under way, give the rest back."""
