@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import time
 import traceback
 from dataclasses import dataclass
 
@@ -96,13 +97,24 @@ def test_settings_have_the_manuals_defaults() -> None:
         ("port", [1, 65535, "25"]),
         ("timeout", [1, 600]),
         ("check_interval", [0, 480]),
-        ("server", ["a.b", "10.0.0.1", "::1", ""]),
+        ("server", ["a.b", "a.b.", "a-b_c.x", "x" * 63 + ".y", "10.0.0.1", "::1", ""]),
     ],
 )
 def test_what_fits_is_taken(field: str, good: list[object]) -> None:
     """The ends of every range."""
     for value in good:
         parse_changes(PopSettings(), {field: value})
+
+
+@pytest.mark.parametrize(
+    "server", ["a" * 30 + "!", "mail.a-company-with-a-long-name.example.com:587", "a" * 64 + ".x", "a..b"]
+)
+def test_a_server_that_is_none_is_refused_in_no_time(server: str) -> None:
+    """A port that was pasted with it, a label that is too long: there is one way to read a name, not 2 to the n."""
+    begun = time.perf_counter()
+    with pytest.raises(InvalidFields):
+        parse_changes(PopSettings(), {"server": server})
+    assert time.perf_counter() - begun < 1
 
 
 def test_all_problems_are_named_at_once() -> None:

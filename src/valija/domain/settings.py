@@ -76,7 +76,10 @@ FIELD_LABELS: Final[Mapping[str, str]] = {
 }
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(
+    rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?"
+)  # dots between labels: else a long name has 2^n readings
 _IPV6 = re.compile(r"\[?[0-9A-Fa-f:.]{2,45}(?:%[\w.-]{1,32})?\]?")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+\.?[^\s@<>,;:\"()\\]*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
