@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -205,3 +206,11 @@ def test_any_text_is_a_report_or_none(text: str) -> None:
         parse_status(before + text)
         parse_notification(before + text)
         message_id_of(before + text)
+
+
+@pytest.mark.parametrize("value", ["a" * 60_000, "a/" * 30_000, "a" + " " * 60_000])
+def test_a_disposition_that_is_none_is_read_in_no_time(value: str) -> None:
+    """Whatever somebody sends."""
+    begun = time.perf_counter()
+    assert parse_notification(f"Disposition: {value}\r\n") is None
+    assert time.perf_counter() - begun < 1

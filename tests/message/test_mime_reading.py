@@ -296,3 +296,34 @@ def test_html_becomes_what_it_says_and_nothing_is_fetched() -> None:
     html = "<html><head><title>t</title><style>p{}</style></head><p>Hola&nbsp;<b>Ana</b><br>2&lt;3<script>x()</script><img src=http://x/y>"
     assert text_of_html(html).split() == ["Hola", "Ana", "2<3"]
     assert text_of_html("<![[") is not None
+    assert text_of_html(
+        "a <b title='>'>b</B><!-- > --> <c\nd>e</c><SCRIPT a='<'>1<2</Script >f<?g?><!h>i <i j=it's>k</i> <3 &amp; &#60;"
+    ) == ("a b efi k <3 & <")
+    assert text_of_html("one<p>two<p> <p>\n three<br>four") == "one\ntwo\n\nthree\nfour"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<a ",
+        "<!--",
+        "</",
+        '<a b="',
+        "<a b='",
+        "<?",
+        "<![CDATA[",
+        "<!a ",
+        "<b> ",
+        "<br> ",
+        "<script>",
+        "<style><",
+        "&",
+        "&#1",
+    ],
+)
+def test_a_hostile_page_takes_no_longer_than_another(piece: str) -> None:
+    """Nothing in it has an end."""
+    begun = time.perf_counter()
+    text_of_html(piece * (400_000 // len(piece)) + ">")
+    assert time.perf_counter() - begun < 4

@@ -14,5 +14,8 @@ _AS_WRITTEN: Final[dict[str, Any]] = {"strict": False} if hasattr(email.utils, "
 
 
 def read_addresses(values: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (name, address) of each mailbox in the fields; an address that cannot be read is empty."""
-    return email.utils.getaddresses(list(values), **_AS_WRITTEN)
+    """Return (name, address) of each mailbox in the fields; an address that cannot be read is empty. Never fails."""
+    try:
+        return email.utils.getaddresses(list(values), **_AS_WRITTEN)
+    except RecursionError:  # thousands of comments or groups, each inside the other
+        return [("", "")]

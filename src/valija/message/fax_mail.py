@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from html.parser import HTMLParser
+from html import unescape
 from typing import Final
 
 from valija.message.mime_reading import PartHead
@@ -67,42 +67,31 @@ def kind_of(head: PartHead, beginning: bytes) -> PartKind:
     return PartKind.TEXT if head.media_type.startswith("text/") and b"\0" not in beginning else PartKind.OTHER
 
 
-class _Text(HTMLParser):
-    """Keeps what a page would show."""
-
-    _HIDDEN: Final = frozenset({"script", "style", "head", "title", "template"})
-    _BREAKS: Final = frozenset(
-        {"p", "br", "div", "tr", "li", "h1", "h2", "h3", "h4", "table", "blockquote", "pre", "hr"}
-    )
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.out: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag in self._HIDDEN:
-            self._hidden += 1
-        elif tag in self._BREAKS:
-            self.out.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._HIDDEN:
-            self._hidden = max(self._hidden - 1, 0)
-        elif tag in self._BREAKS:
-            self.out.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.out.append(re.sub(r"\s+", " ", data))
+_HIDDEN: Final = frozenset({"script", "style", "head", "title", "template"})
+_AS_IT_STANDS: Final = ("script", "style")  # what is in them is no markup
+_BREAKS: Final = frozenset({"p", "br", "div", "tr", "li", "h1", "h2", "h3", "h4", "table", "blockquote", "pre", "hr"})
+# A comment or declaration, a tag, or text. What has no end goes to the end, so that each character is looked at once.
+_PIECE: Final = re.compile(
+    r"<!--.*?(?:-->|\Z)|<[!?][^>]*+(?:>|\Z)"
+    r"""|<(?P<ends>/?)(?P<tag>[A-Za-z][^\s/>]*+)(?:=\s*+"[^"]*+(?:"|\Z)|=\s*+'[^']*+(?:'|\Z)|[^>])*+(?:>|\Z)"""
+    r"|(?P<text>[^<]++|<)",
+    re.DOTALL,
+)
 
 
 def text_of_html(html: str) -> str:
-    """Return what a page says, without its looks; nothing is fetched. Never fails."""
-    reader = _Text()
-    try:
-        reader.feed(html[:TEXT_LIMIT])
-        reader.close()
-    except (ValueError, AssertionError, RecursionError):  # what the parser makes of hostile declarations
-        return "".join(reader.out).strip()
-    return re.sub(r"[ \t]*\n[ \t]*(?:\n[ \t]*)+", "\n\n", "".join(reader.out)).strip()
+    """Return what a page says, without its looks; nothing is fetched. Never fails, and takes no longer for a hostile one."""
+    html, at, hidden, out = html[:TEXT_LIMIT], 0, 0, []
+    while (piece := _PIECE.match(html, at)) is not None:
+        at, tag = piece.end(), (piece["tag"] or "").lower()
+        if piece["text"] and not hidden:
+            out.append(re.sub(r"\s+", " ", unescape(piece["text"])))
+        elif tag in _HIDDEN:
+            hidden = max(hidden - 1, 0) if piece["ends"] else hidden + 1
+        elif tag in _BREAKS:
+            out.append("\n")
+        if tag in _AS_IT_STANDS and not piece["ends"]:
+            end = re.compile(rf"</{tag}", re.IGNORECASE).search(html, at)
+            at = end.start() if end is not None else len(html)
+    text = re.sub(r"[ \t]{2,}", " ", "".join(out))  # else a long row of them is looked through from each one on
+    return re.sub(r" ?\n ?(?:\n ?)+", "\n\n", text).strip()

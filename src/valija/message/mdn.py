@@ -29,7 +29,8 @@ from valija.message.mime_fields import readable
 from valija.message.mime_reading import MessageHead
 
 REQUEST: Final = "Disposition-Notification-To"
-_DISPOSITION: Final = re.compile(r"([\w-]+)\s*/\s*([\w-]+)\s*;\s*([\w-]+)\s*(?:/\s*([^\r\n]{1,200}))?", re.ASCII)
+_WORD: Final = r"([\w-]{1,60})"
+_DISPOSITION: Final = re.compile(rf"{_WORD}\s*/\s*{_WORD}\s*;\s*{_WORD}\s*(?:/\s*([^\r\n]{{1,200}}))?", re.ASCII)
 _LISTED: Final = ("list-id", "list-post", "list-unsubscribe")
 
 

@@ -47,7 +47,7 @@ LOOK_S: Final = 60.0
 SENDER_LIMIT: Final = 320
 MESSAGE_ID_LIMIT: Final = 990
 STRANGERS: Final = Limits(processor_s=120, clock_s=240.0)  # one bad file must not hold up the others for long
-_IN_BRACKETS: Final = re.compile(r"<([^<>\s]+@[^<>\s]+)>\s*$")
+_IN_BRACKETS: Final = re.compile(r"<([^<>\s]{1,255}@[^<>\s]{1,255})>\s*$")
 Say = Callable[[Message | str, str], str]
 
 
