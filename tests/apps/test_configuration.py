@@ -40,6 +40,7 @@ async def test_the_schedule_of_the_file_is_the_dispatchers(tmp_path: Path) -> No
         ("[gateway.tls.smtp]\ncertificate = 'a.pem'\n", "gateway.tls.smtp.key: is missing"),
         ("[gateway]\nkey = 'a.key'\n", "gateway.certificate: is missing"),
         ("[web]\ncertificate = 'a.pem'\n", "web.key: is missing"),
+        ("[gateway]\nmay_send_as = ['@a.test', 'ana']\n", "gateway.may_send_as: ana is no address and no @domain"),
         ("[gateway.tls.smpt]\nlegacy = true\n", "gateway.tls.smtp?"),
         ("[gateway.tls.smtp]\nlegcy = true\n", "gateway.tls.smtp.legacy?"),
     ],

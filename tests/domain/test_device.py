@@ -15,6 +15,7 @@ from valija.domain.device import (
     SenderDecision,
     TlsPolicy,
     decide_sender,
+    is_own,
     find_by_address,
     parse_device,
     qualify,
@@ -146,7 +147,18 @@ def test_a_sender_that_the_mailbox_may_not_use_is_rewritten(
 ) -> None:
     """As the device is set."""
     device = replace(RICOH, rewriting=rewriting)
-    assert decide_sender(device, named, MAILBOX, ["alias@example.com"]) == decision
+    assert decide_sender(device, named, MAILBOX, ("alias@example.com",)) == decision
+
+
+def test_what_the_mailbox_may_send_as_stays_where_the_device_may_name_it() -> None:
+    """An address, or all of a domain; not for a device that is always rewritten, nor past its own list."""
+    rights = ("fax@example.com", "@sales.example.com")
+    for address in ("Fax@example.com", "ana@SALES.example.com"):
+        assert is_own(RICOH, rights, address)
+        assert not is_own(replace(RICOH, rewriting=Rewriting.ALWAYS), rights, address)
+        assert not is_own(replace(RICOH, senders=("luis@example.com",)), rights, address)
+    assert not is_own(RICOH, rights, "boss@example.com")
+    assert not is_own(RICOH, (), "fax@example.com")
 
 
 def test_a_sender_that_is_not_allowed_is_refused() -> None:

@@ -98,6 +98,35 @@ async def test_a_person_in_from_behind_the_mailboxs_own_envelope_is_no_sender_th
     assert (b"Reply-To: Ana <ana@x.test>\r\n" in copy.wire) == (goes_as == MAILBOX)
 
 
+@pytest.mark.parametrize(
+    ("rewriting", "envelope", "author", "goes_as", "shown_as"),
+    [
+        ("foreign", "fax@x.test", "fax@x.test", "fax@x.test", "fax@x.test"),
+        ("foreign", "fax@x.test", "ana@sales.test", "fax@x.test", "ana@sales.test"),
+        ("foreign", MAILBOX, "ana@sales.test", MAILBOX, "ana@sales.test"),
+        ("foreign", "fax@x.test", "boss@x.test", "fax@x.test", "fax@x.test"),
+        ("foreign", "boss@x.test", "ana@sales.test", MAILBOX, "ana@sales.test"),
+        ("always", "fax@x.test", "ana@sales.test", MAILBOX, MAILBOX),
+    ],
+)
+async def test_what_the_mailbox_has_the_right_to_send_as_goes_out_as_it_is(
+    tmp_path: Path, upstream: Upstream, rewriting: str, envelope: str, author: str, goes_as: str, shown_as: str
+) -> None:
+    """Send As, as providers call it, of addresses or a whole domain: in the envelope and in From."""
+    running = RunningGateway(tmp_path, upstream.port, may_send_as=["fax@x.test", "@sales.test"])
+    await running.start()
+    await running.add_device("Old fax", ranges=["127.0.0.1"], tls="offered", rewriting=rewriting)
+    async with await Client.connect(running.port) as client:
+        await _hand_in(client, envelope.encode())
+        await client.send(b"From: Ana <%b>\r\nSubject: scan\r\n\r\nhello\r\n.\r\n" % author.encode())
+        assert code(await client.reply()) == 250
+    await running.until_all_delivered()
+    [copy] = upstream.taken()
+    assert copy.sender.strip("<>") == goes_as
+    assert b"From: Ana <%b>\r\n" % shown_as.encode() in copy.wire
+    await running.stop()
+
+
 @pytest.mark.parametrize("envelope_id", [b"a+0D+0Ab", b"+00", b"+C3+B1", b"x" * 101])
 async def test_an_envelope_id_that_a_provider_would_refuse_is_refused_here(
     office: RunningGateway, envelope_id: bytes

@@ -13,8 +13,10 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from valija.domain.device import parse_senders
 from valija.domain.errors import ConfigurationError, InvalidFields
 from valija.domain.retry_schedule import RetrySchedule, check_schedule
+from valija.domain.settings import BadValue
 from valija.domain.text import N_, Message, message
 from valija.protocol.smtp_path import is_address
 
@@ -115,7 +117,8 @@ class Gateway(_Section):
     is TLS from the first octet (465); ``pop3_port`` offers STLS (110), ``pop3s_port`` begins with TLS (995). ``host`` is an
     address to listen at; ``::`` is all, of IPv6 and of IPv4. Without
     certificate and key (PEM) the web page's are used. ``report_copy_to`` is an operator's address that hears of each message
-    that cannot be delivered. What passes is tried again ``retry_delays_s`` after the first, second, ... try, the last one from
+    that cannot be delivered. ``may_send_as``: addresses and @domains, besides its own, that the mailbox has the right to send
+    as. What passes is tried again ``retry_delays_s`` after the first, second, ... try, the last one from
     then on, and given up after ``lifetime_hours``.
     """
 
@@ -132,6 +135,7 @@ class Gateway(_Section):
     connections: int = Field(default=2000, ge=1, le=20000)
     connections_per_address: int = Field(default=50, ge=1, le=20000)
     report_copy_to: str = Field(default="", max_length=254)
+    may_send_as: tuple[str, ...] = ()
     retry_delays_s: tuple[int, ...] = RetrySchedule().delays
     lifetime_hours: float = Field(default=120.0, ge=0, le=1e6, allow_inf_nan=False)
 
@@ -201,6 +205,10 @@ def load_configuration(path: Path | None) -> Configuration:
     if copy_to and not is_address(copy_to):
         problem = message(N_("must be an e-mail address such as scanner@example.com"))
         raise _wrong(path, "gateway.report_copy_to", problem)
+    try:
+        parse_senders(list(configuration.gateway.may_send_as))
+    except BadValue as error:
+        raise _wrong(path, "gateway.may_send_as", error.problem) from None
     return configuration
 
 

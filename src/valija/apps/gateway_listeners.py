@@ -115,6 +115,7 @@ class GatewayListeners:
             host_name=local_name(),
             tls=True,
             is_learning=gateway.learning.is_on,
+            may_send_as=self._settings.may_send_as,
         )
 
     def _collection(self) -> Collection:

@@ -128,7 +128,7 @@ def parse_device(
         "account": named(accounts),
         "mailbox": named(("", *mailboxes)),
         "ranges": _ranges,
-        "senders": _senders,
+        "senders": parse_senders,
         "rewriting": one_of(Rewriting),
         "tls": one_of(TlsPolicy),
         "language": _language,
@@ -177,20 +177,25 @@ class SenderDecision:
     in_head: bool = False
 
 
-def decide_sender(device: Device, named: str, mailbox: str, may_send_as: Collection[str] = ()) -> SenderDecision:
+def decide_sender(device: Device, named: str, mailbox: str, may_send_as: tuple[str, ...] = ()) -> SenderDecision:
     """Decide about the sender that a device named.
 
-    ``mailbox`` is the account's address, ``may_send_as`` further ones that it may use. The empty path (a report's) belongs
-    to nobody, so it is never rewritten.
+    ``mailbox`` is the account's address, ``may_send_as`` further ones, or @domains, that it has the right to use. The empty
+    path (a report's) belongs to nobody, so it is never rewritten.
     """
     if device.senders and not may_name(device.senders, named):
         return SenderDecision(allowed=False)
     if named == "" or device.rewriting is Rewriting.NEVER:
         return SenderDecision(allowed=True, reverse_path=named)
-    if device.rewriting is Rewriting.FOREIGN and any(_same(named, own) for own in (mailbox, *may_send_as)):
+    if _same(named, mailbox) or is_own(device, may_send_as, named):
         return SenderDecision(allowed=True, reverse_path=named, in_head=True)
-    rewritten = not _same(named, mailbox)
-    return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=rewritten, in_head=True)
+    return SenderDecision(allowed=True, reverse_path=mailbox, rewritten=True, in_head=True)
+
+
+def is_own(device: Device, may_send_as: tuple[str, ...], address: str) -> bool:
+    """Tell whether an address that a device wrote stays, since its mailbox has the right to send as it."""
+    allowed = not device.senders or may_name(device.senders, address)
+    return device.rewriting is Rewriting.FOREIGN and allowed and may_name(may_send_as, address)
 
 
 def qualify(address: str, mailbox: str) -> str:
@@ -278,7 +283,8 @@ def _ranges(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _senders(value: Any) -> tuple[str, ...]:
+def parse_senders(value: Any) -> tuple[str, ...]:
+    """Return addresses and @domains. Raises :class:`BadValue`."""
     found = _list(value, SENDERS_LIMIT)
     for item in found:
         local, at, domain = item.rpartition("@")

@@ -108,7 +108,7 @@ class Mending:
     """What to write.
 
     ``message_id`` makes one, for a head without; ``sender``: the envelope's, for a head without From. ``mailbox``: the address
-    that the message goes out as, empty to leave its sender as it is.
+    that the message goes out as, empty to leave its sender as it is; ``is_own`` tells whether another one may stand there.
     """
 
     received: str
@@ -116,6 +116,7 @@ class Mending:
     message_id: Callable[[], str]
     sender: str
     mailbox: str = ""
+    is_own: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def mend_head(head: bytes, mending: Mending) -> MendedHead:
     own_id = _clean(_first(fields, b"message-id"))
     message_id = own_id or f"<{mending.message_id()}>"
     out = [_field("Received", mending.received)]
-    if mending.mailbox and not _is_from(kept, mending.mailbox):
+    if mending.mailbox and not _is_from(kept, mending.mailbox, mending.is_own):
         kept, added = _as_mailbox(kept, mending.mailbox)
         out += added
     elif b"from" not in names:
@@ -198,15 +199,16 @@ def _date_of(second: datetime) -> str:
     return format_datetime(second)
 
 
-def _is_from(kept: list[tuple[bytes, bytes]], mailbox: str) -> bool:
-    """Tell whether the head names the mailbox as its sender, and nobody else."""
+def _is_from(kept: list[tuple[bytes, bytes]], mailbox: str, is_own: Callable[[str], bool] | None = None) -> bool:
+    """Tell whether the head names the mailbox as its sender, or another address of its own, and nobody else."""
     senders = [field.partition(b":")[2] for name, field in kept if name in (b"from", b"sender")]
     if not senders or sum(name == b"from" for name, _octets in kept) != 1:
         return False
     for octets in senders:
         value = octets.replace(b"\r\n", b"").strip().decode("utf-8", "replace")
         plain = value.count("@") == 1 and value.casefold().endswith(f"<{mailbox.casefold()}>")  # by far the most
-        if not plain and [a.casefold() for _name, a in read_addresses([value]) if a] != [mailbox.casefold()]:
+        found = [mailbox.casefold()] if plain else [a.casefold() for _name, a in read_addresses([value]) if a]
+        if found != [mailbox.casefold()] and not (is_own is not None and len(found) == 1 and is_own(found[0])):
             return False
     return True
 

@@ -59,7 +59,8 @@ class Origin:
 class IncomingEnvelope:
     """What the client said, and what was decided about it: ``reverse_path`` is what goes on, ``named`` what it had named.
 
-    ``in_head``: From must name the reverse-path as well. ``authors``: addresses or @domains that From may name; empty for any.
+    ``in_head``: From must name the reverse-path as well, or what ``is_own``. ``authors``: addresses or @domains that From may
+    name; empty for any.
     """
 
     account: str
@@ -71,6 +72,7 @@ class IncomingEnvelope:
     ret: str = ""
     in_head: bool = False
     authors: tuple[str, ...] = ()
+    is_own: Callable[[str], bool] | None = None
 
 
 class Intake:
@@ -234,6 +236,7 @@ class IncomingMail:
             message_id=lambda: f"{secrets.token_hex(16)}@{domain if domain.isascii() else 'valija.invalid'}",
             sender=envelope.named or envelope.reverse_path,
             mailbox=envelope.reverse_path if envelope.in_head else "",
+            is_own=envelope.is_own,
         )
 
     def _add(self, data: bytes) -> Awaitable[None] | None:

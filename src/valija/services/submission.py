@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from valija.domain.clock import Clock
-from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, plain_address, qualify
+from valija.domain.device import Device, SenderDecision, TlsPolicy, decide_sender, is_own, plain_address, qualify
 from valija.domain.device_hints import LOGIN_IN_CLEAR, MAIL_IN_CLEAR, MAY_NOT_SEND, NOT_KNOWN, NOTHING_SENT
 from valija.domain.errors import ValijaError
 from valija.domain.queued_message import QueuedRecipient
@@ -72,6 +73,7 @@ class Submission(SmtpHandler):
         tls: bool,
         is_learning: Callable[[], bool] = lambda: False,
         size_limit: int = SIZE_LIMIT,
+        may_send_as: tuple[str, ...] = (),
     ) -> None:
         self.devices = devices
         self.intake = intake
@@ -80,6 +82,7 @@ class Submission(SmtpHandler):
         self.tls = tls
         self.size_limit = size_limit
         self.is_learning = is_learning
+        self.may_send_as = may_send_as
         self._ask_upstream = upstream
         self._upstream = Upstream("", None)
         self._upstream_read = float("-inf")
@@ -209,7 +212,7 @@ class DeviceVisit(SmtpVisit):
             return NO_ROOM
         self._mailbox = upstream.mailbox
         named = qualify(path.address, upstream.mailbox)
-        decision = decide_sender(device, named, upstream.mailbox)
+        decision = decide_sender(device, named, upstream.mailbox, self._server.may_send_as)
         if not decision.allowed:
             self._saw(device, f"{MAY_NOT_SEND} {named}")
             return NO_SENDER
@@ -265,6 +268,7 @@ class DeviceVisit(SmtpVisit):
             transaction.sender.parameters.get("RET", "").upper(),
             decision.in_head,
             () if decision.in_head else device.senders,
+            partial(is_own, device, self._server.may_send_as) if self._server.may_send_as else None,
         )
         kind = "ESMTP" if transaction.extended else "SMTP"
         kind += ("S" if transaction.secure else "") + ("A" if self._by_login else "")  # RFC 3848
