@@ -15,8 +15,8 @@ from valija.domain.device import (
     SenderDecision,
     TlsPolicy,
     decide_sender,
-    is_own,
     find_by_address,
+    is_own,
     parse_device,
     qualify,
 )
