@@ -130,3 +130,36 @@ async def test_a_full_batch_waits_for_nobody(writes: Writes, clock: Clock) -> No
     numbers = list(range(TOGETHER + 2))
     assert await asyncio.gather(*(to.write(n) for n in numbers)) == numbers
     assert engine.commits == [numbers[:TOGETHER], numbers[TOGETHER:]]
+
+
+async def test_who_is_told_goes_on_before_the_next_commit_begins(
+    writes: Writes, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers of one batch are the loop's work: what waits already goes with what comes of them, not alone before it."""
+    to, engine = writes
+    monkeypatch.setattr(together, "TOGETHER", 2)
+
+    async def twice(number: int) -> None:
+        await to.write(number)
+        clock.at += BUSY_S
+        await to.write(number + 10)
+
+    await asyncio.gather(twice(0), twice(1), to.write(2))
+    assert engine.commits == [[0, 1], [2, 10], [11]]
+
+
+async def test_who_is_cancelled_is_written_all_the_same(writes: Writes) -> None:
+    """The others of the batch get what is theirs, and who else is told hears of it before the caller goes on."""
+    to, engine = writes
+    heard: list[int | None] = []
+
+    async def write(number: int) -> bool:
+        return await to.write(number, heard.append) in heard
+
+    asked = [asyncio.create_task(write(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    asked[1].cancel()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert engine.commits == [heard] == [[0, 1, 2]]
+    assert isinstance(found.pop(1), asyncio.CancelledError)
+    assert found == [True, True]

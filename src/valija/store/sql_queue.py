@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -82,8 +81,7 @@ class SqlQueue(ABC):
     async def accept_leased(
         self, message: QueuedMessage, body: Body, until: datetime, taken: Callable[[Leased | None], None]
     ) -> int:
-        def settled(future: asyncio.Future[int | Leased]) -> None:
-            stored = None if future.cancelled() or future.exception() is not None else future.result()
+        def settled(stored: int | Leased | None) -> None:
             taken(stored if isinstance(stored, Leased) else None)
 
         try:

@@ -36,24 +36,22 @@ class Together(Generic[T, R]):
         self._work = work
         self._batches = batches  # under way at one moment
         self._may_repeat = may_repeat
-        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._waiting: list[_Waiting[T, R]] = []
         self._running = 0
 
-    async def write(self, item: T, settled: Callable[[asyncio.Future[R]], None] | None = None) -> R:
+    async def write(self, item: T, settled: Callable[[R | None], None] | None = None) -> R:
         """Write an item in the next batch; return its result once that is durable. Raises store errors.
 
-        ``settled`` is called with what came of it, whether the caller still waits or not.
+        A caller who is cancelled does not stop the write. ``settled`` is called before the caller goes on, and whether it still
+        waits or not: with the result, or None if there is none.
         """
         self._db.check_open()
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_notice)
-        if settled is not None:
-            future.add_done_callback(settled)
-        self._waiting.append((item, future))
+        self._waiting.append(_Waiting(item, future, settled))
         if self._running < self._batches:
             self._running += 1
             self._db.start(self._run())
-        return await asyncio.shield(future)
+        return await future
 
     async def _run(self) -> None:
         try:
@@ -84,10 +82,9 @@ class Together(Generic[T, R]):
                 raise
         return await self._db.commit(lambda: self._work(items))
 
-    async def _write(self, batch: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
-        items = [item for item, _future in batch]
+    async def _write(self, batch: Sequence[_Waiting[T, R]]) -> None:
         try:
-            results = await self._commit(items)
+            results = await self._commit([one.item for one in batch])
         except StoreUnreachable as error:  # it may be done or not
             _fail(batch, error)
         except Exception as error:
@@ -97,16 +94,29 @@ class Together(Generic[T, R]):
             for one in batch:  # who does not fit fails alone
                 await self._write([one])
         else:
-            for (_item, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+            for one, result in zip(batch, results, strict=True):
+                one.tell(result)
+                if not one.future.done():  # the caller may be gone
+                    one.future.set_result(result)
 
 
-def _fail(batch: Sequence[tuple[object, asyncio.Future[R]]], error: BaseException) -> None:
-    for _item, future in batch:
-        future.set_exception(error)
+class _Waiting(Generic[T, R]):
+    """An item, the future that its caller waits for itself (a turn of the loop less than by a shield), who else hears of it."""
+
+    __slots__ = ("future", "item", "settled")
+
+    def __init__(self, item: T, future: asyncio.Future[R], settled: Callable[[R | None], None] | None) -> None:
+        self.item = item
+        self.future = future
+        self.settled = settled
+
+    def tell(self, result: R | None) -> None:
+        if self.settled is not None:
+            self.future.get_loop().call_soon(self.settled, result)
 
 
-def _notice(future: asyncio.Future[R]) -> None:
-    """A caller who is gone does not hear of a failure, and nobody complains of that."""
-    if not future.cancelled():
-        future.exception()
+def _fail(batch: Sequence[_Waiting[T, R]], error: BaseException) -> None:
+    for one in batch:
+        one.tell(None)
+        if not one.future.done():
+            one.future.set_exception(error)
