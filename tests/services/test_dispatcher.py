@@ -15,7 +15,19 @@ from fakes import START, FakeClock, settle
 from valija.domain.account_gate import Gate
 from valija.domain.errors import ConsentNeeded, TryLater
 from valija.domain.pace import PaceLimits
-from valija.domain.queue import Deferred, Delivered, Failed, FailureCause, Queued, RecipientState, RetryAsked
+from valija.domain.queue import (
+    CancelAsked,
+    Deferred,
+    Delivered,
+    Failed,
+    FailureCause,
+    Held,
+    HoldAsked,
+    InFlight,
+    Queued,
+    RecipientState,
+    RetryAsked,
+)
 from valija.domain.queued_message import QueuedMessage, QueuedRecipient, RecipientEntry
 from valija.domain.retry_schedule import RetrySchedule
 from valija.domain.text import message
@@ -671,6 +683,22 @@ async def test_what_passes_is_tried_again_until_its_time_is_over(office: Office)
     await office.until(lambda states: isinstance(states[0], Failed), timedelta(hours=2))
     assert office.reports == [("b@example.org", FailureCause.EXPIRED)]
     assert 8 <= len(office.upstream.offered) <= 18
+
+
+@pytest.mark.parametrize(("asked", "ends"), [(HoldAsked, Held), (CancelAsked, Failed)])
+async def test_who_stops_a_message_during_its_last_try_is_heard_and_nobody_is_told_of_its_time(
+    office: Office, asked: type[HoldAsked | CancelAsked], ends: type[RecipientState]
+) -> None:
+    """It may still go out when it is released."""
+    office.dispatcher.schedule = RetrySchedule((60, 300), timedelta(0))
+    office.upstream.answer = lambda _envelope: "451 4.7.1 Greylisted"
+    await office.put()
+    await office.until(lambda states: isinstance(states[0], InFlight), timedelta(seconds=5))
+    [message] = await office.store.queue.list_messages(account=None, state=None, limit=1)
+    await office.store.queue.apply([(message.entries[0].id, asked(office.clock.now(), "ana"))])
+    await office.until(lambda states: isinstance(states[0], ends), timedelta(seconds=5))
+    await settle()
+    assert office.reports == []
 
 
 async def test_a_doubt_is_tried_again_with_the_same_message(office: Office) -> None:

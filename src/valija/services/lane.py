@@ -313,8 +313,14 @@ class Lane:
         message, now = leased.message, self._d.clock.now()
         stopped = self._d.gate(self.account).stopped_until(now) - message.stopped
         if self._d.schedule.is_over(accepted_at=message.accepted_at, stopped=stopped, now=now):
-            give_up(judgement, entries, now)
+            give_up(judgement, entries, now, await self._wished_for(leased))
         await self._store(judgement, leased)
+
+    async def _wished_for(self, leased: Leased) -> set[int]:
+        """Return the recipients that an operator has held or cancelled during the try: they end as was asked for."""
+        stored = await self._d.queue.load(leased.id)
+        states = [(entry.id, entry.state) for entry in stored.entries] if stored is not None else []
+        return {number for number, state in states if isinstance(state, InFlight) and state.wish is not None}
 
     async def _store(self, judgement: Judgement, leased: Leased) -> None:
         """Store the report and then the outcome, in one: a worker that is cancelled in between leaves both to be stored.

@@ -7,7 +7,7 @@ somebody must mend (a mailbox without permission).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -83,10 +83,10 @@ def blame_account(judgement: Judgement, lease: int) -> None:
     judgement.wrong_sender = False
 
 
-def give_up(judgement: Judgement, entries: Sequence[RecipientEntry], now: datetime) -> None:
-    """End what has failed for now, or could not be tried, and has waited as long as the schedule allows."""
+def give_up(judgement: Judgement, entries: Sequence[RecipientEntry], now: datetime, spared: Collection[int]) -> None:
+    """End what has failed for now, or could not be tried, and has waited as long as the schedule allows; none of ``spared``."""
     for entry, (_number, event) in zip(entries, list(judgement.events), strict=True):
-        if isinstance(event, TryFailed | InDoubt | GivenBack):
+        if isinstance(event, TryFailed | InDoubt | GivenBack) and entry.id not in spared:
             trouble = last_trouble(entry) if isinstance(event, GivenBack) else event.trouble
             doubt = isinstance(event, InDoubt) or is_in_doubt(entry)
             judgement.events.append((entry.id, TimeOver(now)))
