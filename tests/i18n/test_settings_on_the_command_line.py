@@ -60,3 +60,12 @@ def test_the_trail_names_things_of_the_machine_and_leaves_names_alone(machine: D
     changed, added = machine.ok("audit", language="es").splitlines()[1:3]
     assert "  Internet Fax  " in changed, changed
     assert "  fax  " in added, added
+
+
+def test_a_field_has_its_own_label_where_another_setting_has_one_of_that_name(machine: Daemon) -> None:
+    """Faxes, prints and devices have fields of the same inner name."""
+    refused = machine.run("fax", "set", "--wait", "0", language="es")
+    assert refused.returncode == 2
+    assert "Espera de confirmación" in refused.stderr + refused.stdout, refused.stderr
+    machine.ok("fax", "set", "--wait", "30")
+    assert machine.json("audit", "--limit", "1")[0]["said"] == "Changed: Wait for confirmation"

@@ -135,7 +135,8 @@ def parse_device(
         "lf_ends_message": switch,
         "enabled": switch,
     }
-    return replace(current, **parse_fields({field.name for field in fields(current)} & set(parsers), parsers, changes))
+    known = {field.name for field in fields(current)} & set(parsers)
+    return replace(current, **parse_fields(known, parsers, changes, DEVICE_LABELS))
 
 
 def find_by_address(devices: Iterable[Device], address: str) -> Device | None:

@@ -60,10 +60,14 @@ class RequestError(ValijaError):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """A field by its wire name and what is wrong with it: the sentence goes on after the field's label."""
+    """A field by its wire name and what is wrong with it: the sentence goes on after the field's label.
+
+    ``label`` is what the field is called where another one has the same wire name.
+    """
 
     field: str
     problem: Message
+    label: str = ""
 
 
 class InvalidFields(RequestError):

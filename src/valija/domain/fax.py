@@ -101,7 +101,7 @@ FAX_LABELS: Final[Mapping[str, str]] = {
 
 def parse_fax_settings(current: FaxSettings, changes: Mapping[str, Any]) -> FaxSettings:
     """Return ``current`` with ``changes`` applied. Raises :class:`~valija.domain.errors.InvalidFields`, and applies nothing."""
-    new = replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes))
+    new = replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes, FAX_LABELS))
     if not is_possible(new.geometry):
         problem = message(N_("S has 1728 pixels a line and standard or fine lines; for more, choose profile F"))
         raise InvalidFields((FieldProblem("profile", problem),))

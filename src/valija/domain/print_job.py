@@ -151,7 +151,7 @@ def prints_fax(settings: PrintSettings, sender: str) -> bool:
 
 def parse_print_settings(current: PrintSettings, changes: Mapping[str, Any]) -> PrintSettings:
     """Return ``current`` with ``changes`` applied. Raises :class:`~valija.domain.errors.InvalidFields`, and applies nothing."""
-    return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes))
+    return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes, PRINT_LABELS))
 
 
 def _target(value: Any) -> str:

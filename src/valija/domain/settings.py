@@ -201,9 +201,12 @@ def parse_changes(current: S, changes: Mapping[str, Any]) -> S:
 
 
 def parse_fields(
-    known: Collection[str], parsers: Mapping[str, Callable[[Any], Any]], changes: Mapping[str, Any]
+    known: Collection[str],
+    parsers: Mapping[str, Callable[[Any], Any]],
+    changes: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return ``changes`` as values. Raises :class:`InvalidFields` that names all that is wrong."""
+    """Return ``changes`` as values. Raises :class:`InvalidFields` that names all that is wrong, by ``labels``."""
     problems: list[FieldProblem] = []
     parsed: dict[str, Any] = {}
     for field, value in changes.items():
@@ -213,7 +216,7 @@ def parse_fields(
         try:
             parsed[field] = parsers[field](value)
         except BadValue as bad:
-            problems.append(FieldProblem(field, bad.problem))
+            problems.append(FieldProblem(field, bad.problem, (labels or {}).get(field, "")))
     if problems:
         raise InvalidFields(tuple(problems))
     return parsed

@@ -18,7 +18,7 @@ from valija.domain.errors import InvalidFields, ValijaError
 from valija.domain.fax import FAX_LABELS
 from valija.domain.preferences import PREFERENCE_LABELS
 from valija.domain.print_job import PRINT_LABELS
-from valija.domain.record import subject_label
+from valija.domain.record import AuditAction, AuditRecord, subject_label
 from valija.domain.registration import Registration
 from valija.domain.scan import SCAN_LABELS
 from valija.domain.settings import FIELD_LABELS, MailSettings
@@ -298,12 +298,13 @@ class Views:
             subject=r.subject,
             concerns=self.text(label) if label else r.subject,
             details=dict(r.details),
-            said="; ".join(self._detail(name, value) for name, value in r.details.items()),
+            said="; ".join(self._detail(r, name, value) for name, value in r.details.items()),
         )
 
-    def _detail(self, name: str, value: str) -> str:
+    def _detail(self, record: AuditRecord, name: str, value: str) -> str:
         if name == "fields":
-            value = ", ".join(self.text(ALL_LABELS.get(field, field)) for field in value.split(", "))
+            own = DEVICE_LABELS if record.action is AuditAction.DEVICE_CHANGED else OWN_LABELS.get(record.subject, {})
+            value = ", ".join(self.text(own.get(f) or ALL_LABELS.get(f, f)) for f in value.split(", "))
         return f"{self.text(DETAIL_LABELS.get(name, name))}: {value}"
 
     def api_token(self, token: ApiToken, now: datetime) -> models.ApiTokenView:
@@ -331,7 +332,9 @@ class Views:
         if isinstance(error, InvalidFields):
             problems = [
                 models.FieldProblemView(
-                    field=p.field, label=self.text(ALL_LABELS.get(p.field, p.field)), problem=self.text(p.problem)
+                    field=p.field,
+                    label=self.text(p.label or ALL_LABELS.get(p.field, p.field)),
+                    problem=self.text(p.problem),
                 )
                 for p in error.problems
             ]
@@ -374,6 +377,7 @@ ALL_LABELS: Final[Mapping[str, str]] = {
     **ALERT_LABELS,
     **OTHER_LABELS,
 }
+OWN_LABELS: Final[Mapping[str, Mapping[str, str]]] = {"fax": FAX_LABELS, "print": PRINT_LABELS}  # of records' subjects
 DETAIL_LABELS: Final = {
     "fields": N_("Changed"),
     "name": N_("Name"),
