@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dispatch_bench import ACCOUNT, Office, all_delivered
 from fakes import FakeClock
-from test_dispatcher import ACCOUNT, Office, all_delivered
 
 from valija.domain.account_gate import FIRST_PROBE, LONGEST_PROBE
 from valija.domain.errors import TryLater

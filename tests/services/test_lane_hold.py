@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dispatch_bench import ACCOUNT, ANSWER_S, Connection, Office, all_delivered
 from fakes import START, FakeClock, settle
-from test_dispatcher import ACCOUNT, ANSWER_S, Connection, Office, all_delivered
 
 from valija.domain.errors import StoreError, StoreUnreachable
 from valija.domain.pace import Pace, PaceLimits

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dispatch_bench import ACCOUNT, ANSWER_S, Office, all_delivered
 from fakes import settle
-from test_dispatcher import ACCOUNT, ANSWER_S, Office, all_delivered
 
 from valija.domain.account_gate import hold, release
 from valija.domain.pace import PaceLimits
