@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -125,6 +126,19 @@ async def test_what_the_mailbox_has_the_right_to_send_as_goes_out_as_it_is(
     assert copy.sender.strip("<>") == goes_as
     assert b"From: Ana <%b>\r\n" % shown_as.encode() in copy.wire
     await running.stop()
+
+
+@pytest.mark.parametrize("rewriting", ["foreign", "never"])
+async def test_a_sender_of_a_quarter_of_a_megabyte_is_refused_at_once(office: RunningGateway, rewriting: str) -> None:
+    """Reading fifty thousand addresses would keep all other devices waiting."""
+    await office.machine.gateway.devices.change("old-fax", {"rewriting": rewriting}, OPERATOR)
+    async with await Client.connect(office.port) as client:
+        await _hand_in(client, b"fax@office.test")
+        await client.send(b"From: " + b"a@b.test,\r\n " * 20_000 + b"\r\nSubject: scan\r\n\r\nhello\r\n.\r\n")
+        began = time.monotonic()
+        assert code(await client.reply()) == 552
+        assert time.monotonic() - began < 5
+        assert await client.say(b"NOOP") == 250
 
 
 @pytest.mark.parametrize("envelope_id", [b"a+0D+0Ab", b"+00", b"+C3+B1", b"x" * 101])

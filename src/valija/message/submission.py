@@ -28,6 +28,7 @@ from valija.message.addresses import read_addresses
 
 HEAD_LIMIT: Final = 262_144  # octets
 ADDRESS_LIMIT: Final = 320
+SENDERS_LIMIT: Final = 16_384  # octets of From and Sender
 HOPS_LIMIT: Final = 50  # Received fields; more is a loop (RFC 5321 section 6.3)
 _FIELD_NAME: Final = re.compile(rb"([!-9;-~]{1,200})[ \t]*:")
 _MAILBOX_LINE: Final = re.compile(rb">?From [^\r\n]*\r\n(?=[!-9;-~]{1,200}[ \t]*:)")
@@ -62,7 +63,7 @@ class LineEnds:
 
 
 class HeadTooLarge(Exception):
-    """The head goes on after ``HEAD_LIMIT`` octets."""
+    """The head goes on after ``HEAD_LIMIT`` octets, or what names its senders has more than ``SENDERS_LIMIT``."""
 
 
 class HeadReader:
@@ -130,8 +131,10 @@ class MendedHead:
 
 
 def mend_head(head: bytes, mending: Mending) -> MendedHead:
-    """Return the head as it goes on."""
+    """Return the head as it goes on. Raises :class:`HeadTooLarge`: reading addresses takes time, and everybody waits."""
     fields = _fields(head)
+    if sum(len(octets) for name, octets in fields if name in (b"from", b"sender")) > SENDERS_LIMIT:
+        raise HeadTooLarge
     names = [name for name, _octets in fields]
     kept = [(name, octets) for name, octets in fields if name not in _DROPPED]
     own_id = _clean(_first(fields, b"message-id"))

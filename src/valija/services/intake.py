@@ -40,6 +40,7 @@ from valija.store.spool_port import BodyFile, BodySpool
 INLINE: Final = 65_536
 _NO_ATOM: Final = re.compile(r"[^A-Za-z0-9.:_-]+")
 BUFFER: Final = 262_144
+TOO_LARGE_HEAD: Final = Verdict(552, "5.3.4", "The message's head is too large")
 NO_SENDER: Final = Verdict(553, "5.7.1", "This device may not send as that sender")
 ROOM_LEFT: Final = 33_554_432  # octets that no message may take
 
@@ -204,13 +205,17 @@ class IncomingMail:
         try:
             found = self._head_reader.feed(data)
         except HeadTooLarge:
-            self._failure = Verdict(552, "5.3.4", "The message's head is too large")
+            self._failure = TOO_LARGE_HEAD
             return None
         return self._with_head(*found) if found is not None else None
 
     def _with_head(self, head: bytes, body: bytes) -> Awaitable[None] | None:
         self._head_reader = None
-        mended = mend_head(head, self._mending())
+        try:
+            mended = mend_head(head, self._mending())
+        except HeadTooLarge:
+            self._failure = TOO_LARGE_HEAD
+            return None
         if mended.hops >= HOPS_LIMIT:
             self._failure = Verdict(554, "5.4.6", "The message goes in circles")
             return None
