@@ -23,6 +23,7 @@ from upstream import Upstream
 from valija.apps import gateway_tls
 from valija.apps.certificates import AUTHORITY_LIFE, GATEWAY_LIFE, OwnChain, own_chain
 from valija.apps.machine import SystemClock
+from valija.domain.errors import ConfigurationError
 from valija.net.tls import KeyLocked, device_context, server_context, what_old_devices_lack
 
 __all__ = ["upstream_fixture"]
@@ -338,6 +339,17 @@ async def test_a_key_that_is_encrypted_is_said_and_nobody_is_asked(opened: Calla
         device_context([(paths["certificate"], paths["key"])])
     with pytest.raises(KeyLocked):
         server_context(paths["certificate"], paths["key"])
+
+
+async def test_files_that_cannot_be_used_at_the_start_are_named_by_their_section(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An administrator looks where the key is."""
+    (tmp_path / "own.pem").write_text("nothing")
+    paths = {"certificate": str(tmp_path / "own.pem"), "key": str(tmp_path / "own.pem")}
+    with pytest.raises(ConfigurationError) as refused:
+        await opened(tls={"submissions": paths})
+    assert "gateway.tls.submissions.key" in str(refused.value.cure)
 
 
 def _checks(pair: tuple[Path, Path], authority: Path) -> bool:

@@ -19,6 +19,7 @@ class Maildrop:
     messages: dict[str, bytes] = field(default_factory=lambda: {"u1": b"Subject: one\r\n\r\n1\r\n", "u2": LONG})
     breaks: str = ""
     refuses: str = ""
+    refusal: bytes = b"-ERR no"
     capabilities: bytes = b"USER\r\nUIDL\r\n"
     together: int = 1
     goes_on: asyncio.Event | None = None  # with CAPA it waits for this
@@ -51,7 +52,7 @@ class Maildrop:
                 writer.write(b"+OK half of\r\nSubject: ha" if verb == "RETR" else b"")
                 return
             if self.refuses in (verb, line):
-                writer.write(b"-ERR no\r\n")
+                writer.write(self.refusal + b"\r\n")
                 continue
             asked.append(line)
             if verb == "RETR" and len(asked) < self.together:

@@ -183,11 +183,16 @@ async def test_the_top_of_a_message_is_the_providers_or_cut_here(
     assert ("TOP 1 2" in upstream.commands) is (capabilities == CAPABILITIES)
 
 
-async def test_a_message_that_is_refused_is_refused_and_the_next_one_comes(office: Office, serve: Serve) -> None:
-    """With the provider's words."""
-    await serve(Maildrop(refuses="RETR 1", capabilities=CAPABILITIES))
+@pytest.mark.parametrize(
+    ("refusal", "said"), [(b"-ERR no", b"-ERR no"), (b"-ERR", b"-ERR The provider refuses it")], ids=["words", "bare"]
+)
+async def test_a_message_that_is_refused_is_refused_and_the_next_one_comes(
+    office: Office, serve: Serve, refusal: bytes, said: bytes
+) -> None:
+    """With the provider's words, if it has any."""
+    await serve(Maildrop(refuses="RETR 1", refusal=refusal, capabilities=CAPABILITIES))
     device = await office.logged_in()
-    assert await device.say("RETR 1") == b"-ERR no"
+    assert await device.say("RETR 1") == said
     assert await device.many("RETR 2") == LONG
 
 

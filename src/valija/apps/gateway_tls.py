@@ -100,7 +100,7 @@ class GatewayTls:
     def load(self, listeners: list[str]) -> None:
         """Load all that these listeners need; blocking. Raises :class:`ConfigurationError`."""
         for name in listeners:
-            key, pairs = self._files(name)
+            key, pairs, section = self._files(name)
             self._by_listener[name] = key
             if key not in self._chains:
                 try:
@@ -108,7 +108,10 @@ class GatewayTls:
                 except (OSError, ValueError) as error:
                     raise ConfigurationError(
                         message(N_("The gateway's certificate cannot be used: {why}."), why=_why(error, pairs)),
-                        message(N_("Check gateway.certificate and gateway.key: PEM files that belong together.")),
+                        message(
+                            N_("Check {section}.certificate and {section}.key: PEM files that belong together."),
+                            section=section,
+                        ),
                     ) from None
         self._test()
 
@@ -172,12 +175,14 @@ class GatewayTls:
         section: ListenerTls = getattr(self._settings.tls, listener)
         return section
 
-    def _files(self, listener: str) -> tuple[str, tuple[Pair, ...]]:
-        for section in (self._section(listener), self._settings, self._web):
+    def _files(self, listener: str) -> tuple[str, tuple[Pair, ...], str]:
+        """Return what names a listener's chain, its files, and the section of the configuration that they are from."""
+        own = f"gateway.tls.{listener}", self._section(listener)
+        for name, section in (own, ("gateway", self._settings), ("web", self._web)):
             if section.certificate is not None and section.key is not None:
-                return str(section.certificate), ((section.certificate, section.key),)
+                return str(section.certificate), ((section.certificate, section.key),), name
         self._own = self._own or self._renewed()
-        return OWN, self._own.pairs
+        return OWN, self._own.pairs, "gateway"
 
     def _renewed(self) -> OwnChain:
         return own_chain(self._directory, own_host(), self._addresses(), self._clock.now())

@@ -227,7 +227,8 @@ class Maildrop:
                 yield piece
         except PopRefusal as refusal:
             self._in_step = True
-            raise MessageRefused(refusal.refused.status.server_words.removeprefix("-ERR ")) from None
+            words = refusal.refused.status.server_words.removeprefix("-ERR").strip()
+            raise MessageRefused(words or "The provider refuses it") from None
         except NetError as error:
             self._lost(self._troubles.of_net(error))
             raise MaildropLost(GONE) from None
