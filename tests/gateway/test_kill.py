@@ -20,7 +20,7 @@ from quick_sender import Client, code
 from running_gateway import HurryClock, RunningGateway
 from upstream import Upstream, Visit
 
-KILLS = int(os.environ.get("VALIJA_KILLS", "200"))
+KILLS = int(os.environ.get("VALIJA_KILLS", "300"))
 SEED = int(os.environ.get("VALIJA_KILLS_SEED", "1"))
 SPEED = 100.0
 DEVICES = 6
