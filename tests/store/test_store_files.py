@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
-from store_values import token_set
+from store_values import audit_record, token_set
 
+from valija.domain.address_book import Contact
 from valija.domain.errors import StoreDamaged, StoreError, StoreLocked, StoreVersion, ValijaError
+from valija.domain.record import AuditAction
 from valija.domain.token import NotRetrieved, Retrieved
 from valija.store.lock import StateLock
 from valija.store.sqlite import open_store
@@ -229,4 +231,17 @@ async def test_a_file_that_another_program_holds_is_waited_for_once_by_all_who_w
     assert {type(end) for end in ended} == {StoreError}
     assert took < 15, "two waits of 5 s"
     assert await store.replace_token("first", 0, NotRetrieved(), due_at=None)
+    await store.close()
+
+
+async def test_a_contact_that_cannot_be_read_keeps_nobody_from_the_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path, None, {})
+    ana, luis = Contact("Ana", ("ana@example.com",)), Contact("Luis", ("luis@example.com",))
+    record = audit_record("contacts", AuditAction.CONTACTS_CHANGED)
+    await store.save_contacts([ana, luis], record)
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as other, other:
+        assert other.execute("UPDATE contacts SET payload = ? WHERE name = ?", (b"{", ana.key)).rowcount == 1
+    assert await store.list_contacts() == [luis]
+    await store.save_contacts([ana], record)
+    assert await store.list_contacts() == [ana, luis]
     await store.close()

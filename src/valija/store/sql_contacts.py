@@ -7,8 +7,8 @@ from typing import Final
 
 from valija.domain.address_book import Contact
 from valija.domain.record import AuditRecord
-from valija.store.codec import NotReadable, decode_value, encode_value
-from valija.store.sql_rows import SealedRows, append_audit, unreadable
+from valija.store.codec import encode_value
+from valija.store.sql_rows import SealedRows, append_audit, readable_values
 from valija.store.work import Work, each, rows
 
 _LIST: Final = "SELECT name, payload FROM contacts ORDER BY name"
@@ -22,7 +22,7 @@ class ContactRows(SealedRows):
     """Part of the store."""
 
     async def list_contacts(self) -> list[Contact]:
-        return [_contact(name, payload) for name, payload in await self._db.read(lambda: rows(_LIST))]
+        return readable_values(Contact, "contacts", await self._db.read(lambda: rows(_LIST)))
 
     async def save_contacts(
         self, contacts: Sequence[Contact], audit: AuditRecord, forget: Collection[str] = ()
@@ -37,10 +37,3 @@ class ContactRows(SealedRows):
             yield from append_audit(audit)
 
         await self._db.write(work)
-
-
-def _contact(name: str, payload: bytes) -> Contact:
-    try:
-        return decode_value(payload, Contact)
-    except NotReadable as error:
-        raise unreadable("contacts", name, error) from None
