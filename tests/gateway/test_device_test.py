@@ -58,10 +58,13 @@ async def test_two_tests_in_one_second_keep_both_transcripts(office: RunningGate
     assert all((office.directory / file).is_file() for file in files)
 
 
-async def test_a_test_page_is_really_sent_where_it_is_wanted(office: RunningGateway, upstream: Upstream) -> None:
-    """In the device's language, as a message of the device."""
-    await office.machine.gateway.devices.change("ricoh", {"language": "es"}, OPERATOR)
-    played = await _play(office, Play(to="luis@example.test"))
+@pytest.mark.parametrize(("language", "asker"), [("es", "en"), ("", "es")])
+async def test_a_test_page_is_really_sent_where_it_is_wanted(
+    office: RunningGateway, upstream: Upstream, language: str, asker: str
+) -> None:
+    """In the device's language, else in that of who asks; as a message of the device."""
+    await office.machine.gateway.devices.change("ricoh", {"language": language}, OPERATOR)
+    played = await _play(office, Play(to="luis@example.test", language=asker))
     assert _ways(played)[-1] == "+page"
     await office.until_all_delivered()
     [copy] = upstream.taken()

@@ -45,12 +45,12 @@ def test_what_is_chosen_is_shown_by_its_name_too(machine: Daemon) -> None:
 
 
 def test_the_trail_names_fields_by_their_labels(machine: Daemon) -> None:
-    machine.ok("smtp", "set", "--port", "2525")
+    machine.ok("smtp", "set", "--port", "2525", "--account", "ana@example.com")
     newest = machine.ok("audit", language="es").splitlines()[1]
-    assert newest.endswith("Cambios: Número de Puerto"), newest
+    assert newest.endswith("Cambios: Número de Puerto, Nombre de cuenta"), newest
     (record,) = machine.json("audit", "--limit", "1")
-    assert record["details"] == {"fields": "port"}
-    assert record["said"] == "Changed: Port Number"
+    assert record["details"] == {"fields": "port, account"}
+    assert record["said"] == "Changed: Port Number, Account Name"
 
 
 def test_the_trail_names_things_of_the_machine_and_leaves_names_alone(machine: Daemon) -> None:

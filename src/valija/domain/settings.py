@@ -197,7 +197,7 @@ def parse_changes(current: S, changes: Mapping[str, Any]) -> S:
 
     Raises :class:`InvalidFields` that names every field that is unknown or out of its limits; nothing is applied then.
     """
-    return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes))
+    return replace(current, **parse_fields({field.name for field in fields(current)}, _PARSERS, changes, FIELD_LABELS))
 
 
 def parse_fields(

@@ -70,7 +70,10 @@ class PlayAuth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """How the device is played. None: as its policy says. ``to``: really send a test page; empty for nothing."""
+    """How the device is played. None: as its policy says. ``to``: really send a test page; empty for nothing.
+
+    ``language``: of who asks, for the test page of a device that has none of its own.
+    """
 
     tls: PlayTls | None = None
     auth: PlayAuth | None = None
@@ -78,6 +81,7 @@ class Play:
     to: str = ""
     sender: str = ""
     password: Secret | None = None
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,7 @@ class _Session:
 
     def _test_page(self) -> bytes:
         page = EmailMessage(policy=SMTP)
-        language = self._device.language or "en"
+        language = self._device.language or self._play.language
         say = self._test.translate
         page["From"], page["To"] = self._sender_said, self._play.to
         page["Subject"] = say(message(N_("Test page of {name}"), name=self._device.name), language)

@@ -65,6 +65,7 @@ async def test_device(call: Call) -> PlayedView:
         body.to,
         body.sender,
         Secret(body.password) if body.password else None,
+        call.views.language,
     )
     played = await call.machine.device_test.run(call.request.path_params["login"], play)
     return PlayedView(

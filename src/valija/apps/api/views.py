@@ -377,7 +377,11 @@ ALL_LABELS: Final[Mapping[str, str]] = {
     **ALERT_LABELS,
     **OTHER_LABELS,
 }
-OWN_LABELS: Final[Mapping[str, Mapping[str, str]]] = {"fax": FAX_LABELS, "print": PRINT_LABELS}  # of records' subjects
+OWN_LABELS: Final[Mapping[str, Mapping[str, str]]] = {  # of records' subjects
+    **{setting.value: FIELD_LABELS for setting in Setting},
+    "fax": FAX_LABELS,
+    "print": PRINT_LABELS,
+}
 DETAIL_LABELS: Final = {
     "fields": N_("Changed"),
     "name": N_("Name"),

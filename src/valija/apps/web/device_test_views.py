@@ -18,7 +18,7 @@ async def test_device(visit: Visit) -> Response:
     device, to = device_of(visit), form.get("to", "").strip()
     problem, played = "", Played()
     try:
-        played = await visit.machine.device_test.run(device.login, Play(to=to))
+        played = await visit.machine.device_test.run(device.login, Play(to=to, language=visit.language))
     except InvalidFields as error:
         problem = visit.views.problem(error).problems[0].problem
     return await visit.render(
